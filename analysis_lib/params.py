@@ -1,0 +1,328 @@
+"""The study's parameters: one YAML file a study, typed, with every name checked.
+
+``params/<study>.yaml`` may name a ``base`` study whose values it overrides, so a what-if is a file of a
+few lines. An unknown name stops the run and suggests the right one. ``write_sections`` writes each
+section to its own JSON file, and only if it changed, so that make re-runs what depends on it and no more.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analysis_lib.files import write_text_if_changed
+from analysis_lib.standin.params import StandinParams
+
+ROOT = Path(__file__).resolve().parent.parent
+PARAMS_DIR = ROOT / "params"
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ParameterError(ValueError):
+    """A parameter is misspelt or impossible; the message names it, the cause and the fix."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SetParams(Section):
+    """One set of patients, by its value in the column ``set`` of patients.csv."""
+
+    label: str = Field(description="Name in tables and figures, for example 'External test'.")
+    role: Literal["discovery", "test"] = Field(
+        description="'discovery' is split into training and internal test; 'test' is never trained on."
+    )
+
+
+class CohortParams(Section):
+    """Which sets there are and how the discovery set is split."""
+
+    sets: dict[str, SetParams] = Field(description="Sets by name, in the order of the tables.")
+    internal_fraction: Fraction = Field(
+        0.3, description="Share of the discovery set kept as internal test (floor of the number)."
+    )
+    stratify_by_event: bool = Field(
+        False, description="Split dead and censored patients apart, so that both parts get their share."
+    )
+
+    @model_validator(mode="after")
+    def _one_discovery(self) -> CohortParams:
+        names = [name for name, s in self.sets.items() if s.role == "discovery"]
+        if len(names) != 1:
+            raise ValueError(f"exactly one set must have role 'discovery', found {names or 'none'}")
+        if reserved := set(self.sets) & {"train", "internal"}:
+            raise ValueError(f"set names {sorted(reserved)} are kept for the two parts of the discovery set")
+        return self
+
+    @property
+    def discovery(self) -> str:
+        return next(name for name, s in self.sets.items() if s.role == "discovery")
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the test sets in table order: the internal one, then every set of role 'test'."""
+        return ["internal", *(name for name, s in self.sets.items() if s.role == "test")]
+
+    def label(self, name: str) -> str:
+        """Label of a set or of a part of the discovery set."""
+        return {"train": "Training", "internal": "Internal test"}.get(name) or self.sets[name].label
+
+
+class HuWindow(Section):
+    """Pixels of the mask that count, in HU, both ends included."""
+
+    low: float = Field(description="Lowest HU counted.")
+    high: float = Field(description="Highest HU counted.")
+    source: str = Field("", description="Where the window comes from (DOI).")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> HuWindow:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class SegmentParams(Section):
+    """How a muscle is found in the mask file and which of its pixels count."""
+
+    names: list[str] = Field(min_length=1, description="Accepted segment names, compared without case.")
+    hu_window: HuWindow | None = Field(
+        None, description="Pixels outside are left out of area and density; none counts the whole mask."
+    )
+
+
+class ImageParams(Section):
+    """Reading CT and masks."""
+
+    sm: SegmentParams = Field(description="Skeletal muscle.")
+    pm: SegmentParams = Field(description="Psoas muscle.")
+    min_mask_pixels: int = Field(
+        50, ge=1, description="A segment with fewer pixels is taken for a slip of the mouse and excluded."
+    )
+
+
+class DefinitionParams(Section):
+    """One published definition of sarcopenia: below the cut-off is sarcopenic."""
+
+    source: str = Field(description="First author and year.")
+    doi: str = Field(description="DOI of the publication.")
+    column: Literal["pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu"] = Field(
+        description="Measured index that is compared."
+    )
+    label: str = Field(description="Name of the index in words.")
+    unit: str = Field(description="Unit of index and cut-off.")
+    men: float = Field(description="Cut-off for men; below is sarcopenic.")
+    women: float = Field(description="Cut-off for women; below is sarcopenic.")
+
+
+class RoiFeatures(Section):
+    """Radiomics of one region of interest."""
+
+    parameter_file: str = Field(description="PyRadiomics parameter file, relative to params/.")
+
+
+class FeatureParams(Section):
+    """Which radiomics features are extracted."""
+
+    rois: dict[Literal["sm", "pm"], RoiFeatures] = Field(description="Parameter file of each region.")
+    expected_count: int = Field(gt=0, description="Number of features; another number stops the run.")
+
+
+class PcaParams(Section):
+    """Principal components of the features, for Fig. 3 only."""
+
+    components: int = Field(3, ge=2, description="Components shown and used to measure separation.")
+    folds: int = Field(5, ge=2, description="Cross-validation folds of the linear rule on the components.")
+
+
+class AutoEncoderParams(Section):
+    """AutoEncoder from the features to the variables of the network."""
+
+    code_size: int = Field(100, gt=0, description="Variables kept.")
+    hidden: list[int] = Field(default_factory=list, description="Widths of layers between input and code.")
+    activation: str = Field("tanh", description="Activation of the hidden layers and the code.")
+    noise: float = Field(0.1, ge=0, description="SD of Gaussian noise on the scaled input while training.")
+    l1_code: float = Field(0.0, ge=0, description="L1 penalty on the code (sparsity).")
+    l2: float = Field(1e-5, ge=0, description="L2 penalty on the weights.")
+    learning_rate: Positive = Field(1e-3, description="Adam learning rate.")
+    batch_size: int = Field(64, gt=0, description="Patients in a step.")
+    max_epochs: int = Field(300, gt=0, description="Upper limit of epochs.")
+    patience: int = Field(20, gt=0, description="Epochs without better validation loss before stopping.")
+    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
+    clip: Positive = Field(5.0, description="Scaled features are clipped at this many robust SDs.")
+
+
+class NetworkParams(Section):
+    """TFDeepSurv: the Cox proportional hazards network."""
+
+    hidden: list[int] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
+    activation: Literal["relu", "tanh", "selu", "elu"] = Field("tanh", description="Hidden activation.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout on the hidden layers.")
+    l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
+    l2: float = Field(1e-3, ge=0, description="L2 penalty on the weights.")
+    ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
+    optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
+    learning_rate: Positive = Field(3e-3, description="Initial learning rate.")
+    decay_rate: Positive = Field(1.0, le=1, description="Learning rate factor every decay_steps steps.")
+    decay_steps: int = Field(100, gt=0, description="Steps between two decays.")
+    max_epochs: int = Field(500, gt=0, description="Upper limit of full-batch epochs.")
+    patience: int = Field(50, gt=0, description="Epochs without better validation loss before stopping.")
+    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
+    ensemble: int = Field(5, ge=1, description="Networks over as many seeds; their mean risk counts.")
+
+
+class StatisticsParams(Section):
+    """Intervals, horizons and follow-up."""
+
+    confidence: Fraction = Field(0.95, description="Level of every interval.")
+    bootstrap_replicates: int = Field(1000, ge=100, description="Bootstrap replicates for each interval.")
+    auc_first_month: Positive = Field(6, description="First time of the AUC curves, months.")
+    auc_last_month: Positive = Field(60, description="Last time of the AUC curves, months.")
+    auc_step_months: Positive = Field(3, description="Step of the AUC curves, months.")
+    horizons_months: list[Positive] = Field(
+        default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
+    )
+
+
+class Params(Section):
+    """Everything a run depends on beside its data."""
+
+    study: str = Field(description="Name of the study; outputs go to build/<study> and figures/<study>.")
+    title: str = Field(description="One line for figures and tables.")
+    seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
+    data_dir: str = Field(description="Folder with patients.csv, ct/ and masks/, relative to the project.")
+    workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
+    cohort: CohortParams = Field(description="Sets and split.")
+    images: ImageParams = Field(description="CT and masks.")
+    definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    features: FeatureParams = Field(description="Radiomics.")
+    pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
+    autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
+    network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
+    statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
+    standin: StandinParams | None = Field(
+        None, description="How the synthetic cohort is made; absent for a study of real patients."
+    )
+
+    @property
+    def synthetic(self) -> bool:
+        return self.standin is not None
+
+    @property
+    def data_path(self) -> Path:
+        return (ROOT / self.data_dir).resolve()
+
+    @property
+    def build_path(self) -> Path:
+        return ROOT / "build" / self.study
+
+    @property
+    def figures_path(self) -> Path:
+        return ROOT / "figures" / self.study
+
+
+def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:
+    """Read ``params/<study>.yaml`` on top of its bases.
+
+    Raises ParameterError naming the parameter, the cause and the fix.
+    """
+    raw = _read_with_bases(study, params_dir, seen=())
+    raw["study"] = study
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParameterError(_explain(error, f"params/{study}.yaml")) from None
+
+
+def write_sections(params: Params, folder: Path) -> None:
+    """Write each section of ``params`` to ``folder/<section>.json``, touching only what changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    general = {}
+    for name, value in params.model_dump(mode="json").items():
+        if isinstance(value, dict) or name == "standin":
+            write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
+        elif name != "workers":  # the number of workers changes no result
+            general[name] = value
+    write_text_if_changed(folder / "general.json", json.dumps(general, indent=1) + "\n")
+
+
+def _read_with_bases(study: str, params_dir: Path, seen: tuple[str, ...]) -> dict[str, Any]:
+    path = params_dir / f"{study}.yaml"
+    if study in seen:
+        raise ParameterError(f"params/{study}.yaml: base studies form a circle ({' -> '.join(seen)})")
+    if not path.is_file():
+        known = sorted(p.stem for p in params_dir.glob("*.yaml"))
+        raise ParameterError(f"no parameter file params/{study}.yaml{_suggest(study, known)}")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"params/{study}.yaml is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ParameterError(f"params/{study}.yaml must hold 'name: value' lines")
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    return _merge(_read_with_bases(str(base), params_dir, (*seen, study)), raw)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        dotted = ".".join(path)
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown parameter '{dotted}'{_suggest(path[-1], _known_names(path[:-1]))}")
+        elif item["type"] == "missing":
+            lines.append(f"{where}: parameter '{dotted}' is missing")
+        else:
+            cause = item["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(item["input"], (dict, list)) else f" (given: {item['input']!r})"
+            lines.append(f"{where}: parameter '{dotted}': {cause}{given}")
+    return "\n".join(lines)
+
+
+def _known_names(path: list[str]) -> list[str]:
+    """Field names of the model that ``path`` leads to, through dictionaries and optional sections."""
+    model: Any = Params
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = _value_model(model)
+            continue
+        model = _strip(model.model_fields[part].annotation) if part in model.model_fields else model
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return sorted(model.model_fields)
+
+
+def _strip(annotation: Any) -> Any:
+    """The section in ``Section | None``."""
+    options = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
+    return options[0] if getattr(annotation, "__origin__", None) is None and len(options) == 1 else annotation
+
+
+def _value_model(annotation: Any) -> Any:
+    """The value type of ``dict[str, Section]``."""
+    return _strip(getattr(annotation, "__args__", (None,))[-1])
