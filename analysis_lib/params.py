@@ -198,7 +198,9 @@ class Params(Section):
     study: str = Field(description="Name of the study; outputs go to build/<study> and figures/<study>.")
     title: str = Field(description="One line for figures and tables.")
     seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
-    data_dir: str = Field(description="Folder with patients.csv, ct/ and masks/, relative to the project.")
+    data_dir: str = Field(
+        "", description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty."
+    )
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
     cohort: CohortParams = Field(description="Sets and split.")
     images: ImageParams = Field(description="CT and masks.")
@@ -218,7 +220,7 @@ class Params(Section):
 
     @property
     def data_path(self) -> Path:
-        return (ROOT / self.data_dir).resolve()
+        return ROOT / (self.data_dir or f"data/{self.study}")
 
     @property
     def build_path(self) -> Path:
@@ -243,15 +245,11 @@ def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:
 
 
 def write_sections(params: Params, folder: Path) -> None:
-    """Write each section of ``params`` to ``folder/<section>.json``, touching only what changed."""
+    """Write each top-level parameter to ``folder/<name>.json``, touching only what changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    general = {}
-    for name, value in params.model_dump(mode="json").items():
-        if isinstance(value, dict) or name == "standin":
-            write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
-        elif name != "workers":  # the number of workers changes no result
-            general[name] = value
-    write_text_if_changed(folder / "general.json", json.dumps(general, indent=1) + "\n")
+    for name, value in params.model_dump(mode="json", exclude={"workers"}).items():
+        # workers is left out because the number of processes changes no result
+        write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
 
 
 def _read_with_bases(study: str, params_dir: Path, seen: tuple[str, ...]) -> dict[str, Any]:

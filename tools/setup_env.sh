@@ -68,5 +68,4 @@ say "compiling pyradiomics"
 
 "$uv" pip install --quiet --no-deps --no-build-isolation -e .
 .venv/bin/python -c 'import analysis_lib, radiomics' || die "the environment does not import; run make distclean and try again"
-.venv/bin/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (study)" >/dev/null 2>&1
 say "ready"

@@ -1,0 +1,133 @@
+"""Who is analysed: split of the discovery set, exclusions of every stage, Table 1 and the flowchart."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.clinical import EXCLUSION_COLUMNS
+from analysis_lib.params import CohortParams
+
+MONTHS_PER_YEAR = 12
+
+
+def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> pd.Series:
+    """Split name of each patient: ``train`` or ``internal`` in the discovery set, else the set itself.
+
+    The internal test set is the floor of ``internal_fraction`` of the discovery set: those whose keyed hash
+    of (seed, patient_id) is lowest. A patient's place in that order depends on no other patient, so one
+    exclusion moves at most one other patient across the split.
+    """
+    split = patients["set"].copy()
+    discovery = patients[patients["set"] == cohort.discovery]
+    order = discovery["patient_id"].map(lambda name: _hash(seed, name))
+    groups = [discovery.index]
+    if cohort.stratify_by_event:
+        groups = [part.index for _, part in discovery.groupby("os_event", sort=True)]
+    for group in groups:
+        ranked = order.loc[group].sort_values(kind="stable").index
+        n_internal = int(np.floor(cohort.internal_fraction * len(ranked)))
+        split.loc[ranked[:n_internal]] = "internal"
+        split.loc[ranked[n_internal:]] = "train"
+    return split.rename("split")
+
+
+def _hash(seed: int, patient_id: str) -> str:
+    return hashlib.blake2b(patient_id.encode(), key=f"split {seed}".encode(), digest_size=16).hexdigest()
+
+
+def assemble(
+    clinical: pd.DataFrame, measured: pd.DataFrame, with_features: list[str], cohort: CohortParams, seed: int
+) -> pd.DataFrame:
+    """One row for each analysed patient: clinical columns, indices, ``split``; sorted by patient_id.
+
+    A patient is analysed who passed every stage, so all tables and figures speak of the same patients.
+    """
+    table = clinical.merge(measured, on="patient_id", validate="one_to_one")
+    table = table[table["patient_id"].isin(with_features)].sort_values("patient_id", ignore_index=True)
+    table.insert(2, "split", split_patients(table, cohort, seed))
+    return table
+
+
+def exclusion_table(parts: list[pd.DataFrame], sets: pd.Series) -> pd.DataFrame:
+    """All exclusions (patient_id, stage, reason, set), in the order of the stages, then of patients."""
+    table = pd.concat([p.reindex(columns=[*EXCLUSION_COLUMNS, "set"]) for p in parts], ignore_index=True)
+    table["set"] = table["set"].fillna(table["patient_id"].map(sets)).fillna("unknown")
+    return table
+
+
+def table_one(patients: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """Table 1: characteristics by set.
+
+    Columns characteristic, then ``<set>`` (text as printed) and ``<set>_missing`` (patients without the value) for each
+    set. Percentages are of the patients whose value is known; NA where no patient's is.
+    """
+    rows = []
+    for label, function in _CHARACTERISTICS:
+        row: dict[str, object] = {"characteristic": label}
+        for name in cohort.sets:
+            part = patients[patients["set"] == name]
+            row[name], row[f"{name}_missing"] = function(part)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _count(part: pd.DataFrame) -> tuple[str, int]:
+    return str(len(part)), 0
+
+
+def _mean_sd(column: str, digits: int = 1):
+    def cell(part: pd.DataFrame) -> tuple[str, int]:
+        known = part[column].dropna()
+        missing = len(part) - len(known)
+        if len(known) < 2:
+            return "NA", missing
+        return f"{known.mean():.{digits}f} ± {known.std(ddof=1):.{digits}f}", missing
+
+    return cell
+
+
+def _share(column: str, value: object):
+    def cell(part: pd.DataFrame) -> tuple[str, int]:
+        known = part[column].dropna()
+        missing = len(part) - len(known)
+        if known.empty:
+            return "NA", missing
+        n = int((known == value).sum())
+        return f"{n} ({100 * n / len(known):.1f}%)", missing
+
+    return cell
+
+
+def _median_range(column: str):
+    def cell(part: pd.DataFrame) -> tuple[str, int]:
+        known = part[column].dropna()
+        missing = len(part) - len(known)
+        if known.empty:
+            return "NA", missing
+        return f"{known.median():.1f} ({known.min():.1f}-{known.max():.1f})", missing
+
+    return cell
+
+
+_CHARACTERISTICS = [
+    ("Patients, n", _count),
+    ("Age, years, mean ± SD", _mean_sd("age")),
+    ("Body mass index, kg/m², mean ± SD", _mean_sd("bmi")),
+    ("Male, n (%)", _share("sex", "M")),
+    ("Female, n (%)", _share("sex", "F")),
+    ("Total tumour diameter > 5 cm, n (%)", _share("tumour_diameter_over_5cm", 1)),
+    ("Single tumour, n (%)", _share("tumour_single", 1)),
+    ("Vascular invasion, n (%)", _share("vascular_invasion", 1)),
+    ("Deaths, n (%)", _share("os_event", 1)),
+    ("Recurrences or deaths, n (%)", _share("rfs_event", 1)),
+    ("Observed time (OS), months, median (range)", _median_range("os_months")),
+    ("SM area, cm², mean ± SD", _mean_sd("sm_area_cm2")),
+    ("SMI, cm²/m², mean ± SD", _mean_sd("smi")),
+    ("Muscle attenuation, HU, mean ± SD", _mean_sd("sm_mean_hu")),
+    ("PM area, cm², mean ± SD", _mean_sd("pm_area_cm2", 2)),
+    ("PMI, cm²/m², mean ± SD", _mean_sd("pmi", 2)),
+    ("Psoas density, HU, mean ± SD", _mean_sd("pm_mean_hu")),
+]
