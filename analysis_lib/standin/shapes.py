@@ -212,5 +212,5 @@ def signed_distance_px(cover: Field) -> Field:
     part = inside[window]
     outer = ndimage.distance_transform_edt(~part)
     inner = ndimage.distance_transform_edt(part)
-    result[window] = np.where(part, inner, 1 - outer) + (cover[window] - 0.5) - 0.5
+    result[window] = np.where(part, inner - 1, 1 - outer) + cover[window] - 0.5
     return result

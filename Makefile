@@ -1,0 +1,85 @@
+# `make` alone prints the targets. STUDY names the parameter file: make study STUDY=smoke runs params/smoke.yaml.
+STUDY ?= standin
+B := build/$(STUDY)
+F := figures/$(STUDY)
+PYTHON := .venv/bin/python
+RUN := $(PYTHON) -m analysis_lib
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help env study test test-slow lint bench explore clean distclean FORCE
+MAKEFLAGS += --no-builtin-rules
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+# ---- environment -------------------------------------------------------------------------------------
+ENV := .venv/.ready
+env: $(ENV) ## build .venv from requirements.lock (every other target does so on first use)
+$(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/zig.lock
+	@tools/setup_env.sh && touch $@
+
+# ---- the study ---------------------------------------------------------------------------------------
+# Each section of the parameters has a file of its own under $(B)/params that changes only when its values do,
+# so a new cut-off re-runs the notebooks that use it and never the feature extraction.
+P := $(B)/params
+N := $(B)/notebooks
+NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
+             07_paper_comparison
+LIB := $(wildcard analysis_lib/*.py)
+
+study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
+	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
+
+$(B)/.prepared: $(ENV) FORCE
+	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
+$(P)/%.json: $(B)/.prepared ;@:
+
+$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
+	@if grep -q null $(P)/standin.json; then :; else $(RUN) cohort --study $(STUDY); fi && touch $@
+$(B)/.inputs: $(B)/cohort.done FORCE
+	@$(RUN) inputs --study $(STUDY) && touch $@
+$(B)/inputs.txt: $(B)/.inputs ;@:
+
+READING := analysis_lib/ct.py analysis_lib/masks.py analysis_lib/geometry.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/clinical.py analysis_lib/indices.py
+	@$(RUN) measure --study $(STUDY)
+$(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
+                       analysis_lib/features.py analysis_lib/fast_radiomics.py
+	@$(RUN) features --study $(STUDY)
+$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort.py
+	@$(RUN) assemble --study $(STUDY)
+
+# ---- notebooks: what each reads ------------------------------------------------------------------------
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
+$(N)/01_cohort.ipynb: $(COMMON)
+$(N)/02_sarcopenia.ipynb: $(COMMON)
+$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
+$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json $(LIB)
+$(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
+$(N)/%.ipynb: notebooks/%.ipynb
+	@$(RUN) notebook $* --study $(STUDY)
+
+explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
+	JUPYTER_PREFER_ENV_PATH=1 STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+
+# ---- tests ---------------------------------------------------------------------------------------------
+test: $(ENV) ## the tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pytest -m "not slow"
+test-slow: $(ENV) ## the tests that take minutes
+	$(PYTHON) -m pytest -m slow
+lint: $(ENV) ## format the code
+	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
+bench: $(ENV) ## time the engines side by side with others, into build/bench
+	for script in benchmarks/bench_*.py; do $(PYTHON) $$script || exit 1; done
+
+clean: ## remove the outputs of all studies, synthetic data included
+	@rm -rf build figures/*/
+	@for folder in data/*/; do if [ -d "$$folder.drawn" ]; then rm -rf "$$folder"; fi; done
+distclean: clean ## remove the environment too
+	@rm -rf .venv .tools
+FORCE:
