@@ -5,8 +5,8 @@ linear, so the values on a few slices follow from one weighted sum through the p
 of those slices alone. Nothing is cropped: every weight that a double can tell from zero takes part.
 
 - Wavelets are those of ``pywt.swtn`` (level 1, periodic), summed in the same order, hence equal to the last bit.
-- The Laplacian of Gaussian is ITK's recursive filter. Its impulse response is taken from ITK itself, and outside
-  the image it repeats the edge value. ITK stores each intermediate image in single precision; voxels whose
+- The Laplacian of Gaussian is ITK's recursive filter. Its impulse response is known in closed form, and
+  outside the image it repeats the edge value. ITK stores each intermediate image in single precision; voxels whose
   value decides a bin or an order statistic are therefore recomputed with ITK's own order and rounding.
 - The mesh's area and volume are sums over 2 x 2 x 2 cubes of 256 kinds, each measured once with PyRadiomics' own
   function; its diameters come from the few vertices that can be an end of one.
@@ -19,11 +19,15 @@ from functools import lru_cache
 import numba
 import numpy as np
 import pywt
-import SimpleITK as sitk
 from radiomics import cShape
 
-_DECAY = 1.372  # of Deriche's slower exponential, per sigma; sets how far a response must be followed
-_FAR = 23.5  # sigmas until it is below 1e-14 of its peak
+_FAR = 23.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-14
+
+# Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
+# n >= 0 is the sum over two terms of (a cos(w n / sigma) + b sin(w n / sigma)) exp(l n / sigma).
+_W, _L = (0.6681, 2.0787), (-1.3932, -1.3732)
+_SMOOTH = ((1.3530, -0.3531), (1.8151, 0.0902))
+_SECOND = ((-1.3563, 0.3446), (5.2318, -2.2355))
 
 
 # --- stationary wavelet transform ----------------------------------------------------------------------------
@@ -101,14 +105,27 @@ def _filter_z(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no c
 
 @lru_cache(maxsize=256)
 def _response(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
-    """Impulse response of ITK's recursive Gaussian (scale-normalised), odd length, centre in the middle."""
-    half = max(4, int(np.ceil(_FAR * sigma_mm / spacing_mm)))
-    line = np.zeros((1, 4 * half + 1))
-    line[0, 2 * half] = 1
-    image = sitk.GetImageFromArray(line)
-    image.SetSpacing((spacing_mm, 1.0))
-    out = sitk.RecursiveGaussian(image, sigma=sigma_mm, normalizeAcrossScale=True, order=order, direction=0)
-    return sitk.GetArrayFromImage(out)[0, half : 3 * half + 1].copy()
+    """Impulse response of ITK's recursive Gaussian (scale-normalised), odd length, centre in the middle.
+
+    Deriche 1993, INRIA report 1893, and Farneback and Westin 2006, doi 10.1007/s10851-006-8464-z.
+    """
+    n = np.arange(int(np.ceil(2 * _FAR * sigma_mm / spacing_mm)) + 4) * (spacing_mm / sigma_mm)
+    gauss = _fit(n, _SMOOTH)
+    if order == 0:
+        half = gauss / (2 * gauss.sum() - gauss[0])  # a constant stays what it is
+    else:
+        half = _fit(n, _SECOND)
+        half -= gauss * ((2 * half.sum() - half[0]) / (2 * gauss.sum() - gauss[0]))  # a constant gives zero
+        half *= sigma_mm**2 / np.sum(half * np.arange(len(n)) ** 2)  # x^2 / 2 gives sigma^2
+    half = half[: max(4, int(np.ceil(_FAR * sigma_mm / spacing_mm))) + 1]
+    return np.concatenate([half[:0:-1], half])
+
+
+def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
+    return sum(
+        (a * np.cos(w * n) + b * np.sin(w * n)) * np.exp(decay * n)
+        for a, b, w, decay in zip(*terms, _W, _L, strict=True)
+    )
 
 
 def _edge_weights(response: np.ndarray, centre: int, size: int) -> tuple[int, np.ndarray]:

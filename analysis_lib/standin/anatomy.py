@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from analysis_lib.standin import organs, shapes
 from analysis_lib.standin.shapes import SIZE, Field, Grid, Points
 from analysis_lib.standin.spec import PatientSpec
 
-SLICE_STEP_MM = 5.0
 _FAT_HU = -104.0
 _LEAN_HU = 54.0
 _SLACK_PX = 0.8  # how far a mask may stray from the drawn edge
@@ -50,7 +50,7 @@ class DrawnPatient:
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Solution:
     shift_pm_hu: float
     shift_rest_hu: float
     sm: NDArray[np.bool_]
@@ -206,16 +206,19 @@ def _skin(spec: PatientSpec, rng: np.random.Generator, hull: Points, fat_mm: flo
     """The skin round the muscles: their hull plus subcutaneous fat of individual distribution."""
     centre = np.array([0.0, 0.5 * (hull[:, 1].min() + hull[:, 1].max())])
     theta = np.linspace(-np.pi, np.pi, 361)[:-1]
+    hull = hull[ConvexHull(hull).vertices]  # fat fills the hollow between flank and back
+    hull = np.column_stack([np.interp(np.arange(0, len(hull), 0.1), np.arange(len(hull) + 1), np.r_[c, c[0]]) for c in hull.T])
     offset = hull - centre
     angle, radius = np.arctan2(offset[:, 1], offset[:, 0]), np.hypot(*offset.T)
     order = np.argsort(angle)
     inner = np.interp(theta, angle[order], radius[order], period=2 * np.pi)
-    smooth = ndimage.gaussian_filter1d(ndimage.maximum_filter1d(inner, 9, mode="wrap"), 12, mode="wrap")
+    smooth = ndimage.gaussian_filter1d(ndimage.maximum_filter1d(inner, 5, mode="wrap"), 9, mode="wrap")
     front = np.maximum(-np.sin(theta), 0)
     back = np.maximum(np.sin(theta), 0)
-    fat = fat_mm * (0.75 + 0.35 * front**2 + 0.30 * back**2 + 0.55 * np.exp(-(((back - 0.62) / 0.25) ** 2)))
+    fat = fat_mm * (0.75 + 0.35 * front**2 + 0.30 * back**2 + 0.30 * np.exp(-(((back - 0.62) / 0.25) ** 2)))
     for k in (2, 3, 5):
         fat *= 1 + 0.05 * rng.standard_normal() * np.cos(k * theta + rng.uniform(0, 6.3))
+    fat += (5.0 + 0.15 * fat_mm) * np.exp(-(((back - 0.70) / 0.22) ** 2))  # broad back of a supine body
     radius = np.maximum(smooth + fat, ndimage.gaussian_filter1d(inner, 2, mode="wrap") + 4.0 + 0.25 * fat_mm)
     furrow = (3.0 + 0.16 * fat_mm) * np.exp(-((np.abs(theta - np.pi / 2) / 0.13) ** 2))
     navel = (1.5 + 0.10 * fat_mm) * np.exp(-((np.abs(theta + np.pi / 2) / 0.06) ** 2)) * rng.uniform(0, 1)
@@ -335,7 +338,7 @@ def _meet_targets(
     distance: tuple[Field, Field],
     weight: tuple[Field, Field],
     window_hu: tuple[float, float],
-) -> tuple[_Fit | None, float]:
+) -> tuple[_Solution | None, float]:
     """Shifts of psoas and other muscle, and the masks, at which the rounded image meets all four targets.
 
     None where the mask would leave the drawn edge by more than the slack; the second value says how much larger
@@ -375,7 +378,7 @@ def _meet_targets(
                 return None, fill
             sm = taken.copy()
             sm[rest[:n_rest]] = True
-            return _Fit(shift_pm, shift_rest, sm.reshape(image.shape), taken.reshape(image.shape)), fill
+            return _Solution(shift_pm, shift_rest, sm.reshape(image.shape), taken.reshape(image.shape)), fill
         shift_pm += off_pm / max(float(w_pm[pm].mean()), 0.3)
         shift_rest += off_sm * found / max(float(w_rest[rest[:n_rest]][inside].sum()), 1.0)
         if abs(shift_rest) > 150 or abs(shift_pm) > 150:
@@ -480,7 +483,7 @@ def _attempt(
                 cx, cy = grid.origin_column, grid.origin_row
                 wave = 0.8 * z * np.sin(pixel / 23 + 3 * drift) * (growth > 0.006)
                 maps.append(
-                    (cx + (pixel - cx) * (1 + growth * z) + wave, cy + (pixel - cy) * (1 + growth * z) + drift * z)
+                    (cx + (pixel - cx) * (1 - growth * z) + wave, cy + (pixel - cy) * (1 - growth * z) + drift * z)
                 )
             shell, space = _separable(outside, *maps[0]), _separable(cavity, *maps[0])
             picture = shell + space * (_separable(visceral, *maps[1]) - shell) + amplitude * noise[k]

@@ -1,0 +1,117 @@
+"""Areas and densities against numpy on known arrays and against the real CT's published truth."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis_lib.geometry import ImageError
+from analysis_lib.indices import add_height_indices, area_and_density, measure, sarcopenic
+from analysis_lib.params import HuWindow, load_params
+
+PARAMS = load_params("defaults")
+PIXEL_CM2 = 0.8 * 0.7 / 100
+
+
+def test_measure_equals_numpy(patient):
+    ct, mask, hounsfield, sm, pm, _ = patient
+    row = measure(ct, mask, PARAMS.images)
+    inside = hounsfield[sm & (hounsfield >= -29) & (hounsfield <= 150)]
+    assert row["sm_area_cm2"] == pytest.approx(inside.size * PIXEL_CM2, rel=1e-12)
+    assert row["sm_mean_hu"] == pytest.approx(inside.mean(), rel=1e-12)
+    assert row["pm_area_cm2"] == pytest.approx(pm.sum() * PIXEL_CM2, rel=1e-12)
+    assert row["pm_mean_hu"] == pytest.approx(hounsfield[pm].mean(), rel=1e-12)
+    assert row["sm_slices"] == [3]
+    assert row["slices_z_mm"] == [-85.0]
+
+
+def test_real_ct_agrees_with_its_truth(real_ct):
+    truth = json.loads((real_ct / "masks" / "truth.json").read_text())["slices"][0]
+    row = measure(real_ct / "ct", real_ct / "masks" / "muscle.seg.nrrd", PARAMS.images)
+    for muscle in ("sm", "pm"):
+        assert row[f"{muscle}_area_cm2"] == pytest.approx(truth[muscle.upper()]["area_cm2"], rel=1e-6)
+        assert row[f"{muscle}_mean_hu"] == pytest.approx(truth[muscle.upper()]["mean_hu"], rel=1e-6)
+    assert row["sm_slices"] == [truth["slice_index"]]
+
+
+def test_real_ct_on_two_slices_gives_the_mean_area(real_ct):
+    truth = json.loads((real_ct / "masks-two-slices" / "truth.json").read_text())["combined"]
+    row = measure(real_ct / "ct", real_ct / "masks-two-slices" / "muscle.seg.nrrd", PARAMS.images)
+    assert row["sm_area_cm2"] == pytest.approx(truth["SM"]["mean_of_slice_areas_cm2"], rel=1e-6)
+    assert row["pm_mean_hu"] == pytest.approx(truth["PM"]["mean_hu_all_voxels"], rel=1e-6)
+
+
+@given(st.integers(-200, 100), st.integers(1, 300))
+def test_a_wider_window_never_counts_less(low, width):
+    hounsfield = np.arange(-200, 400).reshape(1, 20, 30)
+    mask = np.ones_like(hounsfield, bool)
+    narrow = area_and_density(hounsfield, mask, 0.01, HuWindow(low=low, high=low + width))[0]
+    wide = area_and_density(hounsfield, mask, 0.01, HuWindow(low=low - 5, high=low + width + 5))[0]
+    assert narrow <= wide <= area_and_density(hounsfield, mask, 0.01, None)[0]
+
+
+def test_nothing_in_the_window_and_tiny_masks_are_refused(patient):
+    ct, mask, hounsfield, sm, *_ = patient
+    with pytest.raises(ImageError, match="no pixel of the mask"):
+        area_and_density(hounsfield[3:4], sm[3:4], 0.01, HuWindow(low=900, high=901))
+    strict = PARAMS.images.model_copy(update={"min_mask_pixels": 100})
+    with pytest.raises(ImageError, match="only 84 pixels"):
+        measure(ct, mask, strict)
+
+
+def test_verdicts_at_and_beside_the_cut_off():
+    table = pd.DataFrame(
+        {
+            "sex": ["M", "M", "F", "F", None, "M"],
+            "height_m": [2.0, 2.0, 1.0, 1.0, 2.0, np.nan],
+            "sm_area_cm2": [200.0, 199.99, 39.0, 38.99, 1.0, 1.0],
+            "pm_area_cm2": 10.0,
+        }
+    )
+    table = add_height_indices(table)
+    assert sarcopenic(table, PARAMS.definitions["SMI"]).tolist() == [False, True, False, True, pd.NA, pd.NA]
+
+
+def run_cli(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "analysis_lib", "indices", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_command_line_json(patient):
+    ct, mask, hounsfield, sm, _, _ = patient
+    result = run_cli("--ct", ct, "--mask", mask, "--sex", "M", "--height-m", 1.72, "--json", "--sm-hu", -50, 100)
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout)
+    inside = hounsfield[sm & (hounsfield >= -50) & (hounsfield <= 100)]
+    assert values["sm_area_cm2"] == pytest.approx(inside.size * PIXEL_CM2)
+    assert values["smi"] == pytest.approx(inside.size * PIXEL_CM2 / 1.72**2)
+    assert set(values["definitions"]) == {"PMA", "PMI", "PD", "SMI", "MA"}
+    assert values["definitions"]["SMI"]["sarcopenic"] is True
+
+
+def test_command_line_without_sex_and_height_gives_what_it_can(patient):
+    values = json.loads(run_cli("--ct", patient[0], "--mask", patient[1], "--json").stdout)
+    assert values["smi"] is None
+    assert values["pm_area_cm2"] > 0
+    assert {d["sarcopenic"] for d in values["definitions"].values()} == {None}
+    assert "needs --sex" in run_cli("--ct", patient[0], "--mask", patient[1]).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--height-m", "172"], "give metres"),
+        (["--sm-hu", "150", "-29"], "low end must come first"),
+        (["--study", "standinn"], "did you mean 'standin'"),
+    ],
+)
+def test_command_line_errors_are_one_line(patient, change, message):
+    result = run_cli("--ct", patient[0], "--mask", patient[1], *change)
+    assert result.returncode == 2
+    assert message in result.stderr and len(result.stderr.splitlines()) == 1
