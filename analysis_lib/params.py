@@ -276,6 +276,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _merge(merged[key], value)
+        elif value is None and isinstance(merged.get(key), dict):
+            del merged[key]  # null drops what the base has
         else:
             merged[key] = value
     return merged

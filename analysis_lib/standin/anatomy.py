@@ -274,9 +274,9 @@ def _parenchyma(
 
     Infiltration deepens and coarsens the streaks; the mean is set later, so it carries no density.
     """
-    z = float(np.clip(spec.infiltration_z, -3, 3)) + 0.20 * rng.standard_normal()
-    depth_hu = 24.0 * np.exp(0.50 * z)
-    across_mm = 1.0 * np.exp(0.20 * z)
+    z = float(np.clip(spec.infiltration_z, -3, 3)) + 0.15 * rng.standard_normal()
+    depth_hu = 28.0 * np.exp(0.65 * z)
+    across_mm = 1.15 * np.exp(0.20 * z)
     along_mm = 3.2 * across_mm
     streaks = shapes.texture_table(rng, along_mm, across_mm)
     uneven = shapes.texture_table(rng, 7.0, 5.0)
@@ -311,10 +311,10 @@ def _parenchyma(
     u[psoas] = (0.5 * np.abs(x) - 0.87 * y)[psoas]
     v[psoas] = (0.87 * np.abs(x) + 0.5 * y + 90 * side)[psoas]
     weight[psoas] = 0.75
-    streak = np.maximum(shapes.sample_table(streaks, u, v) - 0.35, 0)
-    value = _LEAN_HU - weight * depth_hu * streak
-    value += 2.5 * np.exp(0.45 * z) * shapes.sample_table(uneven, x, y)
-    value += 9.0 * np.exp(0.40 * np.clip(spec.grain_z, -3, 3)) * shapes.sample_table(fine, x, y)
+    streak = np.maximum(shapes.sample_table(streaks, u, v) - 0.15, 0)
+    value = _LEAN_HU - 110.0 * np.tanh(weight * depth_hu * streak / 110.0)  # never less dense than fat
+    value += 3.5 * np.exp(0.55 * z) * shapes.sample_table(uneven, x, y)
+    value += 7.0 * np.exp(0.30 * np.clip(spec.grain_z, -3, 3)) * shapes.sample_table(fine, x, y)
     field = np.full((SIZE, SIZE), _LEAN_HU, np.float32)
     field[rows, columns] = np.maximum(value, _FAT_HU)
     return field
@@ -430,14 +430,14 @@ def _attempt(
     rest_cover = np.maximum(cover["back"], cover["wall"])
 
     planes = np.zeros((SIZE, SIZE), np.float32)
-    width = 0.75 * np.exp(0.30 * np.clip(spec.fascia_z, -3, 3))
+    width = 0.60 * np.exp(0.20 * np.clip(spec.fascia_z, -3, 3))
     for muscle in body.muscles:
         edge = [np.vstack([muscle.outline, muscle.outline[:1]])] if muscle.kind in ("erector",) else []
         for line in muscle.planes + edge:
             own = width * np.exp(0.2 * rng.standard_normal())
             own *= {"oblique": 0.9, "psoas": 0.5}.get(muscle.kind, 1.0)
             shapes.add_cover(planes, grid.stroke(line, own))
-    meat = 1 - 0.85 * planes
+    meat = 1 - 0.75 * planes
     weight_pm, weight_rest = cover["psoas"] * meat, rest_cover * meat
     muscle_hu = _parenchyma(spec, rng, grid, cover, body)
 
