@@ -276,10 +276,10 @@ def _parenchyma(
     """
     z = float(np.clip(spec.infiltration_z, -3, 3)) + 0.15 * rng.standard_normal()
     depth_hu = 28.0 * np.exp(0.65 * z)
-    across_mm = 1.15 * np.exp(0.20 * z)
-    along_mm = 3.2 * across_mm
+    across_mm = 0.85 * np.exp(0.14 * z)
+    along_mm = 2.6 * across_mm
     streaks = shapes.texture_table(rng, along_mm, across_mm)
-    uneven = shapes.texture_table(rng, 7.0, 5.0)
+    uneven, patches = (shapes.texture_table(rng, *lengths) for lengths in ((6.0, 5.0), (4.5, 3.5)))
     fine = shapes.texture_table(rng, 0.7, 0.6)
     total = np.zeros((SIZE, SIZE), np.float32)
     for cov in cover.values():
@@ -290,7 +290,7 @@ def _parenchyma(
     names = list(cover)
     u, v = np.empty_like(x), np.empty_like(x)
     weight = np.ones_like(x)
-    # Sheets of fat run in the layers of the wall, fan out from the spine at the back, and cross the psoas.
+    # Sheets of fat run in the layers of the wall, slant outwards at the back, and cross the psoas.
     wall = kind == names.index("wall")
     theta = np.arctan2(y + 30, x)
     middle = body.midline - np.array([0.0, -30.0])
@@ -302,18 +302,19 @@ def _parenchyma(
     v[wall] = (np.hypot(x, y + 30) - radius)[wall]
     side = np.sign(x)
     back = kind == names.index("back")
-    fan = np.arctan2(y - 22, np.abs(x) + 4) + 0.25 * np.sin(np.hypot(x, y) / 9)
-    u[back] = (np.hypot(x, y - 22) * 0.8)[back]
-    v[back] = (fan * 46 + 70 * side)[back]
+    bend = 3.0 * np.sin(y / 14 + x / 23)
+    u[back] = (0.90 * y + 0.44 * np.abs(x))[back]
+    v[back] = (0.90 * np.abs(x) - 0.44 * y + bend + 70 * side)[back]
     deep = np.exp(-(((np.abs(x) - 14) / 14) ** 2))
     weight[back] = (0.9 + 0.7 * deep)[back]  # multifidus turns to fat first
     psoas = kind == names.index("psoas")
     u[psoas] = (0.5 * np.abs(x) - 0.87 * y)[psoas]
     v[psoas] = (0.87 * np.abs(x) + 0.5 * y + 90 * side)[psoas]
     weight[psoas] = 0.75
-    streak = np.maximum(shapes.sample_table(streaks, u, v) - 0.15, 0)
+    patch = shapes.sample_table(uneven, x, y)
+    streak = np.maximum(shapes.sample_table(streaks, u, v) + 0.5 * patch - 0.25, 0)
     value = _LEAN_HU - 110.0 * np.tanh(weight * depth_hu * streak / 110.0)  # never less dense than fat
-    value += 3.5 * np.exp(0.55 * z) * shapes.sample_table(uneven, x, y)
+    value += 3.5 * np.exp(0.55 * z) * shapes.sample_table(patches, x, y)
     value += 7.0 * np.exp(0.30 * np.clip(spec.grain_z, -3, 3)) * shapes.sample_table(fine, x, y)
     field = np.full((SIZE, SIZE), _LEAN_HU, np.float32)
     field[rows, columns] = np.maximum(value, _FAT_HU)

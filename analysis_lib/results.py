@@ -1,0 +1,281 @@
+"""The study's tables and the frames its figures are drawn from, from patients, risks and parameters.
+
+Notebooks call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib import survival
+from analysis_lib.indices import sarcopenic
+from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
+from analysis_lib.separation import separation
+from analysis_lib.tables import format_p, format_ratio
+
+MODEL = "TFDeepSurv"
+OUTCOMES = {"OS": ("os_months", "os_event"), "RFS": ("rfs_months", "rfs_event")}
+TABLE2_COLUMNS = [
+    "set", "definition", "outcome", "n", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p",
+]  # fmt: skip
+GROUPS = {True: "Sarcopenia", False: "No sarcopenia"}
+RISK_GROUPS = {True: "High risk", False: "Low risk"}
+
+
+# ---- Fig. 1 --------------------------------------------------------------------------------------------
+
+
+def flowchart_counts(patients: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortParams, process: list[str]) -> pd.DataFrame:
+    """Boxes of Fig. 1: frame [node, kind, label, n, parent] for ``plots_flowchart.flowchart``.
+
+    ``process`` are the labels of the chain from images to model, left to right.
+    """
+    rows: list[tuple] = []
+    names = list(cohort.sets) + (["unknown"] if (exclusions["set"] == "unknown").any() else [])
+    for name in names:
+        analysed = patients[patients["set"] == name]
+        out = exclusions[exclusions["set"] == name]
+        label = cohort.label(name) if name in cohort.sets else "Set unknown"
+        if len(analysed) + len(out) == 0:
+            continue
+        rows.append((f"{name}.all", "patients", f"{label}: in the clinical table", len(analysed) + len(out), None))
+        if len(out):
+            rows.append((f"{name}.out", "excluded", "Excluded", len(out), f"{name}.all"))
+            for stage, part in out.groupby("stage", sort=False):
+                rows.append((f"{name}.out.{stage}", "reason", str(stage), len(part), f"{name}.out"))
+        rows.append((f"{name}.in", "patients", "Analysed", len(analysed), f"{name}.all"))
+        if name == cohort.discovery:
+            for part in ("train", "internal"):
+                count = int((analysed["split"] == part).sum())
+                rows.append((f"{name}.{part}", "patients", cohort.label(part), count, f"{name}.in"))
+    previous = None
+    for k, label in enumerate(process):
+        rows.append((f"process.{k}", "process", label, None, previous))
+        previous = f"process.{k}"
+    return pd.DataFrame(rows, columns=["node", "kind", "label", "n", "parent"]).astype({"n": "Int64"})
+
+
+def process_labels(features: FeatureParams, n_definitions: int, code_size: int) -> list[str]:
+    """The chain under the flowchart, from this run's parameters."""
+    return [
+        "CT at L3 (DICOM)",
+        "SM and PM masks",
+        f"Muscle indices and {n_definitions} definitions of sarcopenia",
+        f"{features.expected_count} radiomics features",
+        f"AutoEncoder: {code_size} variables",
+        f"{MODEL}: risk score",
+    ]
+
+
+# ---- Table 2 and its Kaplan-Meier figures -----------------------------------------------------------------
+
+
+def table_two(
+    patients: pd.DataFrame, definitions: dict[str, DefinitionParams], cohort: CohortParams, statistics: StatisticsParams
+) -> pd.DataFrame:
+    """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome (TABLE2_COLUMNS).
+
+    ``n`` counts the patients whose index and outcome are known; a row whose outcome a set lacks is left out, a
+    hazard ratio that cannot be estimated is NaN. ``prevalence`` is a fraction.
+    """
+    rows = []
+    for name in cohort.sets:
+        part = patients[patients["set"] == name]
+        for key, definition in definitions.items():
+            for outcome in OUTCOMES:
+                known = _known(part, definition, outcome)
+                if known.empty:
+                    continue
+                fit = survival.cox_binary(known["months"], known["event"], known["group"], statistics.confidence)
+                n_sarcopenic = int(known["group"].sum())
+                rows.append(
+                    [
+                        name, key, outcome, len(known), n_sarcopenic, n_sarcopenic / len(known),
+                        fit["hr"], fit["low"], fit["high"], fit["p"],
+                    ]  # fmt: skip
+                )
+    return pd.DataFrame(rows, columns=TABLE2_COLUMNS)
+
+
+def sarcopenia_curves(
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    outcome: str,
+    statistics: StatisticsParams,
+    ticks: list[float],
+) -> dict[str, pd.DataFrame]:
+    """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
+    panels = {}
+    for key, definition in definitions.items():
+        known = _known(patients, definition, outcome)
+        panels[key] = (f"{key} ({definition.source})", known)
+    return _km_panels(panels, GROUPS, statistics, ticks)
+
+
+def risk_group_curves(
+    table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams, ticks: list[float]
+) -> dict[str, pd.DataFrame]:
+    """Kaplan-Meier panels of OS in the risk groups, a panel a split; ``table`` has split, risk and os_*."""
+    panels = {}
+    for name in ["train", *cohort.test_sets]:
+        part = table[table["split"] == name]
+        frame = pd.DataFrame({"months": part["os_months"], "event": part["os_event"], "group": part["risk"] > cut_off})
+        panels[name] = (f"{cohort.label(name)} (n = {len(part)})", frame)
+    return _km_panels(panels, RISK_GROUPS, statistics, ticks)
+
+
+def risk_group_table(
+    table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams
+) -> pd.DataFrame:
+    """Risk groups at the training median, by split: sizes, deaths, HR with interval, log-rank P, follow-up in months."""
+    rows = []
+    for name in ["train", *cohort.test_sets]:
+        part = table[table["split"] == name]
+        if part.empty:
+            continue
+        high = part["risk"] > cut_off
+        fit = survival.cox_binary(part["os_months"], part["os_event"], high, statistics.confidence)
+        rows.append(
+            {
+                "set": name,
+                "n": len(part),
+                "events": int(part["os_event"].sum()),
+                "n_high_risk": int(high.sum()),
+                "events_high_risk": int(part.loc[high, "os_event"].sum()),
+                "hr": fit["hr"],
+                "hr_low": fit["low"],
+                "hr_high": fit["high"],
+                "p": fit["p"],
+                "p_logrank": survival.logrank_p(part["os_months"], part["os_event"], high),
+                "median_follow_up_months": survival.median_follow_up(part["os_months"], part["os_event"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -> pd.DataFrame:
+    """months, event and group (bool) of the patients whose index and outcome are known."""
+    months, event = OUTCOMES[outcome]
+    frame = pd.DataFrame(
+        {"months": patients[months], "event": patients[event], "group": sarcopenic(patients, definition)}
+    ).dropna()
+    return frame.astype({"group": bool})
+
+
+def _km_panels(
+    panels: dict[str, tuple[str, pd.DataFrame]], groups: dict[bool, str], statistics: StatisticsParams, ticks: list[float]
+) -> dict[str, pd.DataFrame]:
+    curves, at_risk, annotations = [], [], []
+    for panel, (title, frame) in panels.items():
+        text = ""
+        for value, name in groups.items():
+            part = frame[frame["group"] == value]
+            numbers = survival.numbers_at_risk(part["months"], ticks) if len(part) else [0] * len(ticks)
+            at_risk += [(panel, name, month, int(n)) for month, n in zip(ticks, numbers, strict=True)]
+            if len(part):
+                curve = survival.kaplan_meier(part["months"], part["event"], statistics.confidence)
+                curves.append(curve.assign(panel=panel, group=name))
+        if frame["group"].nunique() == 2:
+            fit = survival.cox_binary(frame["months"], frame["event"], frame["group"], statistics.confidence)
+            p_logrank = survival.logrank_p(frame["months"], frame["event"], frame["group"])
+            ratio = format_ratio(fit["hr"], fit["low"], fit["high"])
+            text = f"HR {ratio}\nlog-rank {format_p(p_logrank)}"
+        annotations.append((panel, title, text))
+    return {
+        "curves": pd.concat(curves, ignore_index=True)
+        if curves
+        else pd.DataFrame(columns=["panel", "group", "month", "survival", "low", "high", "at_risk", "events", "censored"]),
+        "at_risk": pd.DataFrame(at_risk, columns=["panel", "group", "month", "n"]),
+        "annotations": pd.DataFrame(annotations, columns=["panel", "title", "text"]),
+    }
+
+
+# ---- Fig. 3 ------------------------------------------------------------------------------------------------
+
+
+def separations(
+    patients: pd.DataFrame,
+    scores: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    folds: int,
+    statistics: StatisticsParams,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How well a linear rule on the components tells each definition's groups apart.
+
+    Returns the groups (patient_id, one nullable boolean column a definition) and one row a definition
+    (definition, n, n_sarcopenic, auc, low, high, p_permutation).
+    """
+    indexed = patients.set_index("patient_id").loc[scores.index]
+    groups = pd.DataFrame({key: sarcopenic(indexed, d) for key, d in definitions.items()}, index=scores.index)
+    rows = []
+    for key in definitions:
+        known = groups[key].dropna().astype(bool)
+        result = separation(
+            scores.loc[known.index], known, folds, statistics.bootstrap_replicates, statistics.confidence, seed
+        )
+        rows.append({"definition": key, "n": len(known), "n_sarcopenic": int(known.sum())} | result)
+    return groups, pd.DataFrame(rows)
+
+
+# ---- Fig. 5 ------------------------------------------------------------------------------------------------
+
+
+def marker_table(patients: pd.DataFrame, risk: pd.Series, definitions: dict[str, DefinitionParams]) -> pd.DataFrame:
+    """One column a marker, higher is worse: the model's risk and each definition as 0 or 1; index patient_id."""
+    indexed = patients.set_index("patient_id")
+    markers = {MODEL: risk.reindex(indexed.index)}
+    for key, definition in definitions.items():
+        markers[key] = sarcopenic(indexed, definition).astype(float)
+    return pd.DataFrame(markers)
+
+
+def continuous_markers(patients: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> pd.DataFrame:
+    """The indices behind the definitions as continuous markers, sign turned so that higher is worse.
+
+    Each index is taken relative to the cut-off of the patient's sex, so that men and women are on one scale,
+    as they are in the definition.
+    """
+    indexed = patients.set_index("patient_id")
+    columns = {}
+    for key, definition in definitions.items():
+        cut_off = indexed["sex"].map({"M": definition.men, "F": definition.women})
+        columns[f"{key} continuous"] = -(indexed[definition.column] - cut_off)
+    return pd.DataFrame(columns)
+
+
+def discrimination(
+    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+) -> dict[str, pd.DataFrame]:
+    """C-index, its difference from the model, and AUC over time, for every marker in every split.
+
+    Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p)
+    and auc (set, model, month, auc, low, high; test sets only). A marker that a patient lacks leaves that patient out of
+    every marker's row in that set, so that all are compared on the same patients.
+    """
+    indexed = patients.set_index("patient_id")
+    c_index, difference, auc = [], [], []
+    months = np.arange(
+        statistics.auc_first_month, statistics.auc_last_month + statistics.auc_step_months / 2, statistics.auc_step_months
+    )
+    months = np.union1d(months, statistics.horizons_months)
+    for name in ["train", *cohort.test_sets]:
+        part = indexed[indexed["split"] == name]
+        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        part = part.loc[scores.index]
+        if part["os_event"].sum() == 0:
+            continue
+        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        settings = {"replicates": statistics.bootstrap_replicates, "confidence": statistics.confidence, "seed": seed}
+        c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
+        difference.append(
+            survival.bootstrap_c_index_difference(time, event, scores, reference=MODEL, **settings).assign(set=name)
+        )
+        if name != "train":
+            auc.append(survival.auc_curve(time, event, scores, months, **settings).assign(set=name))
+    return {
+        "c_index": pd.concat(c_index)[["set", "model", "c_index", "low", "high", "n", "events"]],
+        "difference": pd.concat(difference)[["set", "model", "difference", "low", "high", "p"]],
+        "auc": pd.concat(auc)[["set", "model", "month", "auc", "low", "high"]],
+    }
