@@ -1,15 +1,14 @@
-"""Filters and mesh of PyRadiomics, evaluated only where a mask needs them.
+"""Filters of PyRadiomics, evaluated only where a mask needs them.
 
 PyRadiomics filters the whole image and then looks at the mask. Both of its filter banks are separable and
 linear, so the values on a few slices follow from one weighted sum through the plane and filters in the plane
-of those slices alone. Nothing is cropped: every weight that a double can tell from zero takes part.
+of those slices alone. Nothing is cropped: weights down to 1e-11 of the largest take part, a thousandth of
+what ITK's rounding loses.
 
-- Wavelets are those of ``pywt.swtn`` (level 1, periodic), summed in the same order, hence equal to the last bit.
+- Wavelets are those of ``pywt.swtn`` (level 1, periodic), summed in the same order: equal to the last bit.
 - The Laplacian of Gaussian is ITK's recursive filter. Its impulse response is known in closed form, and
-  outside the image it repeats the edge value. ITK stores each intermediate image in single precision; voxels whose
-  value decides a bin or an order statistic are therefore recomputed with ITK's own order and rounding.
-- The mesh's area and volume are sums over 2 x 2 x 2 cubes of 256 kinds, each measured once with PyRadiomics' own
-  function; its diameters come from the few vertices that can be an end of one.
+  outside the image it repeats the edge value. ITK stores each intermediate image in single precision; voxels
+  whose value decides a bin or an order statistic are therefore recomputed with ITK's own order and rounding.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from functools import lru_cache
 import numba
 import numpy as np
 import pywt
-from radiomics import cShape
 
-_FAR = 23.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-14
+_FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
 
 # Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
 # n >= 0 is the sum over two terms of (a cos(w n / sigma) + b sin(w n / sigma)) exp(l n / sigma).
@@ -30,25 +28,28 @@ _SMOOTH = ((1.3530, -0.3531), (1.8151, 0.0902))
 _SECOND = ((-1.3563, 0.3446), (5.2318, -2.2355))
 
 
-# --- stationary wavelet transform ----------------------------------------------------------------------------
+# --- stationary wavelet transform -----------------------------------------------------------------------
 
 
 def wavelet_bands(volume: np.ndarray, box: tuple[slice, ...], wavelet: str) -> dict[str, np.ndarray]:
     """The 8 sub-bands of ``pywt.swtn`` (level 1) inside ``box``.
 
-    volume: (z, y, x), any real type; box: one slice an axis. Returns {'LLH': (z, y, x) float64 of the box, ...}
-    in PyRadiomics' naming and order (first letter x, last letter z; LLL last).
+    volume: (z, y, x), any real type; box: one slice an axis. Returns {'LLH': (z, y, x) of the box,
+    ...} in PyRadiomics' naming and order (first letter x, last letter z; LLL last).
     """
     bank = pywt.Wavelet(wavelet)
     low, high = np.array(bank.dec_lo), np.array(bank.dec_hi)
     taps = len(low)
     ahead = taps // 2
-    index = []
-    for size, part in zip(volume.shape, box, strict=True):
-        padded = size + size % 2  # PyRadiomics pads odd axes by one wrapped voxel
-        reach = np.arange(part.start + ahead - taps + 1, part.stop + ahead) % padded
-        index.append(np.where(reach == size, 0, reach) if size % 2 else reach)
-    block = np.ascontiguousarray(volume[np.ix_(*index)], dtype=np.float64)
+    if volume.dtype == np.float32:  # pywt then adds in single precision; its own code on a wide margin
+        wide = _periodic_block(volume, box, taps, 2 * taps)
+        inner = tuple(slice(taps, taps + part.stop - part.start) for part in box)
+        even = [slice(0, n - n % 2) for n in wide.shape]
+        found = pywt.swtn(wide[tuple(even)], bank, level=1, axes=(2, 1, 0))[0]
+        level = {name.replace("a", "L").replace("d", "H"): band[inner] for name, band in found.items()}
+        level["LLL"] = level.pop("LLL")
+        return level
+    block = _periodic_block(volume, box, taps - 1 - ahead, ahead).astype(np.float64)
     level = {"": block}
     for axis in (2, 1, 0):  # x first: the order of the additions, and so the last bit, is that of pywt
         level = {
@@ -60,6 +61,16 @@ def wavelet_bands(volume: np.ndarray, box: tuple[slice, ...], wavelet: str) -> d
     return level
 
 
+def _periodic_block(volume: np.ndarray, box: tuple[slice, ...], before: int, after: int) -> np.ndarray:
+    """``box`` and so many voxels around it, the volume repeating itself as PyRadiomics has it."""
+    index = []
+    for size, part in zip(volume.shape, box, strict=True):
+        padded = size + size % 2  # PyRadiomics pads odd axes by one wrapped voxel
+        reach = np.arange(part.start - before, part.stop + after) % padded
+        index.append(np.where(reach == size, 0, reach) if size % 2 else reach)
+    return np.ascontiguousarray(volume[np.ix_(*index)])
+
+
 def _filter_axis(data: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:
     return (_filter_x if axis == 2 else _filter_y if axis == 1 else _filter_z)(data, taps)
 
@@ -67,7 +78,7 @@ def _filter_axis(data: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:
 @numba.njit(cache=True)
 def _filter_x(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0], data.shape[1], data.shape[2] - last))
+    out = np.zeros((data.shape[0], data.shape[1], data.shape[2] - last), data.dtype)
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
             for j in range(n):
@@ -79,7 +90,7 @@ def _filter_x(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no c
 @numba.njit(cache=True)
 def _filter_y(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0], data.shape[1] - last, data.shape[2]))
+    out = np.zeros((data.shape[0], data.shape[1] - last, data.shape[2]), data.dtype)
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
             for j in range(n):
@@ -91,7 +102,7 @@ def _filter_y(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no c
 @numba.njit(cache=True)
 def _filter_z(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
     n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0] - last, data.shape[1], data.shape[2]))
+    out = np.zeros((data.shape[0] - last, data.shape[1], data.shape[2]), data.dtype)
     for z in range(out.shape[0]):
         for y in range(out.shape[1]):
             for j in range(n):
@@ -100,7 +111,7 @@ def _filter_z(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no c
     return out
 
 
-# --- Laplacian of Gaussian -----------------------------------------------------------------------------------
+# --- Laplacian of Gaussian ------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -131,7 +142,7 @@ def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) 
 def _edge_weights(response: np.ndarray, centre: int, size: int) -> tuple[int, np.ndarray]:
     """Weights of the voxels first .. first + len - 1 of a line in its filtered value at ``centre``.
 
-    ITK starts both its recursions as if the edge value went on for ever; so the tails fall on the edge voxels.
+    ITK starts both its recursions as if the edge value went on for ever: the tails fall on the edge voxels.
     """
     half = len(response) // 2
     first, last = max(0, centre - half), min(size - 1, centre + half)
@@ -150,7 +161,11 @@ class LaplacianOfGaussian:
     """
 
     def __init__(
-        self, volume: np.ndarray, spacing_mm: tuple[float, ...], sigmas_mm: list[float], box: tuple[slice, ...]
+        self,
+        volume: np.ndarray,
+        spacing_mm: tuple[float, ...],
+        sigmas_mm: list[float],
+        box: tuple[slice, ...],
     ):
         self.volume, self.spacing_mm, self.sigmas_mm, self.box = volume, spacing_mm, sigmas_mm, box
         self.kernels = {
@@ -196,10 +211,10 @@ class LaplacianOfGaussian:
 
     def tolerance(self) -> float:
         """No voxel of ``values`` is farther from ITK's result."""
-        return 4e-7 * self.largest
+        return 2e-7 * self.largest
 
     def exact(self, sigma: float, voxels: np.ndarray) -> np.ndarray:
-        """ITK's values at ``voxels`` ((n, 3) of z, y, x), with its order of axes and single-precision steps."""
+        """ITK's values at ``voxels`` ((n, 3) of z, y, x), with its order of axes and its rounding."""
         out = np.empty(len(voxels))
         scale = [1.0 / (s * s) for s in self.spacing_mm]
         for i, (z, y, x) in enumerate(voxels):
@@ -210,7 +225,15 @@ class LaplacianOfGaussian:
                     w[axis, order] = _edge_weights(kernel, int(centre), self.volume.shape[axis])
             first = (w[0, 0][0], w[1, 0][0], w[2, 0][0])
             out[i] = _exact_voxel(
-                self.volume, *first, w[0, 0][1], w[0, 2][1], w[1, 0][1], w[1, 2][1], w[2, 0][1], w[2, 2][1], *scale
+                self.volume,
+                *first,
+                w[0, 0][1],
+                w[0, 2][1],
+                w[1, 0][1],
+                w[1, 2][1],
+                w[2, 0][1],
+                w[2, 2][1],
+                *scale,
             )
         return out
 
@@ -266,7 +289,7 @@ def _dot(line, weights):  # pragma: no cover - compiled
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
 def _exact_voxel(volume, z0, y0, x0, z_s, z_d, y_s, y_d, x_s, x_d, by_z, by_y, by_x):  # pragma: no cover
-    """Derivative first, then smoothing along the other axes from x to z, each step rounded as ITK's images are."""
+    """Derivative first, then smoothing from x to z, each step rounded as ITK's images are."""
     single = np.float32
     along_x = single(0)  # second derivative in x, smoothed in y, then z
     along_y = single(0)  # second derivative in y, smoothed in x, then z
@@ -304,158 +327,3 @@ def _exact_voxel(volume, z0, y0, x0, z_s, z_d, y_s, y_d, x_s, x_d, by_z, by_y, b
     result = single(np.float64(along_x) * by_x)
     result = single(np.float64(result) + np.float64(along_y) * by_y)
     return single(np.float64(result) + np.float64(along_z) * by_z)
-
-
-# --- mesh of the shape features ------------------------------------------------------------------------------
-
-# Corners of a cube (z, y, x) by bit of its kind; which bit is which does not matter, only that it is one to one.
-_CORNERS = tuple((z, y, x) for z in (0, 1) for y in (0, 1) for x in (0, 1))
-
-
-def mesh_coefficients(mask: np.ndarray, spacing_mm: np.ndarray) -> tuple[float, float, tuple[float, ...]]:
-    """What ``radiomics.cShape.calculate_coefficients`` gives, without comparing all pairs of vertices.
-
-    mask: (z, y, x) bool with a border of zeros; spacing_mm: (3,). Returns area (mm2), volume (mm3) and the four
-    largest diameters (mm) in the planes z, y, x and in space.
-    """
-    spacing = np.asarray(spacing_mm, dtype=np.float64)
-    kinds, volume48 = _count_cubes(mask, *_volume_tables())
-    area = 0.0
-    for kind in np.flatnonzero(kinds):
-        area += kinds[kind] * cShape.calculate_coefficients(_cube(int(kind)), spacing)[0]
-    diameters = _diameters(mask, *spacing)
-    return float(area), float(volume48 / 48 * spacing.prod()), tuple(float(d) for d in diameters)
-
-
-def _cube(kind: int) -> np.ndarray:
-    return np.array([kind >> bit & 1 for bit in range(8)], dtype=bool).reshape(2, 2, 2)
-
-
-@lru_cache(maxsize=1)
-def _volume_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Of each kind of cube, 48 x the signed volume towards the origin and its gain per step along z, y, x.
-
-    Measured on cubes alone and on pairs of cubes with unit spacing. The vertices are half voxels, so that
-    48 x volume is a whole number and the sum over a mask is exact.
-    """
-    unit = np.ones(3)
-    alone = np.array([cShape.calculate_coefficients(_cube(kind), unit)[1] for kind in range(256)])
-    gain = np.empty((256, 3))
-    for kind in range(256):
-        cube = _cube(kind)
-        for axis in range(3):
-            pair = np.concatenate([np.zeros_like(cube).take([0], axis), cube], axis)
-            before = pair.take([0, 1], axis).ravel()
-            first = int(sum(1 << bit for bit in range(8) if before[bit]))
-            both = cShape.calculate_coefficients(pair, unit)[1]
-            gain[kind, axis] = both - alone[first] - alone[kind]
-    return np.rint(48 * alone).astype(np.int64), np.rint(48 * gain).astype(np.int64)
-
-
-@numba.njit(cache=True)
-def _count_cubes(mask, alone, gain):  # pragma: no cover - compiled
-    kinds = np.zeros(256, np.int64)
-    volume = 0
-    for z in range(mask.shape[0] - 1):
-        for y in range(mask.shape[1] - 1):
-            left = mask[z, y, 0] + 4 * mask[z, y + 1, 0] + 16 * mask[z + 1, y, 0] + 64 * mask[z + 1, y + 1, 0]
-            for x in range(mask.shape[2] - 1):
-                right = (
-                    mask[z, y, x + 1]
-                    + 4 * mask[z, y + 1, x + 1]
-                    + 16 * mask[z + 1, y, x + 1]
-                    + 64 * mask[z + 1, y + 1, x + 1]
-                )
-                kind = left + 2 * right
-                left = right
-                if kind != 0 and kind != 255:
-                    kinds[kind] += 1
-                    volume += alone[kind] + z * gain[kind, 0] + y * gain[kind, 1] + x * gain[kind, 2]
-    return kinds, volume
-
-
-@numba.njit(cache=True)
-def _extend(low, high, i, j, value):  # pragma: no cover - compiled
-    low[i, j] = min(low[i, j], value)
-    high[i, j] = max(high[i, j], value)
-
-
-@numba.njit(cache=True)
-def _diameters(mask, dz, dy, dx):  # pragma: no cover - compiled
-    """Largest distances between mesh vertices: the midpoints of voxel pairs of which one is in the mask.
-
-    In half voxels. On a line along x (or y) only its two ends can be an end of a diameter, and in a slice only
-    the corners of the convex hull can be an end of the one in space.
-    """
-    nz, ny, nx = 2 * mask.shape[0], 2 * mask.shape[1], 2 * mask.shape[2]
-    far = max(nz, ny, nx) + 1
-    low_x, high_x = np.full((nz, ny), far), np.full((nz, ny), -1)
-    low_y, high_y = np.full((nz, nx), far), np.full((nz, nx), -1)
-    for z in range(mask.shape[0]):
-        for y in range(mask.shape[1]):
-            for x in range(mask.shape[2]):
-                here = mask[z, y, x]
-                if x + 1 < mask.shape[2] and mask[z, y, x + 1] != here:
-                    _extend(low_x, high_x, 2 * z, 2 * y, 2 * x + 1)
-                    _extend(low_y, high_y, 2 * z, 2 * x + 1, 2 * y)
-                if y + 1 < mask.shape[1] and mask[z, y + 1, x] != here:
-                    _extend(low_x, high_x, 2 * z, 2 * y + 1, 2 * x)
-                    _extend(low_y, high_y, 2 * z, 2 * x, 2 * y + 1)
-                if z + 1 < mask.shape[0] and mask[z + 1, y, x] != here:
-                    _extend(low_x, high_x, 2 * z + 1, 2 * y, 2 * x)
-                    _extend(low_y, high_y, 2 * z + 1, 2 * x, 2 * y)
-    best = np.zeros(4)
-    for y in range(ny):
-        best[1] = max(best[1], _widest(low_x, high_x, y, dz, dx))
-    for x in range(nx):
-        best[2] = max(best[2], _widest(low_y, high_y, x, dz, dy))
-    corner = np.empty((2 * nz * ny, 3), np.int64)
-    count = 0
-    for z in range(nz):
-        start = count
-        for side in range(2):
-            first = count  # corners of the hull on this side, by a monotone chain along y
-            for y in range(ny):
-                if high_x[z, y] < 0:
-                    continue
-                x = low_x[z, y] if side == 0 else high_x[z, y]
-                sign = 1 if side == 0 else -1
-                while count - first >= 2:
-                    a, b = corner[count - 2], corner[count - 1]
-                    if sign * ((b[1] - a[1]) * (x - a[2]) - (b[2] - a[2]) * (y - a[1])) > 0:
-                        break
-                    count -= 1
-                corner[count, 0], corner[count, 1], corner[count, 2] = z, y, x
-                count += 1
-        for i in range(start, count):
-            for j in range(i):
-                distance = _squared(corner[i], corner[j], dz, dy, dx)
-                best[3] = max(best[3], distance)
-                if j >= start:
-                    best[0] = max(best[0], distance)
-    return np.sqrt(best)
-
-
-@numba.njit(cache=True)
-def _squared(a, b, dz, dy, dx):  # pragma: no cover - compiled
-    z = 0.5 * a[0] * dz - 0.5 * b[0] * dz
-    y = 0.5 * a[1] * dy - 0.5 * b[1] * dy
-    x = 0.5 * a[2] * dx - 0.5 * b[2] * dx
-    return z * z + y * y + x * x
-
-
-@numba.njit(cache=True)
-def _widest(low, high, column, step, across):  # pragma: no cover - compiled
-    """Largest squared distance between the line ends of one plane; lines ``step`` / 2 apart."""
-    best = 0.0
-    for i in range(low.shape[0]):
-        if high[i, column] < 0:
-            continue
-        for j in range(i + 1):
-            if high[j, column] < 0:
-                continue
-            reach = max(high[i, column] - low[j, column], high[j, column] - low[i, column])
-            z = 0.5 * (i - j) * step
-            x = 0.5 * reach * across
-            best = max(best, z * z + x * x)
-    return best

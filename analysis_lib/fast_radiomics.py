@@ -1,9 +1,10 @@
 """PyRadiomics' features of one patient, with PyRadiomics' values, many times faster.
 
-The feature formulas and the texture matrices are PyRadiomics' own classes and C code. What is done differently:
-the filters are evaluated on the mask's slices only (``fast_filters``), an image is discretised once for all
-classes, and checks, copies and logging of the reference are done once. A parameter file that asks for anything
-outside of ``_covered`` is computed by plain PyRadiomics.
+The feature formulas are PyRadiomics' own classes. What is done differently: the filters are evaluated on the
+mask's slices only (``fast_filters``), the texture matrices come from one table of neighbours
+(``fast_matrices``) and the diameters from few vertices (``fast_mesh``), an image is discretised once for all
+classes, and checks, copies and logging are done once.
+A parameter file that asks for anything outside of ``_covered`` is computed by plain PyRadiomics.
 
     van Griethuysen et al. 2017, Computational radiomics system, doi 10.1158/0008-5472.CAN-17-0339
 """
@@ -11,7 +12,8 @@ outside of ``_covered`` is computed by plain PyRadiomics.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ import SimpleITK as sitk
 from radiomics import getFeatureClasses, imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
-from analysis_lib.fast_filters import LaplacianOfGaussian, mesh_coefficients, wavelet_bands
+from analysis_lib.fast_filters import LaplacianOfGaussian, wavelet_bands
+from analysis_lib.fast_matrices import Matrices, Neighbours, use
+from analysis_lib.fast_mesh import mesh_coefficients
 
 VERSION = "1"  # part of the cache key of stored features; raise it when a value could change
 
@@ -70,10 +74,8 @@ def extract(
     """
     plan = _read(str(parameter_file), Path(parameter_file).read_bytes())
     _refuse_skipped_images(image, plan)
-    if plan.covered and _same_grid(image, mask):
-        result = _extract_fast(image, mask, plan, label)
-    else:
-        result = None
+    fast = plan.covered and _same_grid(image, mask)
+    result = _extract_fast(image, mask, plan, label) if fast else None
     if result is None:
         result = _extract_plain(image, mask, plan, label)
     return _checked(result, plan)
@@ -86,13 +88,19 @@ def expected_names(parameter_file: Path | str) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _read(path: str, content: bytes) -> _Plan:  # the content is part of the key, so that an edit is seen
-    extractor = RadiomicsFeatureExtractor(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of the schema checker's way to load its functions
+        extractor = RadiomicsFeatureExtractor(path)
     settings = dict(extractor.settings)
     images = {name: dict(custom or {}) for name, custom in extractor.enabledImagetypes.items()}
     classes = {}
     for name, features in extractor.enabledFeatures.items():
         known = getFeatureClasses()[name].getFeatureNames()
-        classes[name] = list(features) if features else [f for f, deprecated in known.items() if not deprecated]
+        classes[name] = (
+            list(features) if features else [f for f, deprecated in known.items() if not deprecated]
+        )
     return _Plan(extractor, settings, images, classes, _covered(settings, images, classes))
 
 
@@ -108,9 +116,10 @@ def _covered(settings: dict, images: dict, classes: dict) -> bool:
             return False
     if "Wavelet" in images and {**settings, **images["Wavelet"]}.get("force2D", False):
         return False
-    return all(not getattr(getFeatureClasses()[c], f"get{f}FeatureValue")._is_deprecated
-               if hasattr(getattr(getFeatureClasses()[c], f"get{f}FeatureValue"), "_is_deprecated") else True
-               for c, names in classes.items() for f in names)  # fmt: skip
+    deprecated = {
+        (c, f) for c in classes for f, old in getFeatureClasses()[c].getFeatureNames().items() if old
+    }
+    return not any((c, f) in deprecated for c, features in classes.items() for f in features)
 
 
 def _names(plan: _Plan) -> list[str]:
@@ -161,8 +170,8 @@ def _refuse_skipped_images(image: sitk.Image, plan: _Plan) -> None:
         if np.any(size < needed):
             raise ExtractionError(
                 f"{_log_name(sigma)}: the image has {' x '.join(map(str, size))} voxels and the Laplacian of "
-                f"Gaussian needs at least {' x '.join(f'{n:.0f}' for n in needed)}; give the whole series, or "
-                f"take LoG out of the parameter file"
+                f"Gaussian needs at least {' x '.join(f'{n:.0f}' for n in needed)}; give the whole series, "
+                f"or take LoG out of the parameter file"
             )
 
 
@@ -176,7 +185,9 @@ def _same_grid(image: sitk.Image, mask: sitk.Image) -> bool:
     tolerance = sitk.ProcessObject.GetGlobalDefaultCoordinateTolerance() * min(image.GetSpacing())
     place = np.abs(np.subtract(image.GetOrigin() + image.GetSpacing(), mask.GetOrigin() + mask.GetSpacing()))
     turn = np.abs(np.subtract(image.GetDirection(), mask.GetDirection()))
-    return bool(place.max() <= tolerance and turn.max() <= sitk.ProcessObject.GetGlobalDefaultDirectionTolerance())
+    return bool(
+        place.max() <= tolerance and turn.max() <= sitk.ProcessObject.GetGlobalDefaultDirectionTolerance()
+    )
 
 
 def _extract_plain(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int) -> dict[str, Any]:
@@ -200,7 +211,7 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-# --- the fast path -------------------------------------------------------------------------------------------
+# --- the fast path --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -210,6 +221,15 @@ class _Region:
     box: tuple[slice, ...]
     inside: np.ndarray  # (z, y, x) bool of the box
     spacing_xyz: tuple[float, ...]
+    neighbours: dict[tuple, Neighbours] = field(default_factory=dict)
+
+    def matrices(self, bins: np.ndarray, settings: dict) -> Matrices | Any:
+        if list(settings.get("distances", [1])) != [1]:
+            return None  # PyRadiomics' C code
+        plane = (settings.get("force2D", False), settings.get("force2Ddimension", 0))
+        if plane not in self.neighbours:
+            self.neighbours[plane] = Neighbours(self.inside, *plane)
+        return Matrices(self.neighbours[plane], bins)
 
 
 def _extract_fast(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int) -> dict[str, Any] | None:
@@ -266,7 +286,9 @@ def _images(volume: np.ndarray, region: _Region, plan: _Plan):
                 yield f"wavelet-{name}", band[region.inside], settings
         else:
             sigmas = settings.get("sigma", [])
-            log = LaplacianOfGaussian(volume, region.spacing_xyz[::-1], [float(s) for s in sigmas], region.box)
+            log = LaplacianOfGaussian(
+                volume, region.spacing_xyz[::-1], [float(s) for s in sigmas], region.box
+            )
             for sigma, (key, band) in zip(sigmas, log.values().items(), strict=True):
                 yield _log_name(sigma), _as_itk(log, key, band[region.inside], region, settings), settings
 
@@ -274,7 +296,7 @@ def _images(volume: np.ndarray, region: _Region, plan: _Plan):
 def _as_itk(
     log: LaplacianOfGaussian, sigma: float, values: np.ndarray, region: _Region, settings: dict
 ) -> np.ndarray:
-    """ITK's single-precision values where a rounding error could show: at bin edges and small order statistics."""
+    """ITK's single-precision values where rounding could show: bin edges and small order statistics."""
     tolerance = log.tolerance()
     if settings.get("binCount") is not None:
         low, high = values.min(), values.max()
@@ -289,7 +311,7 @@ def _as_itk(
     ranks = np.quantile(np.arange(len(values)), [0.1, 0.25, 0.5, 0.75, 0.9])
     ranks = np.unique(np.concatenate([np.floor(ranks), np.ceil(ranks)])).astype(int)
     for value in np.partition(values, ranks)[ranks]:
-        if abs(value) < 1e5 * tolerance:
+        if abs(value) < 1e5 * tolerance:  # 1e-6 of a larger one is beyond the rounding error
             doubtful |= np.abs(values - value) < tolerance
     out = values.astype(np.float32)
     if doubtful.any():
@@ -315,7 +337,7 @@ def _shape(region: _Region, settings: dict):
 
 def _bare(name: str, settings: dict):
     """An object of a PyRadiomics feature class with nothing computed yet."""
-    feature_class = getFeatureClasses()[name]
+    feature_class = _FirstOrder if name == "firstorder" else getFeatureClasses()[name]
     bare = feature_class.__new__(feature_class)
     bare.logger = _SILENT
     bare.settings = settings
@@ -329,6 +351,16 @@ def _bare(name: str, settings: dict):
     return bare
 
 
+class _FirstOrder(getFeatureClasses()["firstorder"]):
+    """With powers taken by multiplication."""
+
+    @staticmethod
+    def _moment(a: np.ndarray, moment: int = 1) -> np.ndarray:
+        deviation = a - a.mean(axis=1, keepdims=True)
+        square = deviation * deviation
+        return {2: square, 3: square * deviation, 4: square * square}[moment].mean(axis=1)
+
+
 _SILENT = logging.getLogger("analysis_lib.fast_radiomics.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -337,7 +369,11 @@ def _image_features(
     name: str, values: np.ndarray, region: _Region, plan: _Plan, settings: dict
 ) -> dict[str, Any]:
     """First order and texture of one image from the intensities of the mask's voxels."""
+    if not np.isfinite(values).all():
+        raise ExtractionError(f"{name}: intensities inside the mask are not finite numbers")
     bins, levels = _discretise(values, settings)
+    textures = any(name in _TEXTURE for name in plan.classes)
+    matrices = region.matrices(bins, settings) if textures else None
     matrix = np.zeros(region.inside.shape, dtype=np.int32)
     matrix[region.inside] = bins
     result: dict[str, Any] = {}
@@ -349,11 +385,13 @@ def _image_features(
         one.maskArray = region.inside
         if class_name == "firstorder":
             one.pixelSpacing = region.spacing_xyz
-            one.targetVoxelArray = values.astype(float).reshape(1, -1)
+            one.targetVoxelArray = np.sort(values.astype(float)).reshape(1, -1)  # its percentiles come faster
             counts = np.bincount(bins)[levels].reshape(1, -1)
             one.coefficients["p_i"] = counts.astype(float) / counts.sum()
         else:
             one.imageArray = matrix
+            if matrices is not None:
+                use(one, matrices)
             one._initCalculation()
         result |= _values(one, name, class_name, features)
     return result

@@ -1,24 +1,28 @@
 """What every figure shares: journal style, colours, layout in millimetres, and saving.
 
-The drawing modules (``plots_flowchart``, ``plots_km``, ``plots_model``, ``plots_masks``) compute no statistics: they
-draw tidy frames made upstream, and ``save_figure`` writes exactly those frames beside the picture.
+The drawing modules (``plots_flowchart``, ``plots_km``, ``plots_model``, ``plots_comparison``,
+``plots_masks``) compute no statistics: they draw tidy frames made upstream, and ``save_figure`` writes
+exactly those frames beside the picture.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from analysis_lib.files import replacing
 
@@ -95,7 +99,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width_mm: float, height_mm: float) -> Figure:
-    """An empty figure that no window or global list holds on to; the foot for the label is added to the height."""
+    """An empty figure that no global list holds on to; the foot for the label is added to the height."""
     fig = Figure(figsize=(width_mm / MM_PER_INCH, (height_mm + FOOT_MM) / MM_PER_INCH))
     FigureCanvasAgg(fig)
     return fig
@@ -135,6 +139,11 @@ def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
     return float(path.get_extents().width) / POINTS_PER_INCH * MM_PER_INCH
 
 
+def fitting_pt(text: str, width_mm: float, size_pt: float) -> float:
+    """``size_pt``, or the smaller size at which a line of text is no wider than ``width_mm``."""
+    return size_pt * min(1.0, width_mm / max(text_width_mm(text, size_pt), 1e-9))
+
+
 def line_height_mm(size_pt: float) -> float:
     """Distance of two lines of text, mm (DejaVu Sans needs a little more than its size)."""
     return size_pt * 1.25 / POINTS_PER_INCH * MM_PER_INCH
@@ -145,7 +154,7 @@ def wrap_mm(text: str, width_mm: float, size_pt: float, weight: str = "normal") 
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
-        for word in paragraph.split():
+        for word in paragraph.split(" "):  # not at no-break spaces
             joined = f"{line} {word}".strip()
             if text_width_mm(joined, size_pt, weight) <= width_mm:
                 line = joined
@@ -166,30 +175,63 @@ def wrap_mm(text: str, width_mm: float, size_pt: float, weight: str = "normal") 
 def need_columns(frame: pd.DataFrame, columns: list[str], what: str) -> None:
     """Raise ValueError naming what a frame lacks, before matplotlib says it less clearly."""
     if missing := [c for c in columns if c not in frame.columns]:
-        raise ValueError(f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+        raise ValueError(
+            f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
 
 
 def stack_parts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Join the frames of one figure into one, told apart by a first column ``part``; cells a part lacks are empty."""
+    """Join the frames of one figure, told apart by a first column ``part``; cells a part lacks are empty."""
     columns: list[str] = []
     for frame in parts.values():
         columns += [str(c) for c in frame.columns if str(c) not in columns]
     pieces = [
-        frame.rename(columns=str).reindex(columns=columns).astype(object).assign(part=name)[["part", *columns]]
+        frame.rename(columns=str)
+        .reindex(columns=columns)
+        .astype(object)
+        .assign(part=name)[["part", *columns]]
         for name, frame in parts.items()
     ]
     return pd.concat(pieces, ignore_index=True)
+
+
+def plain_log_ticks(ax: Axes, which: str = "y") -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten (powers alone over 3 decades), as plain numbers."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    multiples = (1, 2, 5) if high / low < 1000 else (1,)
+    ticks = [m * 10.0**p for p in powers for m in multiples]
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def top_legend(fig: Figure, keys: Sequence[Line2D], left: float, handlelength: float = 2.4) -> None:
+    """One line of keys along the upper edge."""
+    width, height = size_mm(fig)
+    fig.legend(
+        handles=list(keys),
+        loc="upper left",
+        bbox_to_anchor=(left / width, 1 - 0.8 / height),
+        borderaxespad=0,
+        ncols=len(keys),
+        handlelength=handlelength,
+        columnspacing=1.6,
+        handletextpad=0.5,
+        fontsize=TEXT_PT,
+    )
 
 
 @styled
 def save_figure(
     fig: Figure, folder: Path, name: str, data: pd.DataFrame | Mapping[str, pd.DataFrame], synthetic: bool
 ) -> Path:
-    """Write ``name.png`` (300 dpi), ``name.pdf`` (fonts embedded) and ``name.csv`` (what is drawn) into ``folder``.
+    """Write ``name.png`` (300 dpi), ``name.pdf`` (fonts embedded) and ``name.csv`` (what is drawn).
 
-    ``data`` is the frame that was drawn, or several by name, which are stacked with a column ``part``. A synthetic
-    figure says so in its lower right corner, and its CSV in a last column ``synthetic``. The same figure and data
-    give the same bytes. Returns the path of the PNG; the figure is closed.
+    ``data`` is the frame that was drawn, or several by name, which are stacked with a column ``part``. A
+    synthetic figure says so in its lower right corner, and its CSV in a last column ``synthetic``. The same
+    figure and data give the same bytes. Returns the path of the PNG; the figure is closed.
     """
     import matplotlib.pyplot as plt  # here only, to close a figure that a notebook opened with it
 

@@ -42,12 +42,12 @@ class _Node:
 def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in every set") -> Figure:
     """Boxes and arrows of patients from eligible to analysed to split, and of the process.
 
-    ``counts`` [node, kind, label, n, parent], one row a box or a line of a box; ``n`` may be empty, ``parent`` is the
-    ``node`` of the row it hangs from (empty for a start). Kinds: 'patients' (a box; a start opens a column, a box
-    with several children is split), 'excluded' (the box at the side of its parent), 'reason' (a line in the
-    'excluded' row that is its parent), 'process' (a box of the chain under the patients, left to right; it may
-    branch). Columns that do not fit side by side continue in a further band. ValueError for a missing column, an
-    unknown kind, a repeated node or a parent that is not there.
+    ``counts`` [node, kind, label, n, parent], one row a box or a line of a box; ``n`` may be empty,
+    ``parent`` is the ``node`` of the row it hangs from (empty for a start). Kinds: 'patients' (a box; a start
+    opens a column, a box with several children is split), 'excluded' (the box at the side of its parent),
+    'reason' (a line in the 'excluded' row that is its parent), 'process' (a box of the chain under the
+    patients, left to right; it may branch). Columns that do not fit side by side continue in a further band.
+    ValueError for a missing column, an unknown kind, a repeated node or a parent that is not there.
     """
     plots.need_columns(counts, ["node", "kind", "label", "n", "parent"], "frame of the flowchart")
     roots, chain = _trees(counts)

@@ -40,12 +40,12 @@ def km_grid(
 ) -> Figure:
     """Kaplan-Meier panels in a grid, each with its numbers at risk under the ticks.
 
-    ``curves`` [panel, group, month, survival, low, high, censored]: steps of the estimate, ``censored`` true or
-    a count where a tick belongs. ``at_risk`` [panel, group, month, n]: its months are the ticks, its last month the
-    end of the axis. ``annotations`` [panel, title, text]: one row a panel in drawing order; text as printed, for
-    example the HR and P. ``groups`` sets the order of colours and rows (default: order of first appearance in
-    ``at_risk``). A panel where a group has no curve prints ``empty_text``. Months since the start, survival as a
-    fraction. ValueError if a column is missing.
+    ``curves`` [panel, group, month, survival, low, high, censored]: steps of the estimate, ``censored`` true
+    or a count where a tick belongs. ``at_risk`` [panel, group, month, n]: its months are the ticks, its last
+    month the end of the axis. ``annotations`` [panel, title, text]: one row a panel in drawing order; text as
+    printed, for example the HR and P. ``groups`` sets the order of colours and rows (default: order of first
+    appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. Months since the
+    start, survival as a fraction. ValueError if a column is missing.
     """
     plots.need_columns(
         curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves"
@@ -63,7 +63,7 @@ def km_grid(
     has_free_cell = rows * columns > panels
     legend_mm = 0.0 if has_free_cell else 6.0
     label_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names)
-    left_mm = max(label_mm + 4.5, 12.0)
+    left_mm = max(label_mm + 5.8, 12.0)
     cell_w = plots.TWO_COLUMNS_MM / columns
     table_mm = ROW_MM * (len(names) + 1)
     cell_h = TITLE_MM + PLOT_MM + AXIS_MM + table_mm + GAP_MM
@@ -81,11 +81,14 @@ def km_grid(
         ax.text(0.03, 0.04, "\n".join(messages), transform=ax.transAxes, va="bottom", linespacing=1.3)
         _frame_axes(ax, ticks, xlabel, ylabel if i % columns == 0 else "")
         plots.panel_letter(fig, x0 + 0.5, y0 + 0.3, letters[i])
-        plots.text_mm(fig, x0 + LETTER_MM, y0 + 0.6, str(row.title), fontsize=TITLE_PT, va="top")
+        size = plots.fitting_pt(str(row.title), cell_w - LETTER_MM - 2.0, TITLE_PT)
+        plots.text_mm(fig, x0 + LETTER_MM, y0 + 0.6, str(row.title), fontsize=size, va="top")
         table = at_risk[at_risk["panel"] == row.panel]
         _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
 
-    _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
+    _legend(
+        fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h
+    )
     return fig
 
 
@@ -165,7 +168,10 @@ def _legend(
     if has_free_cell:
         anchor = (left / width, 1 - (top + TITLE_MM) / height)
         fig.legend(handles=keys, loc="upper left", bbox_to_anchor=anchor, borderaxespad=0, handlelength=3)
-        plots.text_mm(fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), note, va="top", linespacing=1.4)
+        lines = plots.wrap_mm(note, width - left - 3.0, TEXT_PT)
+        plots.text_mm(
+            fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), "\n".join(lines), va="top", linespacing=1.4
+        )
     else:
         anchor = (1.5 / width, 1 - 0.5 / height)
         fig.legend(
@@ -177,4 +183,4 @@ def _legend(
             handlelength=3,
             columnspacing=2,
         )
-        plots.text_mm(fig, width - 1.5, 2.2, note.replace("\n", " "), va="center", ha="right")
+        plots.text_mm(fig, width - 1.5, 2.4, note.replace("\n", " "), va="center", ha="right")

@@ -24,12 +24,15 @@ def masks_picture(
     slices: Sequence[Slice],
     window_hu: tuple[float, float] = (-160.0, 240.0),
     scale_bar_mm: float = 50.0,
+    field_mm: tuple[float, float] | None = None,
 ) -> Figure:
     """Axial slices in two rows, plain and with the outlines of SM and PM, one column a patient.
 
-    Each slice is (title, HU of shape (rows, columns), SM mask, PM mask, spacing (row, column) in mm) in LPS: the
-    first row is anterior, the first column the patient's right. ``window_hu`` is what black and white stand for.
-    Every slice has the same scale, so patients can be compared. ValueError for a mask of another shape.
+    Each slice is (title, HU of shape (rows, columns), SM mask, PM mask, spacing (row, column) in mm) in LPS:
+    the first row is anterior, the first column the patient's right. ``window_hu`` is what black and white
+    stand for. ``field_mm`` is the width and height shown about the centre of the slice (default: all of the
+    largest). Every slice has the same scale, so patients can be compared. ValueError for a mask of another
+    shape.
     """
     for title, hu, sm, pm, _ in slices:
         if hu.shape != sm.shape or hu.shape != pm.shape:
@@ -39,6 +42,8 @@ def masks_picture(
     count, gap, top = len(slices), 1.5, 5.0
     wide = max(hu.shape[1] * spacing[1] for _, hu, _, _, spacing in slices)
     tall = max(hu.shape[0] * spacing[0] for _, hu, _, _, spacing in slices)
+    if field_mm is not None:
+        wide, tall = field_mm
     side = (plots.TWO_COLUMNS_MM - gap * (count + 1)) / count
     height = side * tall / wide
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + 2 * height + gap + 1.0)
@@ -60,7 +65,7 @@ def masks_picture(
     fig.legend(
         handles=keys,
         loc="lower left",
-        bbox_to_anchor=(gap / width, 0.6 / total),
+        bbox_to_anchor=(gap / width, 1.3 / total),
         borderaxespad=0,
         ncols=2,
         borderpad=0,
@@ -69,14 +74,24 @@ def masks_picture(
 
 
 def _slice_panel(
-    ax: Axes, hu: np.ndarray, spacing: tuple[float, float], window: tuple[float, float], field: tuple[float, float]
+    ax: Axes,
+    hu: np.ndarray,
+    spacing: tuple[float, float],
+    window: tuple[float, float],
+    field: tuple[float, float],
 ) -> None:
     rows, columns = hu.shape
     row_mm, column_mm = spacing
     extent = (-columns * column_mm / 2, columns * column_mm / 2, rows * row_mm / 2, -rows * row_mm / 2)
     ax.set_facecolor("black")
     ax.imshow(
-        hu, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="antialiased", aspect="equal"
+        hu,
+        cmap="gray",
+        vmin=window[0],
+        vmax=window[1],
+        extent=extent,
+        interpolation="antialiased",
+        aspect="equal",
     )
     ax.set(xlim=(-field[0] / 2, field[0] / 2), ylim=(field[1] / 2, -field[1] / 2), xticks=[], yticks=[])
     for spine in ax.spines.values():

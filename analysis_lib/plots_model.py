@@ -1,5 +1,4 @@
-"""Figures of the features and the models: components (Fig. 3), training (4a, 4b), discrimination (5), the letter's
-numbers beside ours."""
+"""Figures of the features and the models: components (Fig. 3), training (4a, 4b), discrimination (5)."""
 
 from __future__ import annotations
 
@@ -11,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from analysis_lib import plots
-from analysis_lib.plots import SMALL_PT, TEXT_PT, TITLE_PT
+from analysis_lib.plots import SMALL_PT, TITLE_PT
 
 # colour, dashes and marker of a model, in drawing order; the first is the one of interest
 MODEL_STYLES = [
@@ -28,7 +27,19 @@ MODEL_STYLES = [
     (plots.GREY, (0, (1, 2)), "<"),
 ]
 
+MONTHS_PER_YEAR = 12
+
 CLASS_STYLES = [(plots.BLUE, "o"), (plots.VERMILLION, "^")]
+
+
+def pca_frame(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Join scores and verdicts into the frame that ``pca_grid`` draws and that is written beside it.
+
+    ``scores`` [PC1 ...] and ``groups`` (a column a definition: true or false, empty where unknown) share the
+    index patient_id; a verdict becomes 1, 0 or empty. KeyError for a patient without verdicts.
+    """
+    verdicts = groups.loc[scores.index].astype("boolean").astype("Int64")
+    return scores.join(verdicts).rename_axis("patient_id").reset_index()
 
 
 @plots.styled
@@ -40,38 +51,42 @@ def pca_grid(
 ) -> Figure:
     """First three principal components, a column of two panels (PC2 and PC3 against PC1) for each definition.
 
-    ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty: not
-    drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing order;
-    cross-validated AUC of a rule on the components with its interval, empty where it cannot be computed.
-    ``explained`` [component, fraction]: share of variance for the axis labels. ValueError for a missing column.
+    ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty:
+    not drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing
+    order; cross-validated AUC of a rule on the components with its interval, empty where it cannot be
+    computed. ``explained`` [component, fraction]: share of variance for the axis labels. ValueError for a
+    missing column.
     """
     plots.need_columns(separations, ["definition", "title", "auc", "low", "high"], "frame of separations")
-    plots.need_columns(scores, ["PC1", "PC2", "PC3", *separations["definition"]], "frame of scores")
+    plots.need_columns(scores, ["PC1", "PC2", *separations["definition"]], "frame of scores")
+    components = [c for c in ("PC2", "PC3") if c in scores.columns]
     share = {} if explained is None else dict(zip(explained["component"], explained["fraction"], strict=True))
     count = len(separations)
-    left, top, gap = 12.0, 15.0, 3.0
+    left, top, gap = 12.0, 18.5, 3.0
     side = (plots.TWO_COLUMNS_MM - left - 2.0 - gap * (count - 1)) / count
     height = min(side * 1.1, 50.0)
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + 2 * height + gap + 9.0)
+    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(components) * (height + gap) + 6.0)
     for i, row in enumerate(separations.itertuples(index=False)):
         x0 = left + i * (side + gap)
-        for j, component in enumerate(("PC2", "PC3")):
+        for j, component in enumerate(components):
             ax = plots.axes_mm(fig, x0, top + j * (height + gap), side, height)
             _scatter(ax, scores, component, scores[row.definition])
-            ax.set_xlabel(_component_label("PC1", share) if j else "")
+            lowest = component == components[-1]
+            ax.set_xlabel(_component_label("PC1", share) if lowest else "")
             ax.set_ylabel("" if i else _component_label(component, share))
-            ax.tick_params(labelbottom=bool(j), labelleft=i == 0)
+            ax.tick_params(labelbottom=lowest, labelleft=i == 0)
         found = "separation: NA"
         if pd.notna(row.auc):
             found = f"AUC {row.auc:.2f} ({row.low:.2f}–{row.high:.2f})"
-        plots.text_mm(fig, x0 + side / 2, 9.2, str(row.title), fontsize=TITLE_PT, ha="center", va="bottom")
-        plots.text_mm(fig, x0 + side / 2, 13.4, found, fontsize=SMALL_PT, ha="center", va="bottom")
-        plots.panel_letter(fig, x0 - 2.5 if i else 1.0, 6.2, string.ascii_lowercase[i])
+        size = plots.fitting_pt(str(row.title), side + 1.0, TITLE_PT)
+        plots.text_mm(fig, x0, 13.2, str(row.title), fontsize=size, va="bottom")
+        plots.text_mm(fig, x0, 16.9, found, fontsize=SMALL_PT, va="bottom")
+        plots.panel_letter(fig, x0, 6.0, string.ascii_lowercase[i])
     keys = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=3.5, label=label)
         for label, (colour, marker) in zip(classes, CLASS_STYLES, strict=True)
     ]
-    _top_legend(fig, keys, left)
+    plots.top_legend(fig, keys, left)
     return fig
 
 
@@ -107,9 +122,9 @@ def _scatter(ax: Axes, scores: pd.DataFrame, component: str, verdict: pd.Series)
 def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataFrame) -> Figure:
     """Training of the AutoEncoder (a: loss) and of TFDeepSurv (b: loss and C-index) against steps.
 
-    ``history_autoencoder`` [step, train_loss, val_loss]. ``history_network`` [network, step, train_loss, val_loss,
-    train_c_index, val_c_index]: each network of the ensemble is a thin line, rows with network 'mean' are a thick
-    one; the C-index may be empty at most steps. ValueError for a missing column.
+    ``history_autoencoder`` [step, train_loss, val_loss]. ``history_network`` [network, step, train_loss,
+    val_loss, train_c_index, val_c_index]: each network of the ensemble is a thin line, their mean a thick one
+    as far as all of them ran; the C-index may be empty at most steps. ValueError for a missing column.
     """
     plots.need_columns(history_autoencoder, ["step", "train_loss", "val_loss"], "history of the AutoEncoder")
     plots.need_columns(
@@ -123,7 +138,7 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
     ae, loss, c_index = (
         plots.axes_mm(fig, left + i * (width + between), top, width, height) for i in range(3)
     )
-    one = history_autoencoder.assign(network="mean")
+    one = history_autoencoder.assign(network=0)
     panels = [
         (ae, one, "loss", "Reconstruction loss", "AutoEncoder"),
         (loss, history_network, "loss", "Negative log partial likelihood", "TFDeepSurv, loss"),
@@ -138,49 +153,52 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
         x0 = left + i * (width + between)
         plots.text_mm(fig, x0, top - 2.0, title, fontsize=TITLE_PT, va="bottom")
         if i < 2:
-            plots.panel_letter(fig, x0 - left + 1.0, top - 5.2, "ab"[i])
-    positive = (one[["train_loss", "val_loss"]].to_numpy(float) > 0).all()
+            plots.panel_letter(fig, x0 - left + 1.0, top - 4.9, "ab"[i])
+    losses = one[["train_loss", "val_loss"]].to_numpy(float)
+    positive = bool((losses[np.isfinite(losses)] > 0).all())
     ae.set_yscale("log" if positive else "linear")
     if positive:
-        _readable_log_ticks(ae)
+        plots.plain_log_ticks(ae)
     keys = [
         Line2D([], [], color=colour, linestyle=dashes, label=label)
         for label, (_, colour, dashes) in zip(("Training", "Validation"), kinds, strict=True)
     ]
     if history_network["network"].astype(str).nunique() > 1:
         keys.append(Line2D([], [], color=plots.GREY, linewidth=0.5, label="single networks"))
-    _top_legend(fig, keys, left)
+    plots.top_legend(fig, keys, left)
     return fig
 
 
-def _lines_by_network(
-    ax: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str | tuple
-) -> None:
+def _lines_by_network(ax: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str | tuple) -> None:
     known = history[history[column].notna()]
-    for network, part in known.groupby(known["network"].astype(str), sort=True):
-        part = part.sort_values("step", kind="stable")
-        if network == "mean":
-            ax.plot(part["step"], part[column], color=colour, linestyle=dashes, linewidth=1.4, zorder=3)
-        else:
-            ax.plot(part["step"], part[column], color=colour, linewidth=0.5, alpha=0.45, zorder=2)
+    by_network = known.pivot(index="step", columns="network", values=column).sort_index()
+    if by_network.shape[1] > 1:
+        for network in by_network:
+            line = by_network[network].dropna()
+            ax.plot(line.index, line, color=colour, linewidth=0.5, alpha=0.45, zorder=2)
+    # a mean over those still running would jump where one stops early
+    middle = by_network.dropna().mean(axis=1)
+    ax.plot(middle.index, middle, color=colour, linestyle=dashes, linewidth=1.4, zorder=3)
 
 
 @plots.styled
 def auc_and_c_index(
     auc: pd.DataFrame,
     c_index: pd.DataFrame,
-    sets: Mapping[str, str],
+    sets: Sequence[str],
+    labels: Mapping[str, str],
     models: Sequence[str] | None = None,
-    labels: Mapping[str, str] | None = None,
+    model_labels: Mapping[str, str] | None = None,
     outcome: str = "deaths",
     xlabel: str = "Months after surgery",
 ) -> Figure:
     """A row for each test set: time-dependent AUC on the left, C-index with its interval on the right.
 
     ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
-    auc.csv and c_index.csv. ``sets``: the sets to draw and their labels, in order. ``models``: drawing order, the
-    first is drawn bold and with its band (default: order in ``c_index``). ``labels``: names of models for the
-    legend. What is empty is not drawn; an empty C-index prints NA. ValueError for a missing column or set.
+    auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
+    order, the first is drawn bold and with its band (default: order in ``c_index``); ``model_labels``: their
+    names in the legend. What is empty is not drawn; an empty C-index prints NA. ValueError for a missing
+    column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
     plots.need_columns(
@@ -191,38 +209,40 @@ def auc_and_c_index(
         raise ValueError(f"at most {len(MODEL_STYLES)} models can be told apart, got {len(names)}")
     if absent := [s for s in sets if s not in set(c_index["set"])]:
         raise ValueError(f"no C-index for set(s) {', '.join(absent)}")
-    labels = labels or {}
-    shown = {name: labels.get(name, name) for name in names}
+    shown = {name: (model_labels or {}).get(name, name) for name in names}
     auc = auc[auc["set"].isin(sets) & auc["model"].isin(names)]
     c_index = c_index[c_index["set"].isin(sets) & c_index["model"].isin(names)]
 
-    top, height, gap, left, values = 8.0, 38.0, 16.0, 13.0, 27.0
+    top, height, gap, left, values = 8.0, 38.0, 16.0, 13.0, 28.5
     name_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names) + 3.5
     right_left = 97.0 + name_mm
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(sets) * (height + gap) - 2.0)
     months = auc["month"].to_numpy(float)
     bounds = _limits(c_index[["low", "high", "c_index"]].to_numpy(float), 0.5, 0.05)
     auc_bounds = _limits(
-        np.r_[auc["auc"].to_numpy(float), auc[auc["model"] == names[0]][["low", "high"]].to_numpy(float).ravel()],
+        np.r_[
+            auc["auc"].to_numpy(float), auc[auc["model"] == names[0]][["low", "high"]].to_numpy(float).ravel()
+        ],
         0.5,
         0.05,
     )
-    for i, (name, label) in enumerate(sets.items()):
+    for i, name in enumerate(sets):
         y0 = top + i * (height + gap) + 5.0
         left_ax = plots.axes_mm(fig, left, y0, 76.0, height)
         _auc_panel(left_ax, auc[auc["set"] == name], names)
         left_ax.set(xlabel=xlabel, ylabel="Time-dependent AUC", ylim=auc_bounds)
         left_ax.set_xlim(0, months.max() if months.size else 1)
-        left_ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 1.2, 2, 2.4, 3, 6, 10], integer=True))
+        if months.size and months.max() >= 2 * MONTHS_PER_YEAR:
+            left_ax.xaxis.set_major_locator(MultipleLocator(MONTHS_PER_YEAR))
         right_ax = plots.axes_mm(
             fig, right_left, y0, plots.TWO_COLUMNS_MM - right_left - values - 2.0, height
         )
         mine = c_index[c_index["set"] == name].set_index("model")
         _c_index_panel(right_ax, mine, names)
         right_ax.set(xlabel="C-index", xlim=bounds)
-        right_ax.xaxis.set_major_locator(MaxNLocator(4))
+        right_ax.xaxis.set_major_locator(MultipleLocator(0.1 if bounds[1] - bounds[0] <= 0.5 else 0.2))
         first = mine.iloc[0]
-        size = f"{label} (n = {int(first['n'])}, {int(first['events'])} {outcome})"
+        size = f"{labels.get(name, name)} (n = {int(first['n'])}, {int(first['events'])} {outcome})"
         for j, x0 in enumerate((left, right_left)):
             letter_x = x0 - (12.0 if j == 0 else name_mm + 2.0)
             plots.panel_letter(fig, letter_x, y0 - 5.6, string.ascii_lowercase[2 * i + j])
@@ -240,14 +260,16 @@ def auc_and_c_index(
         )
         for k, (name, (colour, dashes, marker)) in enumerate(zip(names, MODEL_STYLES, strict=False))
     ]
-    _top_legend(fig, keys, 2.0, handlelength=3.2)
+    plots.top_legend(fig, keys, 2.0, handlelength=3.2)
     return fig
 
 
 def _limits(values: np.ndarray, include: float, step: float) -> tuple[float, float]:
     """Axis limits on a grid of ``step`` that hold every finite value and ``include``."""
     finite = np.append(values[np.isfinite(values)], include)
-    return float(np.floor(finite.min() / step) * step), float(np.ceil(finite.max() / step) * step)
+    # a little room, so that nothing ends on the frame
+    low, high = finite.min() - step / 5, finite.max() + step / 5
+    return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
 
 
 def _auc_panel(ax: Axes, auc: pd.DataFrame, names: Sequence[str]) -> None:
@@ -284,7 +306,7 @@ def _c_index_panel(ax: Axes, c_index: pd.DataFrame, names: Sequence[str]) -> Non
             ax.plot(value, k, marker=marker, markersize=4.5 if k == 0 else 3.6, color=colour, zorder=3)
             text = f"{value:.3f} ({low:.3f}–{high:.3f})"
         ax.text(
-            1.03,
+            1.05,
             k,
             text,
             transform=ax.get_yaxis_transform(),
@@ -295,114 +317,3 @@ def _c_index_panel(ax: Axes, c_index: pd.DataFrame, names: Sequence[str]) -> Non
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-
-
-@plots.styled
-def paper_comparison(
-    frame: pd.DataFrame,
-    log_groups: Sequence[str] = ("Hazard ratio",),
-    percent_groups: Sequence[str] = ("Prevalence",),
-    group_labels: Mapping[str, str] | None = None,
-) -> Figure:
-    """Our estimate with its interval and the published value, one row an item, one panel a group.
-
-    ``frame`` [group, item, published, ours, low, high, inside] in drawing order: ``group`` names the panel (its axis
-    label is in ``group_labels`` or the name itself), ``inside`` is true where the published value lies in our
-    interval, empty where there is nothing to compare. Groups in ``log_groups`` have a logarithmic axis, those in
-    ``percent_groups`` are fractions shown as percentages. ValueError for a missing column.
-    """
-    plots.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
-    groups = list(dict.fromkeys(frame["group"]))
-    row_mm, head_mm, axis_mm, top = 3.4, 6.0, 10.0, 7.0
-    heights = {g: head_mm + row_mm * int((frame["group"] == g).sum()) + axis_mm for g in groups}
-    # every panel goes to the shorter of the two columns, the tallest first
-    used = [0.0, 0.0]
-    places: dict[str, tuple[int, float]] = {}
-    for group in sorted(groups, key=lambda g: -heights[g]):
-        column = int(used[1] < used[0])
-        places[group] = (column, used[column])
-        used[column] += heights[group]
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + max(used))
-    half = plots.TWO_COLUMNS_MM / 2
-    letters = dict(zip(sorted(groups, key=lambda g: places[g]), string.ascii_lowercase, strict=False))
-    for group in groups:
-        part = frame[frame["group"] == group].reset_index(drop=True)
-        column, y = places[group]
-        name_mm = max(plots.text_width_mm(str(item), SMALL_PT) for item in part["item"]) + 4.0
-        ax = plots.axes_mm(
-            fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part)
-        )
-        factor = 100.0 if group in percent_groups else 1.0
-        _comparison_panel(ax, part, factor, group in log_groups)
-        ax.set_xlabel((group_labels or {}).get(group, group + (", %" if factor != 1.0 else "")))
-        plots.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
-        plots.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")
-    keys = [
-        Line2D([], [], color=plots.BLUE, marker="o", markersize=3.4, linewidth=1.0, label="this run, interval"),
-        *(
-            Line2D([], [], linestyle="none", marker=m, markersize=4.2, color=c, markerfacecolor="white", label=t)
-            for m, c, t in (
-                ("D", plots.BLACK, "published, inside the interval"),
-                ("s", plots.VERMILLION, "published, outside"),
-            )
-        ),
-    ]
-    _top_legend(fig, keys, 2.0)
-    return fig
-
-
-def _comparison_panel(ax: Axes, part: pd.DataFrame, factor: float, log: bool) -> None:
-    rows = np.arange(len(part))
-    ours, low, high, published = (
-        part[c].to_numpy(float) * factor for c in ("ours", "low", "high", "published")
-    )
-    ax.hlines(rows, low, high, color=plots.BLUE, linewidth=1.0, zorder=2)
-    ax.plot(ours, rows, linestyle="none", marker="o", markersize=3.4, color=plots.BLUE, zorder=3)
-    for k in rows:
-        outside = pd.notna(part.loc[k, "inside"]) and not bool(part.loc[k, "inside"])
-        ax.plot(
-            published[k],
-            k,
-            marker="s" if outside else "D",
-            markersize=4.2,
-            markerfacecolor="none",
-            markeredgewidth=0.8,
-            color=plots.VERMILLION if outside else plots.BLACK,
-            zorder=4,
-        )
-    ax.set_yticks(rows, part["item"].astype(str))
-    ax.set_ylim(len(part) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
-    if log:
-        ax.set_xscale("log")
-        ax.axvline(1.0, color=plots.GREY, linewidth=0.5, zorder=0.5)
-        _readable_log_ticks(ax, "x")
-    for k in rows[1::2]:
-        ax.axhspan(k - 0.5, k + 0.5, color="#000000", alpha=0.035, linewidth=0, zorder=0)
-
-
-def _readable_log_ticks(ax: Axes, which: str = "y") -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten within the limits, written as plain numbers."""
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [m * 10.0**p for p in powers for m in (1, 2, 5)]
-    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FormatStrFormatter("%g"))
-
-
-def _top_legend(fig: Figure, keys: list[Line2D], left: float, handlelength: float = 2.4) -> None:
-    """One line of keys along the upper edge."""
-    width, height = plots.size_mm(fig)
-    fig.legend(
-        handles=keys,
-        loc="upper left",
-        bbox_to_anchor=(left / width, 1 - 0.8 / height),
-        borderaxespad=0,
-        ncols=len(keys),
-        handlelength=handlelength,
-        columnspacing=1.6,
-        handletextpad=0.5,
-        fontsize=TEXT_PT,
-    )

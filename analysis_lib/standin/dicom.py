@@ -1,4 +1,4 @@
-"""Writing a synthetic patient's slices as a DICOM CT series, as a site's picture archive would hand them over."""
+"""Writing a synthetic patient's slices as a DICOM CT series, as a site's archive would hand them over."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, JPEGLSLossless, generate_uid
 
+from analysis_lib.standin.anatomy import DrawnPatient
 from analysis_lib.standin.spec import PatientSpec
 
 SLICE_STEP_MM = 5.0
@@ -141,13 +142,13 @@ def _slice(
     return data
 
 
-def write_ct_series(folder: Path, hu: NDArray[np.int16], spec: PatientSpec) -> None:
-    """Write ``hu`` (n_slices, rows, columns), from feet to head, as one axial CT series, JPEG-LS lossless.
+def write_ct_series(folder: Path, drawn: DrawnPatient, spec: PatientSpec) -> None:
+    """Write the slices of ``drawn`` as one axial CT series, JPEG-LS lossless, numbered from the head down.
 
     The folder appears whole or not at all; an older one is replaced. Bytes depend on the arguments alone.
     Raises ValueError, naming the patient, if the scanner's rescale cannot hold the values in 12 bits.
     """
-    folder = Path(folder)
+    folder, hu = Path(folder), drawn.hu
     stored = np.rint((hu.astype(np.float32) - spec.scanner.intercept) / spec.scanner.slope)
     if stored.min() < 0 or stored.max() > 4095:
         raise ValueError(

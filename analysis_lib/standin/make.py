@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis_lib.files import write_text
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import Params
+from analysis_lib.params import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
 from analysis_lib.standin.patients import clinical_table, data_dictionary, draw_patients, patient_specs, truth_table
@@ -25,7 +25,8 @@ def make_cohort(params: Params, quiet: bool = False) -> None:
     A patient whose images are there already, drawn from the same specification, is not drawn again. The
     clinical table is written last, so that an interrupted run never looks complete.
     """
-    frame = draw_patients(params.standin, params.seed)
+    # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
+    frame = draw_patients(params.standin, load_params("defaults").definitions, params.seed)
     jobs = [(spec, params.data_path) for spec in patient_specs(frame, params.standin)]
     map_patients(_write_patient, jobs, workers=params.workers, label="synthetic CT", quiet=quiet)
     for name, table in (

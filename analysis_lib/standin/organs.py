@@ -90,10 +90,22 @@ def draw_spine(
         facet = np.array([(12, 26), (18, 25), (21, 31), (17, 37), (10, 36)])
         lamina = np.array([(17, 27), (18, 32), (8, 39), (1, 42), (-1, 38), (7, 33), (13, 27)])
         for part in (pedicle, process, facet, lamina):
-            arch.append(shapes.closed_curve(shapes.roughen(rng, part.astype(float), 0.015)) * scale * [side, 1])
+            arch.append(
+                shapes.closed_curve(shapes.roughen(rng, part.astype(float), 0.015)) * scale * [side, 1]
+            )
     lean = rng.normal(0, 1.0)
     tip = 62 + 4 * rng.standard_normal()
-    spinous = np.array([(-2.6, 38), (2.6, 38), (2.0, 50), (3.2 + lean, tip - 3), (lean, tip), (-3.2 + lean, tip - 3), (-2.0, 50)])
+    spinous = np.array(
+        [
+            (-2.6, 38),
+            (2.6, 38),
+            (2.0, 50),
+            (3.2 + lean, tip - 3),
+            (lean, tip),
+            (-3.2 + lean, tip - 3),
+            (-2.0, 50),
+        ]
+    )
     spinous = shapes.closed_curve(spinous.astype(float)) * scale
     canal = np.array([(0, 13.5), (9, 14.5), (11.5, 20), (7, 29), (0, 35), (-7, 29), (-11.5, 20), (-9, 14.5)])
     canal = shapes.closed_curve(canal.astype(float)) * scale
@@ -209,9 +221,13 @@ def draw_viscera(
             shapes.paint(image, grid.cover(sinus), -60.0, inside)
             for _ in range(3):
                 at = tuple(np.array(hilum) + rng.normal(0, 0.16 * radius, 2))
-                shapes.paint(image, grid.cover(shapes.blob(rng, at, (0.13 * radius, 0.09 * radius), 0.4)), 22.0, inside)
+                shapes.paint(
+                    image, grid.cover(shapes.blob(rng, at, (0.13 * radius, 0.09 * radius), 0.4)), 22.0, inside
+                )
         taken.append((side * x, y, radius * 1.25))
-        shapes.paint(image, grid.cover(shapes.blob(rng, (side * (psoas_edge_mm - 4), -24 * scale), (2.2, 2.2))), 20.0)
+        shapes.paint(
+            image, grid.cover(shapes.blob(rng, (side * (psoas_edge_mm - 4), -24 * scale), (2.2, 2.2))), 20.0
+        )
 
     if rng.random() < 0.55:
         height = rng.uniform(18, 42)
@@ -244,7 +260,11 @@ def draw_viscera(
         r = rng.uniform(8, 17) if trial < 160 else rng.uniform(6, 9)
         x = rng.uniform(-0.9, 0.9) * half
         y = front + rng.uniform(0.08, 1.15) * depth
-        if abs(x) + r > side_limit(y) - 3 or y - r < front + 4 + 30 * (x / half) ** 2 or not free(x, y, 0.80 * r, 0.0):
+        if (
+            abs(x) + r > side_limit(y) - 3
+            or y - r < front + 4 + 30 * (x / half) ** 2
+            or not free(x, y, 0.80 * r, 0.0)
+        ):
             continue
         if np.abs(x) < psoas_edge_mm and y + r > -19 * scale:
             continue

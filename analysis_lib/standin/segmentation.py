@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis_lib.files import replacing
+from analysis_lib.standin.anatomy import DrawnPatient
+from analysis_lib.standin.dicom import geometry
+from analysis_lib.standin.spec import PatientSpec
 
 _TAGS = (
-    "Segmentation.Status:completed|TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy "
-    "list~SCT^85756007^Tissue~SCT^71616004^Muscle~^^~Anatomic codes - DICOM master list~^^~^^|"
+    "Segmentation.Status:completed|TerminologyEntry:Segmentation category and type - 3D Slicer General"
+    " Anatomy list~SCT^85756007^Tissue~SCT^71616004^Muscle~^^~Anatomic codes - DICOM master list~^^~^^|"
 )
 _COLOURS = {"SM": "0.8 0.35 0.3", "PM": "0.95 0.85 0.2"}
 
@@ -39,23 +42,14 @@ def _reference_geometry(
     return matrix + "".join(f"0;{n - 1};" for n in size)
 
 
-def write_seg_nrrd(
-    path: Path,
-    sm: NDArray[np.bool_],
-    pm: NDArray[np.bool_],
-    l3_index: int,
-    n_slices: int,
-    origin_mm: tuple[float, float, float],
-    spacing_mm: tuple[float, float, float],
-) -> None:
-    """Write the masks (rows, columns) of the slice ``l3_index`` on the grid of a CT of ``n_slices``.
+def write_seg_nrrd(path: Path, drawn: DrawnPatient, spec: PatientSpec) -> None:
+    """Write the masks of ``drawn`` on the grid of its CT series, gzip-compressed.
 
-    ``origin_mm`` and ``spacing_mm`` are (x, y, z) in LPS, as ``dicom.geometry`` gives them. The bytes depend on
-    the arguments alone. Raises ValueError if the two masks differ in shape or the slice is not in the volume.
+    The bytes depend on the arguments alone.
     """
-    if sm.shape != pm.shape or not 0 <= l3_index < n_slices:
-        raise ValueError(f"{path}: masks {sm.shape} and {pm.shape}, slice {l3_index} of {n_slices}")
-    rows, columns = sm.shape
+    sm, pm, l3_index = drawn.sm, drawn.pm, drawn.l3_index
+    n_slices, rows, columns = drawn.hu.shape
+    origin_mm, spacing_mm = geometry(spec, drawn.hu.shape)
     size = (columns, rows, n_slices)
     header = [
         "NRRD0004",
@@ -85,11 +79,11 @@ def write_seg_nrrd(
         header += [f"Segment{number}_{key}:={value}" for key, value in fields.items()]
     header += [
         "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
-        "Segmentation_ConversionParameters:=Collapse labelmaps|1|Merge the labelmaps into as few shared labelmaps "
-        "as possible 1 = created labelmaps will be shared if possible without overwriting each other.&Reference "
-        f"image geometry|{_reference_geometry(origin_mm, spacing_mm, size)}|Image geometry description string "
-        "determining the geometry of the labelmap that is created in course of conversion. Can be copied from a "
-        "volume, using the button.&",
+        "Segmentation_ConversionParameters:=Collapse labelmaps|1|Merge the labelmaps into as few shared"
+        " labelmaps as possible 1 = created labelmaps will be shared if possible without overwriting each"
+        f" other.&Reference image geometry|{_reference_geometry(origin_mm, spacing_mm, size)}"
+        "|Image geometry description string determining the geometry of the labelmap that is created in"
+        " course of conversion. Can be copied from a volume, using the button.&",
         "Segmentation_MasterRepresentation:=Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset:=0 0 0",
     ]

@@ -1,7 +1,7 @@
 """Drawing in millimetres: smooth outlines, their coverage of the pixels, and correlated random textures.
 
-The frame is the patient's: x grows to the patient's left (image right), y to the back (image down), the origin
-is the centre of the vertebral body.
+The frame is the patient's: x grows to the patient's left (image right), y to the back (image down); the
+origin is the centre of the vertebral body.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def blob(
 
 
 def roughen(rng: np.random.Generator, outline: Points, amount: float) -> Points:
-    """Vary an outline by low-order Fourier terms about its centroid; ``amount`` is a fraction of the radius."""
+    """Vary an outline by low-order Fourier terms about its centroid, by ``amount`` of the radius."""
     centre = outline.mean(axis=0)
     offset = outline - centre
     theta = np.arctan2(offset[:, 1], offset[:, 0])

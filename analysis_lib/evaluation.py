@@ -1,0 +1,293 @@
+"""Accuracy, calibration and clinical use of predicted survival, beyond discrimination.
+
+Predictions are probabilities for each patient at a month; ``predicted_survival`` makes them from risk scores.
+Months, events and what happens to missing values are as in ``survival``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from analysis_lib.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.resampling import uncensored_probability
+from analysis_lib.resampling_kernels import TIED_TOLERANCE
+from analysis_lib.survival import kaplan_meier, survival_at
+
+NAN = float("nan")
+
+
+def c_index_analytic(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, confidence: float
+) -> dict[str, float]:
+    """Harrell's C-index with its infinitesimal jackknife interval: c_index, se, low, high.
+
+    The check beside the bootstrap, and what R's ``concordance`` reports.
+    Compares all pairs, so for up to some ten thousand patients.
+    """
+    time, dead = _arrays(time, event)
+    risk = np.asarray(risk, dtype=float)
+    gained, pairs = np.zeros(len(time)), np.zeros(len(time))  # over the pairs that a patient is part of
+    for i in np.flatnonzero(dead):
+        later = (time > time[i]) | ((time == time[i]) & ~dead)
+        gap = risk[i] - risk
+        right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0)
+        gained += right
+        pairs += later
+        gained[i] += right.sum()
+        pairs[i] += later.sum()
+    if pairs.sum() == 0:
+        return {"c_index": NAN, "se": NAN, "low": NAN, "high": NAN}
+    value = gained.sum() / pairs.sum()
+    error = float(np.sqrt(np.sum((gained - value * pairs) ** 2)) / (pairs.sum() / 2))
+    width = norm.ppf((1 + confidence) / 2) * error
+    return {"c_index": value, "se": error, "low": value - width, "high": value + width}
+
+
+def predicted_survival(
+    train: tuple[ArrayLike, ArrayLike], train_log_risk: ArrayLike, log_risk: ArrayLike, months: ArrayLike
+) -> NDArray[np.float64]:
+    """Survival probabilities of shape (n, months) from log hazard ratios and Breslow's baseline hazard.
+
+    ``train`` is (time, event) of the patients whose scores are ``train_log_risk``.
+    Source: Breslow 1972, in the discussion of doi:10.1111/j.2517-6161.1972.tb00899.x.
+    """
+    time, dead = _arrays(*train)
+    centre = np.mean(train_log_risk)
+    weight = np.exp(np.asarray(train_log_risk, dtype=float) - centre)
+    order = np.argsort(time, kind="stable")
+    at_risk = np.cumsum(weight[order][::-1])[::-1]
+    first = np.searchsorted(time[order], time[order], side="left")
+    hazard = np.cumsum(dead[order] / at_risk[first])
+    place = np.searchsorted(time[order], np.atleast_1d(np.asarray(months, dtype=float)), side="right")
+    baseline = np.r_[0.0, hazard][place]
+    return np.exp(-np.exp(np.asarray(log_risk, dtype=float) - centre)[:, None] * baseline)
+
+
+def brier(
+    time: ArrayLike,
+    event: ArrayLike,
+    survival: NDArray[np.float64],
+    months: ArrayLike,
+    *,
+    train: tuple[ArrayLike, ArrayLike] | None = None,
+) -> pd.DataFrame:
+    """Brier score with inverse probability of censoring weights: month, brier, null, skill.
+
+    ``survival`` has shape (n, months). ``null`` is the score of the Kaplan-Meier estimate for everybody and
+    ``skill`` 1 - brier / null. Censoring is taken from ``train`` or from the patients themselves.
+
+    Source: Graf 1999, doi:10.1002/(SICI)1097-0258(19990915/30)18:17/18<2529::AID-SIM274>3.0.CO;2-5.
+    """
+    time, dead = _arrays(time, event)
+    months = np.atleast_1d(np.asarray(months, dtype=float))
+    censoring = (time, dead) if train is None else train
+    at_time = uncensored_probability(*censoring, time)
+    at_month = uncensored_probability(*censoring, months)
+    everybody = survival_at(kaplan_meier(time, dead, 0.95), months)["survival"].to_numpy()
+    rows = []
+    for k, month in enumerate(months):
+        case, control = (time <= month) & dead, time > month
+        weight = np.zeros(len(time))
+        np.divide(1, at_time, out=weight, where=case & (at_time > 0))
+        if at_month[k] > 0:
+            weight[control] = 1 / at_month[k]
+        score = np.mean(weight * (control - survival[:, k]) ** 2)
+        null = np.mean(weight * (control - everybody[k]) ** 2)
+        rows.append((month, score, null, 1 - score / null if null > 0 else NAN))
+    return pd.DataFrame(rows, columns=["month", "brier", "null", "skill"])
+
+
+def integrated_brier(scores: pd.DataFrame) -> float:
+    """Mean Brier score over the months by the trapezoidal rule; ``scores`` as from ``brier``."""
+    month, value = scores["month"].to_numpy(), scores["brier"].to_numpy()
+    return float(np.trapezoid(value, month) / (month[-1] - month[0]))
+
+
+def calibration(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, groups: int, confidence: float
+) -> pd.DataFrame:
+    """Observed against predicted probability of the event by ``month``, in groups of equal size.
+
+    Returns group, n, predicted (mean), observed (1 - Kaplan-Meier) with low and high; observed is NaN in a
+    group not followed to the month.
+    """
+    time, dead = _arrays(time, event)
+    probability = np.asarray(probability, dtype=float)
+    rank = pd.Series(probability).rank(method="first").to_numpy() - 1
+    member = (rank * groups // len(time)).astype(int)
+    rows = []
+    for group in range(min(groups, len(time))):
+        inside = member == group
+        if not inside.any():
+            continue
+        found = survival_at(kaplan_meier(time[inside], dead[inside], confidence), month).iloc[0]
+        observed = 1 - found["survival"], 1 - found["high"], 1 - found["low"]
+        rows.append((group + 1, int(inside.sum()), probability[inside].mean(), *observed))
+    return pd.DataFrame(rows, columns=["group", "n", "predicted", "observed", "low", "high"])
+
+
+def calibration_summary(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float
+) -> dict[str, float | str]:
+    """Calibration slope and integrated calibration index (ICI) of event probabilities by ``month``.
+
+    The slope is the Cox coefficient of log(-log(1 - probability)): 1 where the spread is right, less where
+    predictions are too extreme. The ICI is the mean distance of the predictions from a smooth observed curve,
+    a Cox model with a restricted cubic spline (3 knots) of the same transform. Returns slope, slope_error
+    (its SE), ici, note.
+
+    Source: Austin 2020, doi:10.1002/sim.8570; Crowson 2016, doi:10.1177/0962280213497434.
+    """
+    time, dead = _arrays(time, event)
+    probability = np.clip(np.asarray(probability, dtype=float), 1e-6, 1 - 1e-6)
+    scale = np.log(-np.log1p(-probability))
+    try:
+        line = cox_fit(time, dead, scale)
+        curve = restricted_cubic_spline(scale, np.quantile(scale, [0.1, 0.5, 0.9]))
+        smooth = cox_fit(time, dead, curve)
+    except NoFiniteEstimate as error:
+        return {"slope": NAN, "slope_error": NAN, "ici": NAN, "note": str(error)}
+    log_risk = curve @ smooth.coefficients
+    observed = 1 - predicted_survival((time, dead), log_risk, log_risk, [month])[:, 0]
+    return {
+        "slope": float(line.coefficients[0]),
+        "slope_error": float(np.sqrt(line.covariance[0, 0])),
+        "ici": float(np.mean(np.abs(observed - probability))),
+        "note": "",
+    }
+
+
+def restricted_cubic_spline(value: ArrayLike, knots: ArrayLike) -> NDArray[np.float64]:
+    """Basis of shape (n, knots - 1): the value, then cubic terms that are linear beyond the outer knots.
+
+    Harrell's parametrisation, as in R's ``rms::rcs``. Source: Durrleman and Simon 1989,
+    doi:10.1002/sim.4780080504.
+    """
+    value, knots = np.asarray(value, dtype=float), np.asarray(knots, dtype=float)
+    if len(knots) < 3 or (np.diff(knots) <= 0).any():
+        raise ValueError("a restricted cubic spline needs at least three increasing knots")
+
+    def cube(knot: float) -> NDArray[np.float64]:
+        return np.maximum(value - knot, 0) ** 3
+
+    last, before = knots[-1], knots[-2]
+    terms = [value]
+    for knot in knots[:-2]:
+        term = cube(knot) - cube(before) * (last - knot) / (last - before)
+        term += cube(last) * (before - knot) / (last - before)
+        terms.append(term / (last - knots[0]) ** 2)
+    return np.column_stack(terms)
+
+
+def net_benefit(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, thresholds: ArrayLike
+) -> pd.DataFrame:
+    """Decision curve for the event by ``month``: threshold, model, all (treat everybody), none (0).
+
+    Patients whose probability is at least the threshold count as treated; how many of them have the event is
+    the Kaplan-Meier estimate among them, NaN where they are not followed to the month.
+
+    Source: Vickers 2008, doi:10.1186/1472-6947-8-53.
+    """
+    time, dead = _arrays(time, event)
+    probability = np.asarray(probability, dtype=float)
+    rows = []
+    for threshold in np.asarray(thresholds, dtype=float):
+        odds = threshold / (1 - threshold)
+        treated = probability >= threshold
+        model = 0.0
+        if treated.any():
+            risk = _event_by(time[treated], dead[treated], month)
+            model = treated.mean() * (risk - (1 - risk) * odds)
+        everybody = _event_by(time, dead, month)
+        rows.append((threshold, model, everybody - (1 - everybody) * odds, 0.0))
+    return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
+
+
+def net_reclassification(
+    time: ArrayLike, event: ArrayLike, old: ArrayLike, new: ArrayLike, month: float
+) -> dict[str, float]:
+    """Continuous net reclassification improvement by ``month``, its event and non-event parts apart.
+
+    ``old`` and ``new`` are event probabilities; parts are Kaplan-Meier weighted. A useless marker can show a
+    positive NRI when models are badly calibrated (Kerr 2014, doi:10.1097/EDE.0000000000000018): never read it
+    alone. Returns nri_event, nri_nonevent, nri. Source: Pencina 2011, doi:10.1002/sim.4085.
+    """
+    time, dead = _arrays(time, event)
+    change = np.asarray(new, dtype=float) - np.asarray(old, dtype=float)
+    overall = _event_by(time, dead, month)
+    parts = {1: (0.0, 0.0), -1: (0.0, 0.0)}
+    for sign in parts:
+        moved = sign * change > 0
+        if moved.any():
+            risk = _event_by(time[moved], dead[moved], month)
+            parts[sign] = (risk * moved.mean(), (1 - risk) * moved.mean())
+    if not 0 < overall < 1:
+        return {"nri_event": NAN, "nri_nonevent": NAN, "nri": NAN}
+    gain = (parts[1][0] - parts[-1][0]) / overall
+    loss = (parts[-1][1] - parts[1][1]) / (1 - overall)
+    return {"nri_event": gain, "nri_nonevent": loss, "nri": gain + loss}
+
+
+def restricted_mean(time: ArrayLike, event: ArrayLike, horizon: float) -> tuple[float, float]:
+    """Mean survival months up to ``horizon`` and its standard error; NaN where follow-up ends before.
+
+    Source: Royston and Parmar 2013, doi:10.1186/1471-2288-13-152.
+    """
+    time, dead = _arrays(time, event)
+    curve = kaplan_meier(time, dead, 0.95)
+    if time.max() < horizon and curve["survival"].iloc[-1] > 0:
+        return NAN, NAN
+    curve = curve[curve["month"] <= horizon]
+    length = np.diff(np.r_[curve["month"], horizon])
+    area = curve["survival"].to_numpy() * length
+    beyond = np.cumsum(area[::-1])[::-1]  # area from each month to the horizon
+    events, at_risk = curve["events"].to_numpy(), curve["at_risk"].to_numpy()
+    left = at_risk * (at_risk - events)
+    variance = np.divide(beyond**2 * events, left, out=np.zeros(len(curve)), where=left > 0)
+    return float(area.sum()), float(np.sqrt(variance.sum()))
+
+
+def restricted_mean_difference(
+    time: ArrayLike, event: ArrayLike, group: ArrayLike, horizon: float, confidence: float
+) -> dict[str, float]:
+    """Restricted mean survival of ``group`` less that of the others, months: difference, low, high, p."""
+    time, dead = _arrays(time, event)
+    member = np.asarray(group).astype(bool)
+    if member.all() or not member.any():
+        return {"rmst_group": NAN, "rmst_others": NAN, "difference": NAN, "low": NAN, "high": NAN, "p": NAN}
+    ours, our_error = restricted_mean(time[member], dead[member], horizon)
+    others, their_error = restricted_mean(time[~member], dead[~member], horizon)
+    gap, error = ours - others, float(np.hypot(our_error, their_error))
+    width = norm.ppf((1 + confidence) / 2) * error
+    p = float(2 * norm.sf(abs(gap) / error)) if error > 0 else NAN
+    bounds = {"difference": gap, "low": float(gap - width), "high": float(gap + width), "p": p}
+    return {"rmst_group": ours, "rmst_others": others} | bounds
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """P values adjusted for the false discovery rate over a family; NaN stays NaN and does not count.
+
+    Source: Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    """
+    p = np.asarray(p, dtype=float)
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])[::-1]]
+    rank = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.minimum.accumulate(p[order] * len(order) / rank))
+    return adjusted
+
+
+def _arrays(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float)
+    if not (np.isfinite(time).all() and np.isfinite(dead).all()):
+        raise ValueError("time and event must be known for every patient")
+    return time, dead.astype(bool)
+
+
+def _event_by(time: NDArray, dead: NDArray, month: float) -> float:
+    return 1 - float(survival_at(kaplan_meier(time, dead, 0.95), month)["survival"].iloc[0])

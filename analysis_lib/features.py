@@ -1,0 +1,225 @@
+"""Radiomics of every patient: extracted in parallel, kept one file a patient, resumed after any interruption.
+
+A patient's file is valid for one key: the fingerprint of its inputs, the parameter files and the versions of
+everything that computes. What changed is recomputed, nothing else. Files appear whole or not at all, so a
+killed run loses at most the patients it was at, and two runs at once write the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import SimpleITK as sitk
+from joblib.externals import loky
+from tqdm import tqdm
+
+from analysis_lib import fast_radiomics
+from analysis_lib.fast_radiomics import expected_names, extract
+from analysis_lib.files import write_text
+
+Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
+Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, reason of a failure
+
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+}
+_DEATHS = 2  # worker processes that a patient may end before it is given up
+
+
+class FeatureCountError(ValueError):
+    """The parameter files give another number of features than the study says."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does for one patient; picklable if ``load`` and ``fingerprint`` are."""
+
+    load: Load
+    fingerprint: Callable[[str], str]
+    parameter_files: dict[str, Path]
+    cache_dir: Path
+
+    def __call__(self, patient_id: str) -> Result:
+        try:
+            key = self._key(patient_id)
+            path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
+            features = _read_cached(path, key)
+            if features is None:
+                features = self._extract(patient_id)
+                write_text(path, json.dumps({"key": key, "features": features}, indent=0) + "\n")
+            return patient_id, features, ""
+        except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return (
+                patient_id,
+                None,
+                reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}",
+            )
+
+    def _key(self, patient_id: str) -> str:
+        parts = [self.fingerprint(patient_id), *_versions()]
+        parts += [f"{roi}={path.read_text(encoding='utf-8')}" for roi, path in self.parameter_files.items()]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _extract(self, patient_id: str) -> dict[str, float]:
+        image, masks = self.load(patient_id)
+        features = {}
+        for roi, path in self.parameter_files.items():
+            if roi not in masks:
+                raise ValueError(f"no mask of {roi.upper()}")
+            try:
+                values = extract(image, masks[roi], path)
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{roi.upper()}: {error}") from error
+            if difference := set(values) ^ set(expected_names(path)):
+                raise ValueError(
+                    f"{roi.upper()}: missing or unexpected features: {', '.join(sorted(difference))}"
+                )
+            features |= {f"{roi}_{name}": value for name, value in values.items()}
+        return features
+
+
+def feature_table(
+    patient_ids: Iterable[str],
+    load: Load,
+    fingerprint: Callable[[str], str],
+    parameter_files: dict[str, Path],
+    cache_dir: Path,
+    expected_count: int | None = None,
+    workers: int = 0,
+    quiet: bool = False,
+    executor: Callable[[Callable[[str], Result], Sequence[str], int], Iterator[Result]] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics features of all patients.
+
+    load: patient_id -> (CT in HU, {'sm': mask, 'pm': mask}), images on one grid, label 1; called in workers.
+    fingerprint: patient_id -> text that changes when the patient's input files do.
+    parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns.
+    cache_dir: one file a patient. workers: processes, 0 takes all cores. quiet: no progress on stderr.
+    executor: (task, patient_ids, workers) -> results in any order; ``run_local`` if None, ``run_here`` for
+    one process, or one that sends the task elsewhere. The table does not depend on it.
+
+    Returns (features, failures): features has index patient_id, sorted, and one float64 column a feature;
+    failures has patient_id, stage ('features'), reason.
+
+    Raises FeatureCountError before any work when the parameter files do not give ``expected_count`` features.
+    """
+    parameter_files = {roi: Path(path) for roi, path in parameter_files.items()}
+    columns = feature_names(parameter_files, expected_count)
+    ids = sorted(set(patient_ids))
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    task = Task(load, fingerprint, parameter_files, Path(cache_dir))
+    done: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    with tqdm(total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr) as progress:
+        for patient_id, features, reason in (executor or run_local)(
+            task, ids, workers or os.cpu_count() or 1
+        ):
+            if features is None:
+                failed[patient_id] = reason
+            else:
+                done[patient_id] = features
+            progress.set_postfix(failures=len(failed), refresh=False)
+            progress.update()
+    table = pd.DataFrame.from_dict(done, orient="index", columns=columns, dtype="float64").sort_index()
+    table.index.name = "patient_id"
+    failures = pd.DataFrame(
+        [(patient_id, "features", failed[patient_id]) for patient_id in sorted(failed)],
+        columns=["patient_id", "stage", "reason"],
+    )
+    return table, failures
+
+
+def feature_names(parameter_files: dict[str, Path], expected_count: int | None = None) -> list[str]:
+    """Columns of the table, ``<roi>_<image>_<class>_<Feature>``, in the order of the parameter files."""
+    names = [f"{roi}_{name}" for roi, path in parameter_files.items() for name in expected_names(path)]
+    if expected_count is not None and len(names) != expected_count:
+        groups = Counter("_".join(name.split("_")[i] for i in (0, 2)) for name in names)
+        counts = ", ".join(f"{group} {n}" for group, n in groups.items())
+        raise FeatureCountError(
+            f"features.expected_count is {expected_count}, but the parameter files give {len(names)} "
+            f"({counts}); change the parameter files or expected_count"
+        )
+    return names
+
+
+def run_here(task: Callable[[str], Result], patient_ids: Sequence[str], workers: int = 1) -> Iterator[Result]:
+    """One patient after the other in this process."""
+    return map(task, patient_ids)
+
+
+def run_local(task: Callable[[str], Result], patient_ids: Sequence[str], workers: int) -> Iterator[Result]:
+    """Worker processes of one thread each. A patient whose worker dies twice is given up with the reason."""
+    waiting = deque(patient_ids)
+    while waiting:
+        suspects: list[str] = []
+        with _pool(min(workers, len(waiting))) as pool:
+            running = {}
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers + 2:
+                        # taken from the queue once the pool has it, so that none is lost if it refuses
+                        running[pool.submit(task, waiting[0])] = waiting[0]
+                        waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        del running[future]
+                        yield result
+            except BrokenProcessPool:  # by whom is not known: each under way gets a process of its own
+                for future, patient_id in running.items():
+                    if future.done() and not future.cancelled() and future.exception() is None:
+                        yield future.result()
+                    else:
+                        suspects.append(patient_id)
+        for patient_id in suspects:
+            yield _run_alone(task, patient_id)
+
+
+def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:
+    for _ in range(_DEATHS):
+        with _pool(1) as pool:
+            try:
+                return pool.submit(task, patient_id).result()
+            except BrokenProcessPool:
+                continue
+    return (
+        patient_id,
+        None,
+        f"its worker process died {_DEATHS} times (out of memory, or a library crashed)",
+    )
+
+
+def _pool(workers: int) -> loky.ProcessPoolExecutor:
+    return loky.ProcessPoolExecutor(max_workers=workers, initializer=_start_worker, env=_ONE_THREAD)
+
+
+def _start_worker() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _read_cached(path: Path, key: str) -> dict[str, float] | None:
+    """The patient's features, or None if there are none, or of other inputs, or unreadable."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return stored["features"] if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    packages = ("pyradiomics", "SimpleITK", "PyWavelets", "numpy")
+    return (f"fast_radiomics={fast_radiomics.VERSION}", *(f"{name}={version(name)}" for name in packages))

@@ -1,0 +1,62 @@
+"""TensorFlow, imported in one way: quiet, on one thread, deterministic.
+
+Import ``tf`` and ``keras`` from here and nowhere else. One thread, because several threads may add the same
+numbers in another order, and a result must not depend on how many cores a machine has. The networks here are
+so small that threads would not help anyway; run several fits as several processes instead.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN is slower at these sizes, and rounds by machine
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a graphics card would give other bits
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # deprecations inside TensorFlow's own imports
+    import keras
+    import tensorflow as tf
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()!r}, but this study needs TensorFlow; unset KERAS_BACKEND"
+    )
+
+try:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+except RuntimeError:  # somebody used TensorFlow before us
+    warnings.warn(
+        "TensorFlow was started before analysis_lib.tf_setup; results may depend on the number of cores. "
+        "Import analysis_lib first.",
+        stacklevel=2,
+    )
+tf.config.experimental.enable_op_determinism()
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """Save in Keras' own format, without the NumPy deprecations inside Keras."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.save(path)
+
+
+def load_keras(path: Path) -> keras.Model:
+    """Load what ``save_keras`` wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return keras.saving.load_model(path, compile=False)
+
+
+def derived_seed(seed: int, *path: int) -> int:
+    """A seed for one part of the work (a network, a replicate), unrelated to its neighbours."""
+    return int(np.random.SeedSequence([int(seed), *path]).generate_state(1)[0])
+
+
+__all__ = ["derived_seed", "keras", "load_keras", "save_keras", "tf"]

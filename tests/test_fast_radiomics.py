@@ -1,0 +1,229 @@
+"""The fast extractor against plain PyRadiomics, its matrices against PyRadiomics' C code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from radiomics import cMatrices, cShape
+from radiomics.featureextractor import RadiomicsFeatureExtractor
+
+from analysis_lib import fast_radiomics
+from analysis_lib.fast_matrices import Matrices, Neighbours
+from analysis_lib.fast_mesh import mesh_coefficients
+from analysis_lib.fast_radiomics import ExtractionError, expected_names, extract
+
+ROOT = Path(__file__).resolve().parents[1]
+SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"
+REAL = ROOT.parent / "shared" / "data" / "ct-l3" / "CRLM-CT-1006"
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the load_module:DeprecationWarning"
+)  # pykwalify's, in plain()
+
+# A feature that is the small rest of a cancellation may differ by 1e-5; everything else by 1e-6.
+SMALL_REST = ("firstorder_Skewness", "firstorder_Mean", "firstorder_Median", "glcm_ClusterShade")
+
+
+def ct(slices: int, seed: int = 0, size: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    volume = np.full((slices, size, size), -1000.0)
+    volume[:, np.hypot(y - size / 2, x - size / 2) < 0.45 * size] = 45
+    return (volume + rng.normal(0, 30, volume.shape)).round().astype(np.int16)
+
+
+def as_images(volume: np.ndarray, mask: np.ndarray, spacing=(0.7, 0.9, 5.0)) -> tuple[sitk.Image, sitk.Image]:
+    image, region = sitk.GetImageFromArray(volume), sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(spacing)
+    region.SetSpacing(spacing)
+    return image, region
+
+
+def region(shape: str, slices: int, size: int = 64) -> np.ndarray:
+    mask = np.zeros((slices, size, size), bool)
+    y, x = np.mgrid[:size, :size]
+    middle = mask[slices // 2]
+    if shape == "ring":
+        radius = np.hypot(y - size / 2, (x - size / 2) / 0.8)
+        middle |= (radius > 18) & (radius < 24)
+    elif shape == "two components":
+        middle[20:30, 10:22] = middle[33:40, 40:55] = True
+    elif shape == "one voxel thick":
+        middle[30, 12:50] = middle[12:50, 20] = True
+    elif shape == "touching the border":
+        middle[0:14, 0:9] = middle[50:, 55:] = True
+    elif shape == "several slices":
+        mask[slices // 2 - 2 : slices // 2 + 2] = (np.hypot(y - 30, x - 35) < 12)[None]
+        mask[slices // 2, 30, 35] = False
+    elif shape == "to the last slice":
+        mask[-2:, 20:30, 10:22] = True
+    return mask
+
+
+def plain(image: sitk.Image, mask: sitk.Image, parameter_file: Path) -> dict[str, float]:
+    result = RadiomicsFeatureExtractor(str(parameter_file)).execute(image, mask, label=1)
+    return {name: float(value) for name, value in result.items() if not name.startswith("diagnostics_")}
+
+
+def assert_same(ours: dict[str, float], theirs: dict[str, float]) -> None:
+    assert list(ours) == list(theirs)
+    off = {}
+    for name, value in theirs.items():
+        limit = 1e-5 if name.endswith(SMALL_REST) else 1e-6
+        if abs(ours[name] - value) > limit * abs(value) + 1e-12:
+            off[name] = (ours[name], value)
+    assert not off
+
+
+@pytest.mark.parametrize(
+    ("shape", "slices"),
+    [
+        ("ring", 7),
+        ("two components", 40),
+        ("one voxel thick", 7),
+        ("touching the border", 8),
+        ("several slices", 9),
+        ("to the last slice", 7),
+    ],
+)
+def test_equals_pyradiomics_in_3d(shape: str, slices: int) -> None:
+    image, mask = as_images(ct(slices, seed=slices), region(shape, slices))
+    ours = extract(image, mask, SM)
+    assert len(ours) == 1316
+    assert_same(ours, plain(image, mask, SM))
+
+
+@pytest.mark.parametrize("shape", ["ring", "two components", "touching the border"])
+def test_equals_pyradiomics_in_2d(shape: str) -> None:
+    image, mask = as_images(ct(5), region(shape, 5))
+    ours = extract(image, mask, PM)
+    assert len(ours) == 27
+    assert_same(ours, plain(image, mask, PM))
+
+
+def test_odd_sizes_float_images_and_another_label() -> None:
+    volume = ct(7)[:, :61, :63].astype(np.float32) + np.float32(0.25)
+    image, mask = as_images(volume, region("ring", 7)[:, :61, :63])
+    assert_same(extract(image, mask * 3, SM, label=3), plain(image, mask, SM))
+
+
+def test_texture_in_2d_with_fixed_bin_count(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "imageType: {Original: {}, LoG: {sigma: [2.5]}}\n"
+        "featureClass: {firstorder: , glcm: , glrlm: , glszm: , gldm: [GrayLevelVariance], ngtdm: }\n"
+        "setting: {binCount: 16, force2D: true, label: 1}\n"
+    )
+    image, mask = as_images(ct(9), region("several slices", 9))
+    assert_same(extract(image, mask, path), plain(image, mask, path))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "resampledPixelSpacing: [1, 1, 5]",
+        "normalize: true",
+        "weightingNorm: euclidean",
+        "resegmentRange: [0, 90]",
+    ],
+)
+def test_what_the_fast_path_does_not_cover_is_left_to_pyradiomics(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"featureClass: {{firstorder: , glcm: }}\nsetting: {{{setting}, label: 1}}\n")
+    monkeypatch.setattr(fast_radiomics, "_extract_fast", lambda *_: pytest.fail("took the fast path"))
+    image, mask = as_images(ct(5), region("ring", 5))
+    assert extract(image, mask, path) == plain(image, mask, path)
+
+
+def test_thin_images_are_refused_by_name() -> None:
+    image, mask = as_images(ct(3), region("ring", 3))
+    with pytest.raises(ExtractionError, match=r"log-sigma-1-0-mm-3D: the image has 64 x 64 x 3 voxels"):
+        extract(image, mask, SM)
+
+
+def test_intensities_that_are_no_numbers_are_refused() -> None:
+    volume = ct(5).astype(np.float32)
+    volume[2, 32, 16] = np.nan
+    image, mask = as_images(volume, region("ring", 5))
+    with pytest.raises(ExtractionError, match="original: intensities inside the mask are not finite"):
+        extract(image, mask, PM)
+
+
+def test_features_that_are_no_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, mask = as_images(ct(5), region("ring", 5))
+    monkeypatch.setattr(fast_radiomics._FirstOrder, "getSkewnessFeatureValue", lambda _: np.array([np.nan]))
+    with pytest.raises(ExtractionError, match="not a finite number: original_firstorder_Skewness = nan"):
+        extract(image, mask, PM)
+
+
+def test_shape2d_on_two_slices_is_an_error() -> None:
+    image, mask = as_images(ct(9), region("several slices", 9))
+    with pytest.raises(ValueError, match="more than 1, cannot compute 2D shape"):
+        extract(image, mask, PM)
+
+
+def test_an_empty_mask_and_another_grid_are_errors() -> None:
+    image, mask = as_images(ct(5), region("ring", 5))
+    with pytest.raises(ValueError, match="No labels found"):
+        extract(image, mask * 0, PM)
+    mask.SetOrigin((0, 0, 1))
+    with pytest.raises(ValueError, match="geometry mismatch"):
+        extract(image, mask, PM)
+
+
+def test_names_are_known_before() -> None:
+    image, mask = as_images(ct(7), region("ring", 7))
+    assert list(extract(image, mask, SM)) == expected_names(SM)
+    assert len(expected_names(SM)) == 1316
+    assert len(expected_names(PM)) == 27
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_matrices_equal_the_c_code(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 9, 3)
+    size[rng.integers(3)] += 2
+    inside = rng.random(size) < rng.choice([0.3, 0.8])
+    inside.flat[:2] = True
+    image = np.where(inside, rng.integers(1, 5, size), 0).astype(np.int32)
+    flat = (bool(seed % 3 == 0), 0)
+    ours = Matrices(Neighbours(inside, *flat), image[inside])
+    distances, levels = np.array([1]), int(image.max())
+    for name, args in {
+        "glcm": (distances, levels),
+        "glrlm": (levels, int(size.max())),
+        "glszm": (levels, int(inside.sum())),
+        "gldm": (distances, levels, 1),
+        "ngtdm": (distances, levels),
+    }.items():
+        got = getattr(ours, f"calculate_{name}")(image, inside, *args, *flat)
+        want = getattr(cMatrices, f"calculate_{name}")(image, inside, *args, *flat)
+        for a, b in zip(np.atleast_1d(got) if isinstance(got, np.ndarray) else got, want, strict=True):
+            np.testing.assert_array_equal(a, b[..., : a.shape[-1]] if name == "gldm" else b, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mesh_equals_the_c_code(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.pad(rng.random(rng.integers(1, 12, 3)) < rng.choice([0.2, 0.5, 0.9]), 1)
+    mask[1, 1, 1] = True
+    spacing = rng.uniform(0.4, 6, 3)
+    area, volume, diameters = mesh_coefficients(mask, spacing)
+    want = cShape.calculate_coefficients(mask, spacing)
+    np.testing.assert_allclose([area, volume, *diameters], [*want[:2], *want[2]], rtol=1e-12)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real CT is not on this machine")
+@pytest.mark.parametrize(("muscle", "parameter_file"), [("sm", SM), ("pm", PM)])
+def test_equals_pyradiomics_on_a_real_ct(muscle: str, parameter_file: Path) -> None:
+    mask = sitk.ReadImage(str(REAL / "masks" / f"{muscle}.nrrd"))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(REAL / "ct")))
+    image = reader.Execute()
+    z = int(np.flatnonzero(sitk.GetArrayViewFromImage(mask).any(axis=(1, 2)))[0])
+    part = slice(z - 4, z + 5)  # nine slices, so that the reference takes seconds
+    image, mask = image[:, :, part], sitk.Cast(mask, sitk.sitkUInt8)[:, :, part]
+    assert_same(extract(image, mask, parameter_file), plain(image, mask, parameter_file))
