@@ -37,7 +37,7 @@ $(B)/.prepared: $(ENV) FORCE
 $(P)/%.json: $(B)/.prepared ;@:
 
 $(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
-	@if grep -q null $(P)/standin.json; then :; else $(RUN) cohort --study $(STUDY); fi && touch $@
+	@if [ "$$(cat $(P)/standin.json)" = null ]; then :; else $(RUN) cohort --study $(STUDY); fi && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:

@@ -7,7 +7,12 @@ uses processes, one patient or one model each, instead.
 
 import os as _os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+for _name in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+):
     _os.environ[_name] = "1"
 _os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 _os.environ["TF_DETERMINISTIC_OPS"] = "1"

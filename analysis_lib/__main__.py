@@ -1,7 +1,7 @@
 """Command line of the library: the heavy stages for make, and a quick look at one patient.
 
-    python -m analysis_lib indices --ct FOLDER_OR_FILE --mask FILE [--sex M --height-m 1.72] [--json]
-    python -m analysis_lib STAGE --study NAME
+python -m analysis_lib indices --ct FOLDER_OR_FILE --mask FILE [--sex M --height-m 1.72] [--json]
+python -m analysis_lib STAGE --study NAME
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
     one = commands.add_parser(
-        "indices", help="Muscle indices of one patient, without a study.", description="Muscle indices of one patient."
+        "indices",
+        help="Muscle indices of one patient, without a study.",
+        description="Muscle indices of one patient.",
     )
     one.add_argument("--ct", required=True, type=Path, help="folder of DICOM files, or one NIfTI or NRRD file")
     one.add_argument("--mask", required=True, type=Path, help="3D Slicer .seg.nrrd with the segments SM and PM")
@@ -117,7 +119,9 @@ def _indices(options: argparse.Namespace) -> None:
     if options.height_m is not None:
         height = next(c for c in COLUMNS if c.name == "height_m")
         if not height.low <= options.height_m <= height.high:
-            raise ParameterError(f"--height-m {options.height_m:g} is outside {height.low:g} to {height.high:g}; give metres")
+            raise ParameterError(
+                f"--height-m {options.height_m:g} is outside {height.low:g} to {height.high:g}; give metres"
+            )
     images = params.images
     for muscle, window in (("sm", options.sm_hu), ("pm", options.pm_hu)):
         if window is not None:
@@ -146,12 +150,26 @@ def _indices(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(values | {"slices": slices, "definitions": verdicts}, indent=2))
         return
-    units = {"sm_area_cm2": "cm²", "sm_mean_hu": "HU", "pm_area_cm2": "cm²", "pm_mean_hu": "HU", "smi": "cm²/m²", "pmi": "cm²/m²"}
+    units = {
+        "sm_area_cm2": "cm²",
+        "sm_mean_hu": "HU",
+        "pm_area_cm2": "cm²",
+        "pm_mean_hu": "HU",
+        "smi": "cm²/m²",
+        "pmi": "cm²/m²",
+    }
     for name, value in values.items():
         print(f"{name:<12} {'needs --height-m' if value is None else f'{value:10.4f} {units[name]}'}")
-    print(f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), z = {slices['z_mm']} mm")
+    print(
+        f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
+        f"z = {slices['z_mm']} mm"
+    )
     for name, verdict in verdicts.items():
-        word = {None: "needs --sex" if options.sex is None else "needs --height-m", True: "sarcopenic", False: "not sarcopenic"}
+        word = {
+            None: "needs --sex" if options.sex is None else "needs --height-m",
+            True: "sarcopenic",
+            False: "not sarcopenic",
+        }
         cut_off = "" if verdict["cut_off"] is None else f" (below {verdict['cut_off']:g} {verdict['unit']})"
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
 

@@ -13,7 +13,14 @@ def _figure(name: str) -> list[str]:
 
 NOTEBOOKS: dict[str, list[str]] = {
     "01_cohort": [*_figure("fig1"), "table1.csv", "table1.html", "exclusions.csv"],
-    "02_sarcopenia": ["table2.csv", "table2.html", *_figure("fig2"), *_figure("figS1"), *_figure("figS2"), *_figure("figS3")],
+    "02_sarcopenia": [
+        "table2.csv",
+        "table2.html",
+        *_figure("fig2"),
+        *_figure("figS1"),
+        *_figure("figS2"),
+        *_figure("figS3"),
+    ],
     "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
     "04_autoencoder_deepsurv": [*_figure("fig4ab")],
     "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],

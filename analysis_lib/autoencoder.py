@@ -138,9 +138,7 @@ def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -
         if step - best_step >= params.patience or not np.isfinite(train_loss):
             break
     if not np.isfinite([row[1] for row in rows]).all():
-        raise ValueError(
-            f"the AutoEncoder's loss was no longer finite; lower learning_rate ({params.learning_rate:g})"
-        )
+        raise ValueError(f"the AutoEncoder's loss was no longer finite; lower learning_rate ({params.learning_rate:g})")
     model.set_weights(best_weights)
     return pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
 

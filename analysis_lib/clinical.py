@@ -46,10 +46,26 @@ COLUMNS = (
     Column("age", "Age at surgery", "years", False, 18, 110),
     Column("height_m", "Height", "metres", True, 1.2, 2.3, hint="give it in metres"),
     Column("bmi", "Body mass index", "kg/m2", False, 10, 70),
-    Column("weight_kg", "Weight; used for BMI where bmi is empty", "kg", False, 25, 250, hint="give it in kilograms"),
+    Column(
+        "weight_kg",
+        "Weight; used for BMI where bmi is empty",
+        "kg",
+        False,
+        25,
+        250,
+        hint="give it in kilograms",
+    ),
     Column("os_months", "Surgery to death or last contact", MONTHS, True, 0, 600, hint="give it in months"),
     _flag("os_event", "Death from any cause", True),
-    Column("rfs_months", "Surgery to recurrence, death or last contact", MONTHS, False, 0, 600, hint="give it in months"),
+    Column(
+        "rfs_months",
+        "Surgery to recurrence, death or last contact",
+        MONTHS,
+        False,
+        0,
+        600,
+        hint="give it in months",
+    ),
     _flag("rfs_event", "Recurrence or death"),
     _flag("tumour_diameter_over_5cm", "Total tumour diameter above 5 cm"),
     _flag("tumour_single", "Single tumour"),
@@ -101,9 +117,8 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
     raw = _read_text_table(Path(path))
     missing = [c.name for c in COLUMNS if c.required and c.name not in raw.columns]
     if missing:
-        raise ClinicalTableError(
-            f"{Path(path).name} lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, raw.columns))[:300]}"
-        )
+        present = ", ".join(map(str, raw.columns))[:300]
+        raise ClinicalTableError(f"{Path(path).name} lacks the column(s) {', '.join(missing)}; it has {present}")
     reasons: list[list[str]] = [[] for _ in range(len(raw))]
     table = pd.DataFrame(index=raw.index)
     for column in COLUMNS:
@@ -116,7 +131,9 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
     for row in table.index[table["rfs_months"].isna() != table["rfs_event"].isna()]:
         reasons[row].append("rfs_months and rfs_event must be given together or both left empty")
     for row in table.index[table["rfs_months"] > table["os_months"] + 1e-9]:
-        reasons[row].append("rfs_months is longer than os_months; recurrence-free survival ends with death at the latest")
+        reasons[row].append(
+            "rfs_months is longer than os_months; recurrence-free survival ends with death at the latest"
+        )
     table["bmi"] = table["bmi"].fillna(table["weight_kg"] / table["height_m"] ** 2)
     bad = pd.Series([bool(r) for r in reasons], index=raw.index)
     exclusions = pd.DataFrame(
@@ -134,7 +151,9 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
 
 def _read_text_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise ClinicalTableError(f"clinical table {path.name} not found in the data folder; see the README, 'Your own data'")
+        raise ClinicalTableError(
+            f"clinical table {path.name} not found in the data folder; see the README, 'Your own data'"
+        )
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -62,9 +62,7 @@ class CoxEnsemble:
         x = np.asarray(x, dtype=np.float32)
         time, event = check_outcome(time, event)
         if x.ndim != 2 or len(x) != len(time) or not np.isfinite(x).all():
-            raise ValueError(
-                f"inputs {x.shape} must be finite numbers, one row for each of {len(time)} patients"
-            )
+            raise ValueError(f"inputs {x.shape} must be finite numbers, one row for each of {len(time)} patients")
         strata = np.zeros(len(time), int) if strata is None else np.unique(strata, return_inverse=True)[1]
         canonical = canonical_order(x, strata, time, event)
         x, time, event, strata = x[canonical], time[canonical], event[canonical], strata[canonical]
@@ -77,9 +75,7 @@ class CoxEnsemble:
         held_sum, held_count = np.zeros(len(time)), np.zeros(len(time))
         for k in range(params.ensemble):
             held_out = _held_out(event, params.validation_fraction, k, seed)
-            network, history = train_network(
-                z[sets.rows], sets, ~held_out[sets.rows], params, derived_seed(seed, 1, k)
-            )
+            network, history = train_network(z[sets.rows], sets, ~held_out[sets.rows], params, derived_seed(seed, 1, k))
             log_risk = network.log_risk(z)
             networks.append(network)
             histories.append(history.assign(network=str(k + 1)))
@@ -177,9 +173,7 @@ class CoxEnsemble:
         with np.load(folder / "ensemble.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         baseline = pd.DataFrame({name: arrays.pop(name) for name in ("months", "cumulative_hazard")})
-        history = pd.read_csv(
-            folder / "network_history.csv", dtype={"network": str}, float_precision="round_trip"
-        )
+        history = pd.read_csv(folder / "network_history.csv", dtype={"network": str}, float_precision="round_trip")
         return cls(
             tuple(networks), slope=settings["slope"], baseline=baseline, history=history, **arrays
         )  # fmt: skip

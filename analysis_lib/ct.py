@@ -159,7 +159,9 @@ def _assemble(uid: str, headers: list[pydicom.Dataset]) -> CtSeries:
     if len(headers) < 2:
         raise ImageError("the series has a single slice; at least two are needed to know the slice spacing")
     if (steps < POSITION_TOLERANCE_MM).any():
-        raise ImageError(f"{int((steps < POSITION_TOLERANCE_MM).sum())} slice position(s) occur twice; remove duplicates")
+        raise ImageError(
+            f"{int((steps < POSITION_TOLERANCE_MM).sum())} slice position(s) occur twice; remove duplicates"
+        )
     step = float(np.median(steps))
     if np.abs(steps - step).max() > POSITION_TOLERANCE_MM:
         at = int(np.abs(steps - step).argmax())
@@ -191,7 +193,16 @@ def _slice_hounsfield(file: Path, k: int) -> np.ndarray:
         stored = dataset.pixel_array
     except AttributeError as error:
         raise ImageError(f"CT slice {k} has no pixels or no rescale slope: {error}; export it again") from None
-    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, NotImplementedError):
+    except (
+        InvalidDicomError,
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ):
         raise ImageError(f"pixels of CT slice {k} cannot be decoded (file damaged?); export the series again") from None
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise ImageError(f"CT slice {k} has rescale slope {slope:g}; HU cannot be computed")

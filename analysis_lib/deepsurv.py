@@ -266,9 +266,7 @@ def _trainer(
             train_loss = loss[1 if use_dropout else 0]
             all_loss = loss[-1]
             losses = losses.write(step, tf.stack([train_loss, all_loss]))
-            risks = tf.cond(
-                tf.equal(step % every, 0), lambda: risks.write(step // every, clean[:, 0]), lambda: risks
-            )
+            risks = tf.cond(tf.equal(step % every, 0), lambda: risks.write(step // every, clean[:, 0]), lambda: risks)
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
             best = tf.where(better, weights, best)

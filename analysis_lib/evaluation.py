@@ -19,9 +19,7 @@ from analysis_lib.survival import kaplan_meier, survival_at
 NAN = float("nan")
 
 
-def c_index_analytic(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, confidence: float
-) -> dict[str, float]:
+def c_index_analytic(time: ArrayLike, event: ArrayLike, risk: ArrayLike, confidence: float) -> dict[str, float]:
     """Harrell's C-index with its infinitesimal jackknife interval: c_index, se, low, high.
 
     The check beside the bootstrap, and what R's ``concordance`` reports.

@@ -74,9 +74,7 @@ class Matrices:
 def use(feature_class: object, matrices: Matrices) -> None:
     """Let this object's ``_calculateMatrix``, PyRadiomics' own, call ``matrices`` for ``cMatrices``."""
     own = type(feature_class)._calculateMatrix
-    code = types.FunctionType(
-        own.__code__, {**own.__globals__, "cMatrices": matrices}, argdefs=own.__defaults__
-    )
+    code = types.FunctionType(own.__code__, {**own.__globals__, "cMatrices": matrices}, argdefs=own.__defaults__)
     feature_class._calculateMatrix = types.MethodType(code, feature_class)
 
 

@@ -61,9 +61,7 @@ class _Plan:
     covered: bool
 
 
-def extract(
-    image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int = 1
-) -> dict[str, float]:
+def extract(image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int = 1) -> dict[str, float]:
     """Every feature that the parameter file asks for, by PyRadiomics' names.
 
     image: 3-D scalar image, intensities in HU for CT; mask: label map on the same grid; label: the region's
@@ -89,18 +87,14 @@ def expected_names(parameter_file: Path | str) -> list[str]:
 @lru_cache(maxsize=16)
 def _read(path: str, content: bytes) -> _Plan:  # the content is part of the key, so that an edit is seen
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # of the schema checker's way to load its functions
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the schema checker's way to load its functions
         extractor = RadiomicsFeatureExtractor(path)
     settings = dict(extractor.settings)
     images = {name: dict(custom or {}) for name, custom in extractor.enabledImagetypes.items()}
     classes = {}
     for name, features in extractor.enabledFeatures.items():
         known = getFeatureClasses()[name].getFeatureNames()
-        classes[name] = (
-            list(features) if features else [f for f, deprecated in known.items() if not deprecated]
-        )
+        classes[name] = list(features) if features else [f for f, deprecated in known.items() if not deprecated]
     return _Plan(extractor, settings, images, classes, _covered(settings, images, classes))
 
 
@@ -116,18 +110,14 @@ def _covered(settings: dict, images: dict, classes: dict) -> bool:
             return False
     if "Wavelet" in images and {**settings, **images["Wavelet"]}.get("force2D", False):
         return False
-    deprecated = {
-        (c, f) for c in classes for f, old in getFeatureClasses()[c].getFeatureNames().items() if old
-    }
+    deprecated = {(c, f) for c in classes for f, old in getFeatureClasses()[c].getFeatureNames().items() if old}
     return not any((c, f) in deprecated for c, features in classes.items() for f in features)
 
 
 def _names(plan: _Plan) -> list[str]:
     names = [f"original_{c}_{f}" for c in plan.classes if c.startswith("shape") for f in plan.classes[c]]
     for image in _image_names(plan):
-        names += [
-            f"{image}_{c}_{f}" for c in plan.classes if not c.startswith("shape") for f in plan.classes[c]
-        ]
+        names += [f"{image}_{c}_{f}" for c in plan.classes if not c.startswith("shape") for f in plan.classes[c]]
     return names
 
 
@@ -185,9 +175,7 @@ def _same_grid(image: sitk.Image, mask: sitk.Image) -> bool:
     tolerance = sitk.ProcessObject.GetGlobalDefaultCoordinateTolerance() * min(image.GetSpacing())
     place = np.abs(np.subtract(image.GetOrigin() + image.GetSpacing(), mask.GetOrigin() + mask.GetSpacing()))
     turn = np.abs(np.subtract(image.GetDirection(), mask.GetDirection()))
-    return bool(
-        place.max() <= tolerance and turn.max() <= sitk.ProcessObject.GetGlobalDefaultDirectionTolerance()
-    )
+    return bool(place.max() <= tolerance and turn.max() <= sitk.ProcessObject.GetGlobalDefaultDirectionTolerance())
 
 
 def _extract_plain(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int) -> dict[str, Any]:
@@ -286,16 +274,12 @@ def _images(volume: np.ndarray, region: _Region, plan: _Plan):
                 yield f"wavelet-{name}", band[region.inside], settings
         else:
             sigmas = settings.get("sigma", [])
-            log = LaplacianOfGaussian(
-                volume, region.spacing_xyz[::-1], [float(s) for s in sigmas], region.box
-            )
+            log = LaplacianOfGaussian(volume, region.spacing_xyz[::-1], [float(s) for s in sigmas], region.box)
             for sigma, (key, band) in zip(sigmas, log.values().items(), strict=True):
                 yield _log_name(sigma), _as_itk(log, key, band[region.inside], region, settings), settings
 
 
-def _as_itk(
-    log: LaplacianOfGaussian, sigma: float, values: np.ndarray, region: _Region, settings: dict
-) -> np.ndarray:
+def _as_itk(log: LaplacianOfGaussian, sigma: float, values: np.ndarray, region: _Region, settings: dict) -> np.ndarray:
     """ITK's single-precision values where rounding could show: bin edges and small order statistics."""
     tolerance = log.tolerance()
     if settings.get("binCount") is not None:
@@ -365,9 +349,7 @@ _SILENT = logging.getLogger("analysis_lib.fast_radiomics.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-def _image_features(
-    name: str, values: np.ndarray, region: _Region, plan: _Plan, settings: dict
-) -> dict[str, Any]:
+def _image_features(name: str, values: np.ndarray, region: _Region, plan: _Plan, settings: dict) -> dict[str, Any]:
     """First order and texture of one image from the intensities of the mask's voxels."""
     if not np.isfinite(values).all():
         raise ExtractionError(f"{name}: intensities inside the mask are not finite numbers")

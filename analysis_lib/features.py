@@ -85,9 +85,7 @@ class Task:
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{roi.upper()}: {error}") from error
             if difference := set(values) ^ set(expected_names(path)):
-                raise ValueError(
-                    f"{roi.upper()}: missing or unexpected features: {', '.join(sorted(difference))}"
-                )
+                raise ValueError(f"{roi.upper()}: missing or unexpected features: {', '.join(sorted(difference))}")
             features |= {f"{roi}_{name}": value for name, value in values.items()}
         return features
 
@@ -125,9 +123,7 @@ def feature_table(
     done: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
     with tqdm(total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr) as progress:
-        for patient_id, features, reason in (executor or run_local)(
-            task, ids, workers or os.cpu_count() or 1
-        ):
+        for patient_id, features, reason in (executor or run_local)(task, ids, workers or os.cpu_count() or 1):
             if features is None:
                 failed[patient_id] = reason
             else:

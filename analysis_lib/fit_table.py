@@ -51,9 +51,7 @@ def fit_table(
     frame = read_table(table)
     for column in (time, event, *([split] if split else []), *drop):
         if column not in frame:
-            raise TableError(
-                f"{table} has no column '{column}'; it has {', '.join(map(str, frame.columns[:8]))} ..."
-            )
+            raise TableError(f"{table} has no column '{column}'; it has {', '.join(map(str, frame.columns[:8]))} ...")
     months, died = _outcome(frame, time, event)
     part = _splits(frame, split, died, seed)
     covariates = frame.drop(columns=[time, event, *([split] if split else []), *drop])
@@ -81,9 +79,7 @@ def fit_table(
         "imputed": care.loc[care["n_missing"] > 0, "n_missing"].to_dict(),
         "constant": care.index[care["constant"]].tolist(),
         "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
-        "network_steps": [
-            int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"
-        ],
+        "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
         "seed": seed,
     }
@@ -124,9 +120,7 @@ def encode_categories(covariates: pd.DataFrame, learn: np.ndarray) -> pd.DataFra
             continue
         words = sorted(column[learn].dropna().astype(str).unique())
         if len(words) > max(10, learn.sum() / 2):
-            raise TableError(
-                f"column '{name}' has {len(words)} different words; leave it out with --drop {name}"
-            )
+            raise TableError(f"column '{name}' has {len(words)} different words; leave it out with --drop {name}")
         text = column.astype(str).where(column.notna())
         parts += [(text == word).astype(np.float64).rename(f"{name}={word}") for word in words]
     return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=covariates.index)
@@ -140,14 +134,10 @@ def duplicates(frame: pd.DataFrame, learn: np.ndarray) -> int:
 
 def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray]:
     months = pd.to_numeric(frame[time], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    died = pd.to_numeric(
-        frame[event].astype(object).map(lambda v: {"True": 1, "False": 0}.get(v, v)), errors="coerce"
-    )
+    died = pd.to_numeric(frame[event].astype(object).map(lambda v: {"True": 1, "False": 0}.get(v, v)), errors="coerce")
     died = died.to_numpy(np.float64, na_value=np.nan)
     if bad := np.flatnonzero(~(np.isfinite(months) & (months >= 0))).tolist():
-        raise TableError(
-            f"column '{time}': {len(bad)} times are missing or negative, the first in row {bad[0]}"
-        )
+        raise TableError(f"column '{time}': {len(bad)} times are missing or negative, the first in row {bad[0]}")
     if bad := np.flatnonzero(~np.isin(died, (0, 1))).tolist():
         raise TableError(f"column '{event}': {len(bad)} values are not 0 or 1, the first in row {bad[0]}")
     return months, died.astype(int)

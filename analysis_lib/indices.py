@@ -53,12 +53,11 @@ def measure(ct_path: Path, mask_path: Path, images: ImageParams) -> dict[str, ob
         hounsfield = series.hounsfield(slices)
         if hounsfield.min() == hounsfield.max():
             raise ImageError("the CT slice of the mask holds a single value; export the series again")
-        area, density = area_and_density(
-            hounsfield, mask[slices], series.geometry.pixel_area_cm2, settings.hu_window
-        )
+        area, density = area_and_density(hounsfield, mask[slices], series.geometry.pixel_area_cm2, settings.hu_window)
         row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density, f"{key}_slices": slices}
     row["slices_z_mm"] = [
-        round(float((series.geometry.affine @ [0, 0, k, 1])[2]), 3) for k in sorted({*row["sm_slices"], *row["pm_slices"]})
+        round(float((series.geometry.affine @ [0, 0, k, 1])[2]), 3)
+        for k in sorted({*row["sm_slices"], *row["pm_slices"]})
     ]
     return row
 

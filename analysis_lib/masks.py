@@ -67,7 +67,9 @@ def read_segments(path: Path) -> list[Segment]:
         except ValueError:
             raise ImageError(f"segment '{name}' has a layer or label that is no number; save it again") from None
         if not 0 <= layer < len(data):
-            raise ImageError(f"segment '{name}' names layer {layer}, the file has {len(data)}; save it again in 3D Slicer")
+            raise ImageError(
+                f"segment '{name}' names layer {layer}, the file has {len(data)}; save it again in 3D Slicer"
+            )
         segments.append(Segment(name, np.argwhere(data[layer] == value), geometry))
     if not segments:
         raise ImageError(f"mask file '{path.name}' names no segments; save it from 3D Slicer as a segmentation")
@@ -100,9 +102,10 @@ def on_grid(segment: Segment, ct: Geometry) -> np.ndarray:
     rounded = np.round(index)
     off = np.abs(index - rounded).max(axis=0)
     if np.abs(to_ct[:3, :3] - exact[:3, :3]).max() > INDEX_TOLERANCE or off.max() > INDEX_TOLERANCE:
-        axis = "xyz"[int(off.argmax())]
+        axis = int(off.argmax())
+        off_mm = off[axis] * ct.spacing[axis]
         raise ImageError(
-            f"the mask's grid does not fit the CT (off by up to {off.max() * ct.spacing[int(off.argmax())]:.2f} mm in {axis}); "
+            f"the mask's grid does not fit the CT (off by up to {off_mm:.2f} mm in {'xyz'[axis]}); "
             f"mask: {segment.geometry.describe()}; CT: {ct.describe()}. "
             "Export the segmentation again with the CT as its reference volume"
         )

@@ -78,9 +78,7 @@ class RadiomicsSurvivalModel:
     def risk_spread(self, features: pd.DataFrame) -> pd.DataFrame:
         """Risk by each network (columns network_1 ...), index patient_id."""
         risks = self.ensemble.risks(self.inputs(features))
-        return pd.DataFrame(
-            risks, features.index, columns=[f"network_{k + 1}" for k in range(risks.shape[1])]
-        )
+        return pd.DataFrame(risks, features.index, columns=[f"network_{k + 1}" for k in range(risks.shape[1])])
 
     def survival(self, features: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
         """Predicted survival probability, patients x months."""
@@ -111,9 +109,7 @@ class RadiomicsSurvivalModel:
         """Write the model into ``folder``, which is replaced as a whole and only when all is written."""
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
-            raise FileExistsError(
-                f"{folder} holds something that is not a saved model; choose another folder"
-            )
+            raise FileExistsError(f"{folder} holds something that is not a saved model; choose another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
         try:
@@ -152,9 +148,7 @@ class RadiomicsSurvivalModel:
             raise FileNotFoundError(f"{folder} holds no saved model (no model.json)")
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
-            raise ValueError(
-                f"{folder} is of format {description['format']}, this version reads {FORMAT}; refit"
-            )
+            raise ValueError(f"{folder} is of format {description['format']}, this version reads {FORMAT}; refit")
         return cls(
             FeatureScaler.load(folder / "scaler.json"),
             AutoEncoder.load(folder) if description["autoencoder"] else None,

@@ -48,8 +48,9 @@ def run_notebook(params: Params, name: str) -> None:
             )
         except PapermillExecutionError as error:
             os.replace(temporary, failed)
+            cause = f"{error.ename}: {error.evalue}"
             raise NotebookError(
-                f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed.relative_to(ROOT)})"
+                f"notebook {name}, cell {error.exec_count}: {cause} (see {failed.relative_to(ROOT)})"
             ) from None
         if gone := missing_artefacts(params).get(name):
             raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")

@@ -30,7 +30,11 @@ def published() -> dict:
 
 
 def compare(
-    patients: pd.DataFrame, table2: pd.DataFrame, c_index: pd.DataFrame, confidence: float, model: str = "TFDeepSurv"
+    patients: pd.DataFrame,
+    table2: pd.DataFrame,
+    c_index: pd.DataFrame,
+    confidence: float,
+    model: str = "TFDeepSurv",
 ) -> pd.DataFrame:
     """Every printed number beside ours.
 
@@ -80,11 +84,17 @@ def _table1_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) 
     for key, label in list(NAMES.items())[2:]:
         if key not in cells:
             continue
-        if key in ("male", "female"):
-            known = (part["sex"] == key[0].upper()).astype(float)
-        else:
-            known = part[key].dropna()
-        rows.append([f"Table 1 {name} {label}, n", cells[key][0], known.sum() if len(known) else np.nan, np.nan, np.nan])
+        column = part["sex"].eq(key[0].upper()).astype(float) if key in ("male", "female") else part[key]
+        known = column.dropna()
+        rows.append(
+            [
+                f"Table 1 {name} {label}, n",
+                cells[key][0],
+                known.sum() if len(known) else np.nan,
+                np.nan,
+                np.nan,
+            ]
+        )
         rows.append([f"Table 1 {name} {label}, %", cells[key][1], *_percentage(known.sum(), len(known), confidence)])
     return rows
 

@@ -26,7 +26,13 @@ def map_patients(
     """
     arguments = list(arguments)
     progress = tqdm(
-        total=len(arguments), desc=label, unit="patient", file=sys.stderr, disable=quiet, mininterval=1, smoothing=0.05
+        total=len(arguments),
+        desc=label,
+        unit="patient",
+        file=sys.stderr,
+        disable=quiet,
+        mininterval=1,
+        smoothing=0.05,
     )
     results = []
     with progress:

@@ -207,7 +207,8 @@ class Params(Section):
     title: str = Field(description="One line for figures and tables.")
     seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
     data_dir: str = Field(
-        "", description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty."
+        "",
+        description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty.",
     )
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
     cohort: CohortParams = Field(description="Sets and split.")

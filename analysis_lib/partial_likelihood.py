@@ -69,9 +69,7 @@ def check_outcome(time: ArrayLike, event: ArrayLike) -> tuple[np.ndarray, np.nda
     return time, event
 
 
-def risk_sets(
-    time: ArrayLike, event: ArrayLike, strata: ArrayLike | None = None, ties: str = "efron"
-) -> RiskSets:
+def risk_sets(time: ArrayLike, event: ArrayLike, strata: ArrayLike | None = None, ties: str = "efron") -> RiskSets:
     """Sort patients into risk sets. ``strata`` (n,): patients are only compared within a stratum."""
     if ties not in ("efron", "breslow"):
         raise ValueError(f"ties must be 'efron' or 'breslow', not {ties!r}")

@@ -110,9 +110,7 @@ def size_mm(fig: Figure) -> tuple[float, float]:
     return float(width) * MM_PER_INCH, float(height) * MM_PER_INCH
 
 
-def axes_mm(
-    fig: Figure, left: float, top: float, width: float, height: float, sharex: Axes | None = None
-) -> Axes:
+def axes_mm(fig: Figure, left: float, top: float, width: float, height: float, sharex: Axes | None = None) -> Axes:
     """Axes whose top left corner lies ``left`` and ``top`` mm from that of the figure."""
     total_width, total_height = size_mm(fig)
     bottom = total_height - top - height
@@ -175,9 +173,7 @@ def wrap_mm(text: str, width_mm: float, size_pt: float, weight: str = "normal") 
 def need_columns(frame: pd.DataFrame, columns: list[str], what: str) -> None:
     """Raise ValueError naming what a frame lacks, before matplotlib says it less clearly."""
     if missing := [c for c in columns if c not in frame.columns]:
-        raise ValueError(
-            f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
+        raise ValueError(f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
 
 
 def stack_parts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -186,10 +182,7 @@ def stack_parts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for frame in parts.values():
         columns += [str(c) for c in frame.columns if str(c) not in columns]
     pieces = [
-        frame.rename(columns=str)
-        .reindex(columns=columns)
-        .astype(object)
-        .assign(part=name)[["part", *columns]]
+        frame.rename(columns=str).reindex(columns=columns).astype(object).assign(part=name)[["part", *columns]]
         for name, frame in parts.items()
     ]
     return pd.concat(pieces, ignore_index=True)

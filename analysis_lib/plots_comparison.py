@@ -80,9 +80,7 @@ def paper_comparison(
         part = frame[frame["group"] == group].reset_index(drop=True)
         column, y = places[group]
         name_mm = max(plots.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
-        ax = plots.axes_mm(
-            fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part)
-        )
+        ax = plots.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
         _comparison_panel(ax, part, group in log_groups)
         ax.set_xlabel(group)
         plots.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])

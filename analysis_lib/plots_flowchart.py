@@ -168,9 +168,7 @@ def _place_band(band: list[_Node], top: float) -> float:
             box.y = y - GAP_Y_MM / 2
         if aside:
             y += max(box.height for box in aside) + GAP_Y_MM / 2
-    return max(
-        [y - GAP_Y_MM] + [n.excluded.y + n.excluded.height for level in levels for n in level if n.excluded]
-    )
+    return max([y - GAP_Y_MM] + [n.excluded.y + n.excluded.height for level in levels for n in level if n.excluded])
 
 
 def _place_chain(chain: list[_Node], top: float) -> float:

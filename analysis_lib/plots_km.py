@@ -47,9 +47,7 @@ def km_grid(
     appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. Months since the
     start, survival as a fraction. ValueError if a column is missing.
     """
-    plots.need_columns(
-        curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves"
-    )
+    plots.need_columns(curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves")
     plots.need_columns(at_risk, ["panel", "group", "month", "n"], "frame of numbers at risk")
     plots.need_columns(annotations, ["panel", "title", "text"], "frame of annotations")
     names = list(groups) if groups is not None else list(dict.fromkeys(at_risk["group"]))
@@ -86,9 +84,7 @@ def km_grid(
         table = at_risk[at_risk["panel"] == row.panel]
         _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
 
-    _legend(
-        fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h
-    )
+    _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
     return fig
 
 
@@ -106,9 +102,7 @@ def _draw_curves(ax: Axes, curves: pd.DataFrame, names: Sequence[str]) -> list[s
             month = np.concatenate([[0.0], month])
             survival, low, high = (np.concatenate([[1.0], y]) for y in (survival, low, high))
         band = np.isfinite(low) & np.isfinite(high)
-        ax.fill_between(
-            month, low, high, where=band, step="post", color=colour, alpha=0.16, linewidth=0, zorder=1
-        )
+        ax.fill_between(month, low, high, where=band, step="post", color=colour, alpha=0.16, linewidth=0, zorder=1)
         ax.step(month, survival, where="post", color=colour, linestyle=dashes, zorder=3, label=name)
         ticks = curve[curve["censored"].astype(float) > 0]
         ax.plot(
@@ -157,9 +151,7 @@ def _number_rows(
             number.set_gid("at-risk")
 
 
-def _legend(
-    fig: Figure, names: Sequence[str], note: str, has_free_cell: bool, left: float, top: float
-) -> None:
+def _legend(fig: Figure, names: Sequence[str], note: str, has_free_cell: bool, left: float, top: float) -> None:
     keys = [
         Line2D([], [], color=colour, linestyle=dashes, label=name)
         for name, (colour, dashes) in zip(names, GROUP_STYLES, strict=False)
@@ -169,9 +161,7 @@ def _legend(
         anchor = (left / width, 1 - (top + TITLE_MM) / height)
         fig.legend(handles=keys, loc="upper left", bbox_to_anchor=anchor, borderaxespad=0, handlelength=3)
         lines = plots.wrap_mm(note, width - left - 3.0, TEXT_PT)
-        plots.text_mm(
-            fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), "\n".join(lines), va="top", linespacing=1.4
-        )
+        plots.text_mm(fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), "\n".join(lines), va="top", linespacing=1.4)
     else:
         anchor = (1.5 / width, 1 - 0.5 / height)
         fig.legend(

@@ -36,9 +36,7 @@ def masks_picture(
     """
     for title, hu, sm, pm, _ in slices:
         if hu.shape != sm.shape or hu.shape != pm.shape:
-            raise ValueError(
-                f"{title}: slice {hu.shape}, SM {sm.shape} and PM {pm.shape} are not on one grid"
-            )
+            raise ValueError(f"{title}: slice {hu.shape}, SM {sm.shape} and PM {pm.shape} are not on one grid")
     count, gap, top = len(slices), 1.5, 5.0
     wide = max(hu.shape[1] * spacing[1] for _, hu, _, _, spacing in slices)
     tall = max(hu.shape[0] * spacing[0] for _, hu, _, _, spacing in slices)

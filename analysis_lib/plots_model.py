@@ -135,9 +135,7 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
     top, height, left, between = 10.0, 42.0, 13.0, 15.0
     width = (plots.TWO_COLUMNS_MM - left - 2 * between - 3.0) / 3
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + height + 10.0)
-    ae, loss, c_index = (
-        plots.axes_mm(fig, left + i * (width + between), top, width, height) for i in range(3)
-    )
+    ae, loss, c_index = (plots.axes_mm(fig, left + i * (width + between), top, width, height) for i in range(3))
     one = history_autoencoder.assign(network=0)
     panels = [
         (ae, one, "loss", "Reconstruction loss", "AutoEncoder"),
@@ -201,9 +199,7 @@ def auc_and_c_index(
     column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
-    plots.need_columns(
-        c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices"
-    )
+    plots.need_columns(c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices")
     names = list(models) if models is not None else list(dict.fromkeys(c_index["model"]))
     if len(names) > len(MODEL_STYLES):
         raise ValueError(f"at most {len(MODEL_STYLES)} models can be told apart, got {len(names)}")
@@ -220,9 +216,7 @@ def auc_and_c_index(
     months = auc["month"].to_numpy(float)
     bounds = _limits(c_index[["low", "high", "c_index"]].to_numpy(float), 0.5, 0.05)
     auc_bounds = _limits(
-        np.r_[
-            auc["auc"].to_numpy(float), auc[auc["model"] == names[0]][["low", "high"]].to_numpy(float).ravel()
-        ],
+        np.r_[auc["auc"].to_numpy(float), auc[auc["model"] == names[0]][["low", "high"]].to_numpy(float).ravel()],
         0.5,
         0.05,
     )
@@ -234,9 +228,7 @@ def auc_and_c_index(
         left_ax.set_xlim(0, months.max() if months.size else 1)
         if months.size and months.max() >= 2 * MONTHS_PER_YEAR:
             left_ax.xaxis.set_major_locator(MultipleLocator(MONTHS_PER_YEAR))
-        right_ax = plots.axes_mm(
-            fig, right_left, y0, plots.TWO_COLUMNS_MM - right_left - values - 2.0, height
-        )
+        right_ax = plots.axes_mm(fig, right_left, y0, plots.TWO_COLUMNS_MM - right_left - values - 2.0, height)
         mine = c_index[c_index["set"] == name].set_index("model")
         _c_index_panel(right_ax, mine, names)
         right_ax.set(xlabel="C-index", xlim=bounds)

@@ -186,9 +186,7 @@ def c_index_kernel(bounds, rank, below, upto, distinct, row_of_patient, table, s
 
 
 @njit(cache=True, nogil=True)
-def auc_kernel(
-    bounds, event, order, last, controls, row_of_patient, table, seed, estimate_censoring, fixed, out
-):
+def auc_kernel(bounds, event, order, last, controls, row_of_patient, table, seed, estimate_censoring, fixed, out):
     replicates, models, months = out.shape
     n = len(row_of_patient)
     drawn = np.empty((LANES, n), dtype=np.uint16)

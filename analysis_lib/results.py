@@ -26,7 +26,9 @@ RISK_GROUPS = {True: "High risk", False: "Low risk"}
 # ---- Fig. 1 --------------------------------------------------------------------------------------------
 
 
-def flowchart_counts(patients: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortParams, process: list[str]) -> pd.DataFrame:
+def flowchart_counts(
+    patients: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortParams, process: list[str]
+) -> pd.DataFrame:
     """Boxes of Fig. 1: frame [node, kind, label, n, parent] for ``plots_flowchart.flowchart``.
 
     ``process`` are the labels of the chain from images to model, left to right.
@@ -72,7 +74,10 @@ def process_labels(features: FeatureParams, n_definitions: int, code_size: int) 
 
 
 def table_two(
-    patients: pd.DataFrame, definitions: dict[str, DefinitionParams], cohort: CohortParams, statistics: StatisticsParams
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    cohort: CohortParams,
+    statistics: StatisticsParams,
 ) -> pd.DataFrame:
     """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome (TABLE2_COLUMNS).
 
@@ -91,8 +96,16 @@ def table_two(
                 n_sarcopenic = int(known["group"].sum())
                 rows.append(
                     [
-                        name, key, outcome, len(known), n_sarcopenic, n_sarcopenic / len(known),
-                        fit["hr"], fit["low"], fit["high"], fit["p"],
+                        name,
+                        key,
+                        outcome,
+                        len(known),
+                        n_sarcopenic,
+                        n_sarcopenic / len(known),
+                        fit["hr"],
+                        fit["low"],
+                        fit["high"],
+                        fit["p"],
                     ]  # fmt: skip
                 )
     return pd.DataFrame(rows, columns=TABLE2_COLUMNS)
@@ -114,7 +127,11 @@ def sarcopenia_curves(
 
 
 def risk_group_curves(
-    table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams, ticks: list[float]
+    table: pd.DataFrame,
+    cohort: CohortParams,
+    cut_off: float,
+    statistics: StatisticsParams,
+    ticks: list[float],
 ) -> dict[str, pd.DataFrame]:
     """Kaplan-Meier panels of OS in the risk groups, a panel a split; ``table`` has split, risk and os_*."""
     panels = {}
@@ -128,7 +145,7 @@ def risk_group_curves(
 def risk_group_table(
     table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams
 ) -> pd.DataFrame:
-    """Risk groups at the training median, by split: sizes, deaths, HR with interval, log-rank P, follow-up in months."""
+    """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months."""
     rows = []
     for name in ["train", *cohort.test_sets]:
         part = table[table["split"] == name]
@@ -164,7 +181,10 @@ def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -
 
 
 def _km_panels(
-    panels: dict[str, tuple[str, pd.DataFrame]], groups: dict[bool, str], statistics: StatisticsParams, ticks: list[float]
+    panels: dict[str, tuple[str, pd.DataFrame]],
+    groups: dict[bool, str],
+    statistics: StatisticsParams,
+    ticks: list[float],
 ) -> dict[str, pd.DataFrame]:
     curves, at_risk, annotations = [], [], []
     for panel, (title, frame) in panels.items():
@@ -185,7 +205,9 @@ def _km_panels(
     return {
         "curves": pd.concat(curves, ignore_index=True)
         if curves
-        else pd.DataFrame(columns=["panel", "group", "month", "survival", "low", "high", "at_risk", "events", "censored"]),
+        else pd.DataFrame(
+            columns=["panel", "group", "month", "survival", "low", "high", "at_risk", "events", "censored"]
+        ),
         "at_risk": pd.DataFrame(at_risk, columns=["panel", "group", "month", "n"]),
         "annotations": pd.DataFrame(annotations, columns=["panel", "title", "text"]),
     }
@@ -213,7 +235,12 @@ def separations(
     for key in definitions:
         known = groups[key].dropna().astype(bool)
         result = separation(
-            scores.loc[known.index], known, folds, statistics.bootstrap_replicates, statistics.confidence, seed
+            scores.loc[known.index],
+            known,
+            folds,
+            statistics.bootstrap_replicates,
+            statistics.confidence,
+            seed,
         )
         rows.append({"definition": key, "n": len(known), "n_sarcopenic": int(known.sum())} | result)
     return groups, pd.DataFrame(rows)
@@ -246,18 +273,24 @@ def continuous_markers(patients: pd.DataFrame, definitions: dict[str, Definition
 
 
 def discrimination(
-    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+    patients: pd.DataFrame,
+    markers: pd.DataFrame,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+    seed: int,
 ) -> dict[str, pd.DataFrame]:
     """C-index, its difference from the model, and AUC over time, for every marker in every split.
 
     Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p)
-    and auc (set, model, month, auc, low, high; test sets only). A marker that a patient lacks leaves that patient out of
-    every marker's row in that set, so that all are compared on the same patients.
+    and auc (set, model, month, auc, low, high; test sets only). A marker that a patient lacks leaves that patient
+    out of every marker's row in that set, so that all are compared on the same patients.
     """
     indexed = patients.set_index("patient_id")
     c_index, difference, auc = [], [], []
     months = np.arange(
-        statistics.auc_first_month, statistics.auc_last_month + statistics.auc_step_months / 2, statistics.auc_step_months
+        statistics.auc_first_month,
+        statistics.auc_last_month + statistics.auc_step_months / 2,
+        statistics.auc_step_months,
     )
     months = np.union1d(months, statistics.horizons_months)
     for name in ["train", *cohort.test_sets]:
@@ -267,7 +300,11 @@ def discrimination(
         if part["os_event"].sum() == 0:
             continue
         time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
-        settings = {"replicates": statistics.bootstrap_replicates, "confidence": statistics.confidence, "seed": seed}
+        settings = {
+            "replicates": statistics.bootstrap_replicates,
+            "confidence": statistics.confidence,
+            "seed": seed,
+        }
         c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
         difference.append(
             survival.bootstrap_c_index_difference(time, event, scores, reference=MODEL, **settings).assign(set=name)

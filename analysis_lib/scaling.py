@@ -147,6 +147,4 @@ def _numbers(features: pd.DataFrame) -> np.ndarray:
 
 
 def _some(names: list[str]) -> str:
-    return (
-        ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"
-    )
+    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"

@@ -45,9 +45,7 @@ def principal_components(
     axes *= np.sign(axes[np.arange(len(axes)), largest])[:, None]
     scores = (everyone[:, varies] - mean[varies]) / spread[varies] @ axes[:n].T
     names = [f"PC{k + 1}" for k in range(n)]
-    return pd.DataFrame(scores, index=features_all.index, columns=names), singular[:n] ** 2 / np.sum(
-        singular**2
-    )
+    return pd.DataFrame(scores, index=features_all.index, columns=names), singular[:n] ** 2 / np.sum(singular**2)
 
 
 def separation(

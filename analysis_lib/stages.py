@@ -56,9 +56,7 @@ def measure_patients(params: Params, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
     clinical, excluded = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
     # A row refused for its values still had a set, which the flowchart counts by.
-    jobs = [
-        (ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]
-    ]
+    jobs = [(ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]]
     results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
     rows = [r for r in results if "reason" not in r]
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
@@ -126,13 +124,16 @@ def assemble_patients(params: Params) -> None:
     measured = pd.read_parquet(build / "measured.parquet")
     with_features = pd.read_parquet(build / "features.parquet", columns=[]).index.tolist()
     failures = pd.read_parquet(build / "features_exclusions.parquet")
-    clinical_columns = measured.columns.difference([*indices.MEASURES, "smi", "pmi", "series_uid", "slices_z_mm"], sort=False)
+    clinical_columns = measured.columns.difference(
+        [*indices.MEASURES, "smi", "pmi", "series_uid", "slices_z_mm"], sort=False
+    )
     measured_columns = ["patient_id", *indices.MEASURES, "smi", "pmi", "series_uid", "slices_z_mm"]
     patients = cohort.assemble(
         measured[clinical_columns], measured[measured_columns], with_features, params.cohort, params.seed
     )
     exclusions = cohort.exclusion_table(
-        [pd.read_parquet(build / "measured_exclusions.parquet"), failures], measured.set_index("patient_id")["set"]
+        [pd.read_parquet(build / "measured_exclusions.parquet"), failures],
+        measured.set_index("patient_id")["set"],
     )
     _write_parquet(exclusions, build / "exclusions.parquet")
     _write_parquet(patients, build / "patients.parquet")

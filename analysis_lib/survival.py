@@ -170,9 +170,7 @@ def cox_continuous(
     return fit | {"n": len(time), "n_events": int(dead.sum()), "sd": sd, "note": note}
 
 
-def cox_adjusted(
-    time: ArrayLike, event: ArrayLike, covariates: pd.DataFrame, confidence: float
-) -> pd.DataFrame:
+def cox_adjusted(time: ArrayLike, event: ArrayLike, covariates: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Multivariable Cox model, one row a covariate: covariate, hr, low, high, p, n, n_events, note.
 
     ``covariates`` are numeric columns without missing values (complete cases, or one imputed data set). A
@@ -307,9 +305,7 @@ def bootstrap_c_index(
     def measure(counts: NDArray[np.uint16] | None) -> NDArray[np.float64]:
         if uno_tau is None:
             return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
-        return resampling.uno_c_index_replicates(
-            time, event, matrix, replicates, seed, tau=uno_tau, counts=counts
-        )
+        return resampling.uno_c_index_replicates(time, event, matrix, replicates, seed, tau=uno_tau, counts=counts)
 
     estimate = measure(np.ones((1, n), dtype=np.uint16))[0]
     values = measure(None)
@@ -318,8 +314,7 @@ def bootstrap_c_index(
     else:
         left_out = measure(resampling.jackknife_counts(n))
         ends = [
-            resampling.bca_interval(values[:, k], estimate[k], left_out[:, k], confidence)
-            for k in range(len(names))
+            resampling.bca_interval(values[:, k], estimate[k], left_out[:, k], confidence) for k in range(len(names))
         ]
         low, high = np.array(ends).T
     return pd.DataFrame(

@@ -106,9 +106,7 @@ def format_mean_sd(mean: float, sd: float, digits: int = 1) -> str:
     return NOT_AVAILABLE if _absent(mean) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
-def table2_for_reading(
-    table2: pd.DataFrame, sets: Mapping[str, str], definitions: Mapping[str, str]
-) -> pd.DataFrame:
+def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definitions: Mapping[str, str]) -> pd.DataFrame:
     """Table 2 as the letter prints it: a row a definition; for each set N (%), then HR (interval) and P.
 
     ``table2`` has the columns of table2.csv (set, definition, outcome, n, n_sarcopenic, prevalence as a

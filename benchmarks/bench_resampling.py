@@ -45,9 +45,7 @@ def seconds(function, repeats: int) -> float:
 
 def bench_c_index(n: int) -> dict[str, float]:
     month, event, risk = cohort(n)
-    ours = seconds(
-        lambda: resampling.c_index_replicates(month, event, risk, REPLICATES, SEED), 20 if n < 1000 else 3
-    )
+    ours = seconds(lambda: resampling.c_index_replicates(month, event, risk, REPLICATES, SEED), 20 if n < 1000 else 3)
     values = resampling.c_index_replicates(month, event, risk, SAMPLES[n], SEED)[:, 0]
     counts = resampling.bootstrap_counts(n, SAMPLES[n], SEED)
     start = time.perf_counter()

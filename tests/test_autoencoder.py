@@ -41,9 +41,7 @@ def test_scaler_keeps_order_and_bounds_outliers(tmp_path):
 
 def test_scaler_reports_constant_and_missing_features():
     rng = np.random.default_rng(0)
-    x = np.column_stack(
-        [np.full(50, 0.1 + 0.2), rng.normal(size=50), rng.normal(size=50), np.full(50, np.nan)]
-    )
+    x = np.column_stack([np.full(50, 0.1 + 0.2), rng.normal(size=50), rng.normal(size=50), np.full(50, np.nan)])
     x[:3, 1], x[3, 1] = np.nan, np.inf
     x[:45, 2] = 7.0  # no IQR, but some variance
     scaler = FeatureScaler.fit(frame(x))

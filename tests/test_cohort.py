@@ -60,7 +60,15 @@ def test_exclusions_keep_every_patient_and_find_their_set():
 
 def test_table_one_on_known_numbers():
     table = pd.DataFrame({"patient_id": list("abcd"), "set": ["discovery"] * 3 + ["lt"], "sex": ["M", "M", "F", "F"]})
-    for name in ("os_event", "rfs_event", "tumour_single", "vascular_invasion", "os_months", "sm_area_cm2", "smi"):
+    for name in (
+        "os_event",
+        "rfs_event",
+        "tumour_single",
+        "vascular_invasion",
+        "os_months",
+        "sm_area_cm2",
+        "smi",
+    ):
         table[name] = [1.0, 0.0, np.nan, np.nan]
     for name in ("sm_mean_hu", "pm_area_cm2", "pmi", "pm_mean_hu", "bmi", "tumour_diameter_over_5cm"):
         table[name] = 1.0

@@ -74,7 +74,10 @@ def test_of_two_series_the_one_that_covers_the_mask_is_taken(tmp_path, volume):
     [
         (lambda f: (f / "IM014.dcm").unlink(), "a slice is missing"),
         (lambda f: (f / "IM014.dcm").write_bytes(b""), "slice is missing|damaged"),
-        (lambda f: (f / "IM014.dcm").write_bytes((f / "IM014.dcm").read_bytes()[:700]), "no pixels or no rescale slope|decoded"),
+        (
+            lambda f: (f / "IM014.dcm").write_bytes((f / "IM014.dcm").read_bytes()[:700]),
+            "no pixels or no rescale slope|decoded",
+        ),
         (lambda f: (f / "copy.dcm").write_bytes((f / "IM014.dcm").read_bytes()), "occur twice"),
         (lambda f: [p.unlink() for p in f.iterdir()], "no CT slices"),
         (lambda f: [p.unlink() for p in f.iterdir() if p.name != "IM000.dcm"], "single slice"),

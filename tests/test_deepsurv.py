@@ -65,9 +65,9 @@ def test_loss_and_gradient_are_the_definition_in_any_row_order(seed, n, ties, st
     step = 1e-5
     for j in range(min(n, 4)):
         e = np.eye(n)[j] * step
-        slope = (
-            brute_force(h + e, time, event, ties, strata) - brute_force(h - e, time, event, ties, strata)
-        ) / (2 * step)
+        slope = (brute_force(h + e, time, event, ties, strata) - brute_force(h - e, time, event, ties, strata)) / (
+            2 * step
+        )
         assert gradient[j] == pytest.approx(slope, rel=1e-4, abs=1e-5)
 
 
@@ -155,9 +155,7 @@ def test_early_stopping_restores_the_best_weights():
     assert len(history) == best + 1 + 15 < 500
     h = network.log_risk(xs)
     loss = negative_log_partial_likelihood(h, time[sets.rows], event[sets.rows])[0]
-    loss -= negative_log_partial_likelihood(
-        h[training], time[sets.rows][training], event[sets.rows][training]
-    )[0]
+    loss -= negative_log_partial_likelihood(h[training], time[sets.rows][training], event[sets.rows][training])[0]
     assert loss / event[sets.rows][~training].sum() == pytest.approx(history["val_loss"].min(), rel=1e-5)
     assert history["train_c_index"].notna().sum() == -(-len(history) // 7)
 

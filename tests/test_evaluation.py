@@ -77,9 +77,7 @@ def test_predicted_survival_and_brier(name):
     np.testing.assert_allclose(predicted, expected, rtol=1e-10)
     scores = evaluation.brier(*pair, predicted, months)
     expected = brier_score(outcome, outcome, predicted, months)[1]
-    np.testing.assert_allclose(
-        scores["brier"], brier_score(outcome, outcome, predicted, months)[1], rtol=1e-12
-    )
+    np.testing.assert_allclose(scores["brier"], brier_score(outcome, outcome, predicted, months)[1], rtol=1e-12)
     expected = integrated_brier_score(outcome, outcome, predicted, months)
     np.testing.assert_allclose(evaluation.integrated_brier(scores), expected, rtol=1e-12)
 

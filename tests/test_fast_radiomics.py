@@ -17,9 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"
 REAL = ROOT.parent / "shared" / "data" / "ct-l3" / "CRLM-CT-1006"
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:the load_module:DeprecationWarning"
-)  # pykwalify's, in plain()
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # pykwalify's, in plain()
 
 # A feature that is the small rest of a cancellation may differ by 1e-5; everything else by 1e-6.
 SMALL_REST = ("firstorder_Skewness", "firstorder_Mean", "firstorder_Median", "glcm_ClusterShade")

@@ -111,9 +111,7 @@ def test_a_damaged_file_is_recomputed(content: str, tmp_path: Path) -> None:
 
 def test_another_number_of_features_stops_before_any_work(tmp_path: Path) -> None:
     calls = []
-    with pytest.raises(
-        FeatureCountError, match=r"expected_count is 1300.*give 1343 \(sm_shape 14, .*pm_shape2D 9"
-    ):
+    with pytest.raises(FeatureCountError, match=r"expected_count is 1300.*give 1343 \(sm_shape 14, .*pm_shape2D 9"):
         run(["P1"], tmp_path, calls, expected_count=1300)
     assert calls == []
 

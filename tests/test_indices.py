@@ -79,7 +79,9 @@ def test_verdicts_at_and_beside_the_cut_off():
 
 def run_cli(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "analysis_lib", "indices", *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-m", "analysis_lib", "indices", *map(str, arguments)],
+        capture_output=True,
+        text=True,
     )
 
 

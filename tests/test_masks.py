@@ -53,7 +53,11 @@ def test_flipped_axis_is_placed_by_index(tmp_path, mask, axis):
 
 @pytest.mark.parametrize(
     ("origin", "spacing"),
-    [((-5.0, 3.0, -39.0), GRID.spacing), (GRID.origin, (0.71, 0.8, 5.0)), ((-4.65, 3.0, -40.0), GRID.spacing)],
+    [
+        ((-5.0, 3.0, -39.0), GRID.spacing),
+        (GRID.origin, (0.71, 0.8, 5.0)),
+        ((-4.65, 3.0, -40.0), GRID.spacing),
+    ],
 )
 def test_other_grid_is_refused_with_both_geometries(tmp_path, mask, origin, spacing):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask}, Geometry(GRID.size, origin, spacing, GRID.direction))

@@ -11,14 +11,20 @@ def results():
     rng = np.random.default_rng(1)
     patients = pd.DataFrame({"set": ["discovery"] * 400, "sex": ["M"] * 300 + ["F"] * 100})
     patients["age"], patients["bmi"] = rng.normal(55.9, 11.1, 400), rng.normal(30, 1, 400)
-    patients["tumour_single"], patients["tumour_diameter_over_5cm"], patients["vascular_invasion"] = 1.0, 0.0, np.nan
+    patients["tumour_single"], patients["tumour_diameter_over_5cm"], patients["vascular_invasion"] = (
+        1.0,
+        0.0,
+        np.nan,
+    )
     table2 = pd.DataFrame(
         {
             "set": "discovery", "definition": ["PMA"], "outcome": ["OS"], "n": [400], "n_sarcopenic": [170],
             "prevalence": [0.425], "hr": [1.5], "hr_low": [1.0], "hr_high": [1.55], "p": [0.04],
         }
     )  # fmt: skip
-    c_index = pd.DataFrame({"set": ["internal"], "model": ["TFDeepSurv"], "c_index": [0.7], "low": [0.6], "high": [0.8]})
+    c_index = pd.DataFrame(
+        {"set": ["internal"], "model": ["TFDeepSurv"], "c_index": [0.7], "low": [0.6], "high": [0.8]}
+    )
     return compare(patients, table2, c_index, 0.95).set_index("item")
 
 

@@ -110,13 +110,9 @@ def test_same_bytes_twice_and_in_another_process(tmp_path):
     here = str(Path(__file__).parent)
     for folder, seed in (("a", "1"), ("b", "2")):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / folder), here], check=True, env=environment
-        )
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / folder), here], check=True, env=environment)
     for suffix in ("png", "pdf", "csv"):
-        one, other = (
-            hashlib.sha256((tmp_path / x / f"fig1.{suffix}").read_bytes()).hexdigest() for x in "ab"
-        )
+        one, other = (hashlib.sha256((tmp_path / x / f"fig1.{suffix}").read_bytes()).hexdigest() for x in "ab")
         assert one == other, suffix
 
 

@@ -152,9 +152,7 @@ def test_draws_are_multinomial():
 
 
 def test_percentile_interval_leaves_out_missing_replicates():
-    values = np.column_stack(
-        [np.arange(101.0), np.full(101, np.nan), np.r_[np.full(60, np.nan), np.zeros(41)]]
-    )
+    values = np.column_stack([np.arange(101.0), np.full(101, np.nan), np.r_[np.full(60, np.nan), np.zeros(41)]])
     values[100, 0] = np.nan
     low, high = resampling.percentile_interval(values, 0.9)
     np.testing.assert_allclose([low[0], high[0]], np.quantile(np.arange(100.0), [0.05, 0.95]))

@@ -30,9 +30,7 @@ def test_kaplan_meier(name):
     ours = ours.iloc[1:].reset_index(drop=True)
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, rtol=1e-9)
     # R: summary(survfit(Surv(month, event) ~ 1), times = month)$n.risk
-    np.testing.assert_array_equal(
-        survival.numbers_at_risk(table["month"], theirs["month"]), theirs["at_risk"]
-    )
+    np.testing.assert_array_equal(survival.numbers_at_risk(table["month"], theirs["month"]), theirs["at_risk"])
 
 
 @every_table
@@ -43,9 +41,7 @@ def test_medians(name):
         ("median_survival", survival.median_survival),
         ("median_follow_up", survival.median_follow_up),
     ]:
-        np.testing.assert_allclose(
-            function(table["month"], table["event"]), VALUES[name, quantity], rtol=1e-12
-        )
+        np.testing.assert_allclose(function(table["month"], table["event"]), VALUES[name, quantity], rtol=1e-12)
 
 
 def test_median_on_a_flat_stretch_is_its_middle():
@@ -151,9 +147,7 @@ def test_curve_that_starts_with_deaths_and_ends_at_zero():
 
 
 def markers(table):
-    return pd.DataFrame(
-        {"model": table["risk"] + 0.01 * table["age"], "binary": table["group"].astype(float)}
-    )
+    return pd.DataFrame({"model": table["risk"] + 0.01 * table["age"], "binary": table["group"].astype(float)})
 
 
 @every_table
@@ -177,15 +171,11 @@ def test_bootstrap_c_index(name):
 def test_paired_difference():
     table = TABLES["lung"]
     scores = markers(table).assign(same=lambda frame: frame["model"])
-    found = survival.bootstrap_c_index_difference(
-        table["month"], table["event"], scores, "model", 500, 0.95, 1
-    )
+    found = survival.bootstrap_c_index_difference(table["month"], table["event"], scores, "model", 500, 0.95, 1)
     found = found.set_index("model")
     # a model against its copy: no difference in any replicate, where unpaired intervals would be wide
     assert found.loc["same", ["difference", "low", "high", "p"]].tolist() == [0, 0, 0, 1]
-    single = survival.bootstrap_c_index(table["month"], table["event"], scores, 500, 0.95, 1).set_index(
-        "model"
-    )
+    single = survival.bootstrap_c_index(table["month"], table["event"], scores, 500, 0.95, 1).set_index("model")
     gap = single.loc["model", "c_index"] - single.loc["binary", "c_index"]
     assert found.loc["binary", "difference"] == gap and 0 < found.loc["binary", "p"] < 1
     with pytest.raises(ValueError, match="no model 'nobody'"):

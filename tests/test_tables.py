@@ -139,9 +139,7 @@ def test_html_says_synthetic_in_banner_and_caption():
 
 
 def test_csv_reads_back_exactly_and_is_the_same_twice(tmp_path):
-    path = tables.write_table(
-        TABLE2, tmp_path, "table2", "Table 2", "Prevalence and hazard ratio.", synthetic=True
-    )
+    path = tables.write_table(TABLE2, tmp_path, "table2", "Table 2", "Prevalence and hazard ratio.", synthetic=True)
     pd.testing.assert_frame_equal(pd.read_csv(path, float_precision="round_trip"), TABLE2)
     first = path.read_bytes(), path.with_suffix(".html").read_bytes()
     assert b"\r" not in first[0]

@@ -40,9 +40,7 @@ class _Solution:
     pm: NDArray[np.bool_]
 
 
-def _parenchyma(
-    spec: PatientSpec, rng: np.random.Generator, grid: Grid, cover: dict[str, Field], body: Body
-) -> Field:
+def _parenchyma(spec: PatientSpec, rng: np.random.Generator, grid: Grid, cover: dict[str, Field], body: Body) -> Field:
     """CT numbers of muscle (512, 512): lean tissue, fatty streaks along the fibres, unevenness and grain.
 
     Infiltration deepens and coarsens the streaks; the mean is set later, so it carries no density.
@@ -163,9 +161,7 @@ def _meet_targets(
     )
 
 
-def draw_patient(
-    spec: PatientSpec, n_slices: int = 7, sm_window: tuple[float, float] = (-29, 150)
-) -> DrawnPatient:
+def draw_patient(spec: PatientSpec, n_slices: int = 7, sm_window: tuple[float, float] = (-29, 150)) -> DrawnPatient:
     """Draw the CT around L3 and the masks of one patient.
 
     The L3 slice (the middle one) meets the specification as it will be measured: PM by its whole mask, SM by
@@ -179,9 +175,7 @@ def draw_patient(
         if drawn is not None:
             return drawn
         rest_mm2 *= float(np.clip(fill, 0.8, 1.25))
-    raise ValueError(
-        f"{spec.patient_id}: too little of the muscle lies within {sm_window} HU to fill its area"
-    )
+    raise ValueError(f"{spec.patient_id}: too little of the muscle lies within {sm_window} HU to fill its area")
 
 
 def _attempt(

@@ -50,9 +50,7 @@ def _number(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def _slice(
-    spec: PatientSpec, stored: NDArray[np.uint16], index: int, n_slices: int, origin, spacing
-) -> FileDataset:
+def _slice(spec: PatientSpec, stored: NDArray[np.uint16], index: int, n_slices: int, origin, spacing) -> FileDataset:
     scanner = spec.scanner
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"

@@ -12,7 +12,13 @@ from analysis_lib.parallel import map_patients
 from analysis_lib.params import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
-from analysis_lib.standin.patients import clinical_table, data_dictionary, draw_patients, patient_specs, truth_table
+from analysis_lib.standin.patients import (
+    clinical_table,
+    data_dictionary,
+    draw_patients,
+    patient_specs,
+    truth_table,
+)
 from analysis_lib.standin.segmentation import write_seg_nrrd
 from analysis_lib.standin.spec import PatientSpec
 

@@ -50,9 +50,7 @@ def noise_amplitude(grid: Grid, skin: Points) -> Field:
     return (0.35 + 0.80 * np.exp(-0.55 * square**1.5)).astype(np.float32)
 
 
-def draw_coat(
-    spec: PatientSpec, rng: np.random.Generator, grid: Grid, skin: Points, table_y_mm: float
-) -> Field:
+def draw_coat(spec: PatientSpec, rng: np.random.Generator, grid: Grid, skin: Points, table_y_mm: float) -> Field:
     """Air, table, skin and subcutaneous fat with its septa, in HU (512, 512)."""
     image = np.full((SIZE, SIZE), _AIR_HU, np.float32)
     x = np.linspace(-215, 215, 60)
@@ -90,9 +88,7 @@ def draw_spine(
         facet = np.array([(12, 26), (18, 25), (21, 31), (17, 37), (10, 36)])
         lamina = np.array([(17, 27), (18, 32), (8, 39), (1, 42), (-1, 38), (7, 33), (13, 27)])
         for part in (pedicle, process, facet, lamina):
-            arch.append(
-                shapes.closed_curve(shapes.roughen(rng, part.astype(float), 0.015)) * scale * [side, 1]
-            )
+            arch.append(shapes.closed_curve(shapes.roughen(rng, part.astype(float), 0.015)) * scale * [side, 1])
     lean = rng.normal(0, 1.0)
     tip = 62 + 4 * rng.standard_normal()
     spinous = np.array(
@@ -139,9 +135,7 @@ def draw_spine(
     return covered, paint_bone
 
 
-def _loop(
-    image: Field, rng: np.random.Generator, grid: Grid, outline: Points, content: str, inside: Field
-) -> None:
+def _loop(image: Field, rng: np.random.Generator, grid: Grid, outline: Points, content: str, inside: Field) -> None:
     """One section of bowel: wall, then fluid, stool or gas over fluid."""
     shapes.paint(image, grid.cover(outline), 38.0 + 4 * rng.standard_normal(), inside)
     lumen = _shrink(outline, 2.2 if content != "gas" else 1.6)
@@ -221,13 +215,9 @@ def draw_viscera(
             shapes.paint(image, grid.cover(sinus), -60.0, inside)
             for _ in range(3):
                 at = tuple(np.array(hilum) + rng.normal(0, 0.16 * radius, 2))
-                shapes.paint(
-                    image, grid.cover(shapes.blob(rng, at, (0.13 * radius, 0.09 * radius), 0.4)), 22.0, inside
-                )
+                shapes.paint(image, grid.cover(shapes.blob(rng, at, (0.13 * radius, 0.09 * radius), 0.4)), 22.0, inside)
         taken.append((side * x, y, radius * 1.25))
-        shapes.paint(
-            image, grid.cover(shapes.blob(rng, (side * (psoas_edge_mm - 4), -24 * scale), (2.2, 2.2))), 20.0
-        )
+        shapes.paint(image, grid.cover(shapes.blob(rng, (side * (psoas_edge_mm - 4), -24 * scale), (2.2, 2.2))), 20.0)
 
     if rng.random() < 0.55:
         height = rng.uniform(18, 42)
@@ -260,11 +250,7 @@ def draw_viscera(
         r = rng.uniform(8, 17) if trial < 160 else rng.uniform(6, 9)
         x = rng.uniform(-0.9, 0.9) * half
         y = front + rng.uniform(0.08, 1.15) * depth
-        if (
-            abs(x) + r > side_limit(y) - 3
-            or y - r < front + 4 + 30 * (x / half) ** 2
-            or not free(x, y, 0.80 * r, 0.0)
-        ):
+        if abs(x) + r > side_limit(y) - 3 or y - r < front + 4 + 30 * (x / half) ** 2 or not free(x, y, 0.80 * r, 0.0):
             continue
         if np.abs(x) < psoas_edge_mm and y + r > -19 * scale:
             continue

@@ -35,9 +35,7 @@ _ERECTOR = np.array(
     dtype=float,
 )
 _ERECTOR_ANCHOR = np.array([5.0, 36.0])
-_QUADRATUS = np.array(
-    [(45, 17), (54, 12), (66, 13), (76, 19), (80, 28), (74, 33), (62, 30), (50, 27)], dtype=float
-)
+_QUADRATUS = np.array([(45, 17), (54, 12), (66, 13), (76, 19), (80, 28), (74, 33), (62, 30), (50, 27)], dtype=float)
 _QUADRATUS_ANCHOR = np.array([44.0, 24.0])
 _PSOAS = np.array(
     [(22, -7), (27, -16), (36, -18), (45, -12), (50, 0), (49, 12), (43, 20), (32, 20), (24, 15), (21, 4)],
@@ -79,9 +77,7 @@ def _scaled(points: Points, anchor: Points, scale: float, side: int, shift: Poin
     return (anchor + shift + (points - anchor) * scale) * np.array([side, 1.0])
 
 
-def _paired_muscles(
-    spec: PatientSpec, rng: np.random.Generator, bone: float, rest_mm2: float
-) -> list[Muscle]:
+def _paired_muscles(spec: PatientSpec, rng: np.random.Generator, bone: float, rest_mm2: float) -> list[Muscle]:
     """Psoas, erector spinae with multifidus, and quadratus lumborum of both sides."""
     paraspinal = rest_mm2 * float(np.clip(0.55 + 0.025 * rng.standard_normal(), 0.50, 0.60))
     plans = [
@@ -240,21 +236,15 @@ def outline_body(spec: PatientSpec, rng: np.random.Generator, rest_mm2: float) -
         corners[side] = widest + np.array([side * 0.8, -2.0])
     lateral = max(side * corners[side][0] for side in (1, -1))
     wall_mm2 = rest_mm2 - sum(
-        shapes.area_mm2(m.outline) - 0.25 * shapes.perimeter_mm(m.outline)
-        for m in muscles
-        if m.kind != "psoas"
+        shapes.area_mm2(m.outline) - 0.25 * shapes.perimeter_mm(m.outline) for m in muscles if m.kind != "psoas"
     )
     stature = (spec.height_m / (1.70 if male else 1.58)) ** 0.6
-    half_width = (
-        (132 if male else 120) * (1 + 0.017 * excess) * stature * np.exp(0.03 * rng.standard_normal())
-    )
+    half_width = (132 if male else 120) * (1 + 0.017 * excess) * stature * np.exp(0.03 * rng.standard_normal())
     half_width = max(half_width, lateral + 22.0)
     psoas_depth = -min(m.outline[:, 1].min() for m in muscles if m.kind == "psoas")
     depth = (82 if male else 68) * (1 + 0.040 * excess) * np.exp(0.07 * rng.standard_normal())
     front = -max(17 * bone + max(depth, 42.0), psoas_depth + 38.0)
-    fat_mm = max((9 + 1.5 * (spec.bmi - 18)) * (0.75 if male else 1.25), 4.0) * np.exp(
-        0.15 * rng.standard_normal()
-    )
+    fat_mm = max((9 + 1.5 * (spec.bmi - 18)) * (0.75 if male else 1.25), 4.0) * np.exp(0.15 * rng.standard_normal())
     # A body wider than the field of view is narrowed: the operator would have centred and fitted it.
     field_mm = SIZE * spec.column_spacing_mm
     over = 2 * (half_width + 8 + fat_mm) / (0.96 * field_mm)

@@ -36,9 +36,7 @@ class StandinError(ValueError):
     """The parameters ask for patients that cannot exist; the message says which."""
 
 
-def draw_patients(
-    standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int
-) -> pd.DataFrame:
+def draw_patients(standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int) -> pd.DataFrame:
     """Draw the cohort.
 
     Parameters
@@ -132,9 +130,7 @@ def data_dictionary() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "meaning", "unit_or_codes"])
 
 
-def _draw_set(
-    name: str, standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int
-) -> pd.DataFrame:
+def _draw_set(name: str, standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int) -> pd.DataFrame:
     conditions, best = standin.conditions, None
     for attempt in range(conditions.attempts):
         rng = np.random.default_rng([seed, _number(name), attempt])
@@ -179,9 +175,7 @@ def _attempt(
     return frame
 
 
-def _draw_body(
-    name: str, part: StandinSetParams, standin: StandinParams, rng: np.random.Generator
-) -> pd.DataFrame:
+def _draw_body(name: str, part: StandinSetParams, standin: StandinParams, rng: np.random.Generator) -> pd.DataFrame:
     """Identifiers, sex, age, height, BMI, latents, scanner and pixel spacing."""
     n, anatomy = part.n, standin.anatomy
     frame = pd.DataFrame({"patient_id": [f"{part.prefix}{k:04d}" for k in range(1, n + 1)], "set": name})
@@ -203,17 +197,13 @@ def _draw_body(
     for column, wanted, values in (("age", part.age, age), ("bmi", part.bmi, bmi)):
         frame[f"{column}_missing"] = rng.permutation(n) < wanted.missing
         known = ~frame[f"{column}_missing"].to_numpy()
-        values = _standardise(values).clip(
-            -2.3, 2.3
-        )  # surgical candidates are neither cachectic nor very obese
+        values = _standardise(values).clip(-2.3, 2.3)  # surgical candidates are neither cachectic nor very obese
         values = (values - values[known].mean()) / values[known].std(ddof=1)
         frame[column] = (wanted.mean + wanted.sd * values).round(1)
     # The field of view follows the body, so the pixel does.
     low, high = anatomy.spacing_mm.low, anatomy.spacing_mm.high
     middle, reach = (low + high) / 2, (high - low) / 2
-    rows = middle + reach * np.tanh(
-        0.5 * frame["bmi"].pipe(_standardise).to_numpy() + 0.3 * independent[:, 7]
-    )
+    rows = middle + reach * np.tanh(0.5 * frame["bmi"].pipe(_standardise).to_numpy() + 0.3 * independent[:, 7])
     unequal = rng.random(n) < anatomy.unequal_spacing
     columns = np.where(unequal, np.clip(rows * rng.choice([0.97, 0.98, 1.02, 1.03], n), low, high), rows)
     frame["row_spacing_mm"], frame["column_spacing_mm"] = rows.round(4), columns.round(4)
@@ -255,9 +245,7 @@ def _place_targets(
     pm_cuts = np.sort(np.stack([cut["pm_area_cm2"], cut["pmi"] * squared]), axis=0)
     by_area_first = cut["pm_area_cm2"] < cut["pmi"] * squared
     give_points = standin.conditions.prevalence_points
-    below = psoas_counts(
-        men, by_area_first, pm_cuts, wanted["pm_area_cm2"], wanted["pmi"], anatomy, give_points
-    )
+    below = psoas_counts(men, by_area_first, pm_cuts, wanted["pm_area_cm2"], wanted["pmi"], anatomy, give_points)
     sm_cut, gap, ratio = cut["smi"] * squared, anatomy.area_gap, anatomy.pm_to_sm
     pm, sm = np.empty(len(frame)), np.empty(len(frame))
     pm_low, pm_high = np.empty(len(frame)), np.empty(len(frame))
@@ -447,9 +435,7 @@ def _scale_for(events: int, count) -> float:
     raise StandinError(f"no follow-up gives {events} events; ask for fewer")
 
 
-def sarcopenia_status(
-    frame: pd.DataFrame, definitions: dict[str, DefinitionParams]
-) -> dict[str, NDArray[np.bool_]]:
+def sarcopenia_status(frame: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> dict[str, NDArray[np.bool_]]:
     """Who is sarcopenic by each definition if the image meets its targets exactly."""
     men, squared = (frame["sex"] == "M").to_numpy(), frame["height_m"].to_numpy() ** 2
     value = {name: frame[name].to_numpy() for name in TARGETS}

@@ -23,9 +23,7 @@ _SUB = 4  # sub-pixels a side, for edges without steps
 
 def _segment_weights(samples: int) -> NDArray[np.float64]:
     t = np.linspace(0.0, 1.0, samples, endpoint=False)[:, None]
-    return 0.5 * np.hstack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
-    )
+    return 0.5 * np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3])
 
 
 _WEIGHTS = _segment_weights(8)
@@ -125,9 +123,7 @@ class Grid:
         window, sub = crop
         wanted = width_mm * _SUB / (0.5 * (self.column_spacing_mm + self.row_spacing_mm))
         width = max(int(np.ceil(wanted)), 1)
-        cover = self._raster(
-            window, lambda pen: pen.line(sub.ravel().tolist(), fill=255, width=width, joint="curve")
-        )
+        cover = self._raster(window, lambda pen: pen.line(sub.ravel().tolist(), fill=255, width=width, joint="curve"))
         return window, cover * np.float32(wanted / width)
 
     @staticmethod
