@@ -37,7 +37,7 @@ $(B)/.prepared: $(ENV) FORCE
 $(P)/%.json: $(B)/.prepared ;@:
 
 $(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
-	@if [ "$$(cat $(P)/standin.json)" = null ]; then :; else $(RUN) cohort --study $(STUDY); fi && touch $@
+	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
@@ -46,7 +46,7 @@ READING := analysis_lib/ct.py analysis_lib/masks.py analysis_lib/geometry.py
 $(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/clinical.py analysis_lib/indices.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
-                       analysis_lib/features.py analysis_lib/fast_radiomics.py
+                       analysis_lib/features.py $(wildcard analysis_lib/fast_*.py)
 	@$(RUN) features --study $(STUDY)
 $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort.py
 	@$(RUN) assemble --study $(STUDY)

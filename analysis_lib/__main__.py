@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     stage("prepare", "Check the parameters and write each section for make.", _prepare)
-    stage("cohort", "Write the synthetic cohort (studies with a standin section).", _cohort)
+    stage("cohort", "Write the synthetic cohort (studies with a standin section and no data_dir of another).", _cohort)
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     stage("features", "Extract the radiomics features.", _features)
@@ -77,6 +77,8 @@ def _prepare(params: Params, _: argparse.Namespace) -> None:
 
 
 def _cohort(params: Params, options: argparse.Namespace) -> None:
+    if params.standin is None or params.data_dir:
+        return  # real patients, or another study's: data that this study reads and must not write
     from analysis_lib.standin.make import make_cohort
 
     make_cohort(params, quiet=options.quiet)

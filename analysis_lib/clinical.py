@@ -152,7 +152,8 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
 def _read_text_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ClinicalTableError(
-            f"clinical table {path.name} not found in the data folder; see the README, 'Your own data'"
+            f"clinical table {path.parent.name}/{path.name} not found; see the README, 'Your own data' (a study that "
+            "names another study's data_dir needs that study to be run first)"
         )
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")

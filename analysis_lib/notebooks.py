@@ -34,6 +34,8 @@ def run_notebook(params: Params, name: str) -> None:
     target = executed_notebook(params, name)
     # A kernel of the same name in the user's home must not stand in for the study's environment.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
@@ -45,6 +47,7 @@ def run_notebook(params: Params, name: str) -> None:
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS_DIR),
                 progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except PapermillExecutionError as error:
             os.replace(temporary, failed)

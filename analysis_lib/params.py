@@ -208,8 +208,10 @@ class Params(Section):
     seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
     data_dir: str = Field(
         "",
-        description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty.",
+        description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty. "
+        "A study that names one reads it and never writes there.",
     )
+
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
     cohort: CohortParams = Field(description="Sets and split.")
     images: ImageParams = Field(description="CT and masks.")

@@ -20,7 +20,7 @@ from analysis_lib.features import feature_table
 from analysis_lib.files import replacing, write_text, write_text_if_changed
 from analysis_lib.geometry import ImageError
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import PARAMS_DIR, ImageParams, Params, write_sections
+from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
 
 
 class StageError(RuntimeError):
@@ -46,7 +46,7 @@ def list_inputs(params: Params) -> None:
     """Write ``inputs.txt``: each input file with size and time, so that make sees when one changed."""
     lines = []
     for path in sorted(params.data_path.rglob("*")):
-        if path.is_file() and path.name != "truth.csv":
+        if path.is_file() and path.name != "truth.csv" and not path.name.startswith("."):
             status = path.stat()
             lines.append(f"{path.relative_to(params.data_path)}\t{status.st_size}\t{status.st_mtime_ns}\n")
     write_text_if_changed(params.build_path / "inputs.txt", "".join(lines))
@@ -92,7 +92,7 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         fingerprint=partial(_fingerprint, params),
         parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
         expected_count=params.features.expected_count,
-        cache_dir=params.build_path / "features",
+        cache_dir=_feature_cache(params),
         workers=params.workers,
         quiet=quiet,
     )
@@ -101,6 +101,14 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
     with replacing(params.build_path / "features.parquet") as temporary:
         table.to_parquet(temporary)
+
+
+def _feature_cache(params: Params) -> Path:
+    """One folder for all studies of the same data and feature parameters, so that a what-if extracts nothing again."""
+    digest = hashlib.blake2b(digest_size=6)
+    for roi, entry in sorted(params.features.rois.items()):
+        digest.update(roi.encode() + (PARAMS_DIR / entry.parameter_file).read_bytes())
+    return ROOT / "build" / "cache" / f"{params.data_path.name}-{digest.hexdigest()}"
 
 
 def _load_one(params: Params, patient_id: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,10 @@ class Study:
     def risk(self) -> pd.DataFrame:
         """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""
         return pd.read_csv(self.build / "risk.csv", dtype={"patient_id": str})
+
+    def cut_off(self) -> float:
+        """Median risk of the training patients, the border of the two risk groups in every set."""
+        return float(json.loads((self.build / "model" / "model.json").read_text(encoding="utf-8"))["cutoff"])
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""
