@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -74,6 +74,8 @@ test-slow: $(ENV) ## the tests that take minutes
 	$(PYTHON) -m pytest -m slow
 lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
+docs: $(ENV) ## write the generated pages of docs/
+	$(RUN) docs
 bench: $(ENV) ## time the engines side by side with others, into build/bench
 	for script in benchmarks/bench_*.py; do $(PYTHON) $$script || exit 1; done
 

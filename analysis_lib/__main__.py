@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
+    docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
+    docs.set_defaults(run=_docs)
+
     one = commands.add_parser(
         "indices",
         help="Muscle indices of one patient, without a study.",
@@ -112,6 +115,12 @@ def _notebook(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.notebooks import run_notebook
 
     run_notebook(params, options.name)
+
+
+def _docs(_: argparse.Namespace) -> None:
+    from analysis_lib.reference import write_pages
+
+    write_pages()
 
 
 def _indices(options: argparse.Namespace) -> None:
