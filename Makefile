@@ -27,7 +27,7 @@ P := $(B)/params
 N := $(B)/notebooks
 NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
              07_paper_comparison
-LIB := $(wildcard analysis_lib/*.py)
+LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
@@ -42,13 +42,13 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-READING := analysis_lib/ct.py analysis_lib/masks.py analysis_lib/geometry.py
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/clinical.py analysis_lib/indices.py
+READING := analysis_lib/imaging/ct.py analysis_lib/imaging/masks.py analysis_lib/imaging/geometry.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/cohort/clinical.py analysis_lib/imaging/indices.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
-                       analysis_lib/features.py $(wildcard analysis_lib/fast_*.py)
+                       $(wildcard analysis_lib/extraction/*.py)
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort.py
+$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
 	@$(RUN) assemble --study $(STUDY)
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------

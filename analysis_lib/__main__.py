@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis_lib.clinical import COLUMNS, ClinicalTableError
-from analysis_lib.geometry import ImageError
+from analysis_lib.cohort.clinical import COLUMNS, ClinicalTableError
+from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.params import HuWindow, ParameterError, Params, load_params
 
 
@@ -124,7 +124,7 @@ def _docs(_: argparse.Namespace) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
-    from analysis_lib.indices import MEASURES, add_height_indices, measure, sarcopenic
+    from analysis_lib.imaging.indices import MEASURES, add_height_indices, measure, sarcopenic
 
     params = load_params(options.study)
     if options.height_m is not None:

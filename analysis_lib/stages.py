@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib import cohort, indices
 from analysis_lib.artefacts import notebooks_to_run_again
-from analysis_lib.clinical import EXCLUSION_COLUMNS, read_clinical
-from analysis_lib.features import feature_table
+from analysis_lib.cohort import cohort
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing, write_text, write_text_if_changed
-from analysis_lib.geometry import ImageError
+from analysis_lib.imaging import indices
+from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
 

@@ -61,7 +61,7 @@ def measure(engine: str, paths: list[tuple[str, str]]) -> dict:
     """Run in a process of its own, so that the peak of memory is the engine's."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     if engine == "ours":
-        from analysis_lib.fast_radiomics import extract
+        from analysis_lib.extraction.fast_radiomics import extract
 
         extract(
             *map(sitk.ReadImage, paths[0]), PARAMETERS

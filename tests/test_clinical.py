@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.clinical import COLUMNS, ClinicalTableError, data_dictionary, read_clinical
+from analysis_lib.cohort.clinical import COLUMNS, ClinicalTableError, data_dictionary, read_clinical
 
 SETS = ["discovery", "external"]
 GOOD = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort import exclusion_table, split_patients, table_one
+from analysis_lib.cohort.cohort import exclusion_table, split_patients, table_one
 from analysis_lib.params import load_params
 
 COHORT = load_params("defaults").cohort

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis_lib import survival
-from analysis_lib.evaluation import restricted_mean_difference
+from analysis_lib.statistics import survival
+from analysis_lib.statistics.evaluation import restricted_mean_difference
 
 COHORTS = 2000
 TRUE_LOG_HR = 0.5

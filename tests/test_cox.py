@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from analysis_lib.cox import NoFiniteEstimate, _likelihood, _prepare, cox_fit, proportional_hazards_test
+from analysis_lib.statistics.cox import NoFiniteEstimate, _likelihood, _prepare, cox_fit, proportional_hazards_test
 
 REFERENCE = Path(__file__).parent / "reference"
 TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table", sort=False)))

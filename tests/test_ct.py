@@ -5,8 +5,8 @@ import pytest
 import SimpleITK as sitk
 from conftest import write_dicom_slice, write_series
 
-from analysis_lib.ct import AIR_HU, read_ct
-from analysis_lib.geometry import ImageError
+from analysis_lib.imaging.ct import AIR_HU, read_ct
+from analysis_lib.imaging.geometry import ImageError
 
 
 @pytest.fixture

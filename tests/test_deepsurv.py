@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis_lib.cox_ensemble import CoxEnsemble, breslow_baseline
-from analysis_lib.deepsurv import TrainingError, train_network
-from analysis_lib.params import NetworkParams
-from analysis_lib.partial_likelihood import (
+from analysis_lib.modelling.cox_ensemble import CoxEnsemble, breslow_baseline
+from analysis_lib.modelling.deepsurv import TrainingError, train_network
+from analysis_lib.modelling.partial_likelihood import (
     NoEventsError,
     negative_log_partial_likelihood,
     risk_sets,
 )
+from analysis_lib.params import NetworkParams
 
 REFERENCE = Path(__file__).parent / "reference"
 SMALL = NetworkParams(hidden=[8], ensemble=2, max_epochs=120, patience=30, learning_rate=0.01)

@@ -13,8 +13,8 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import brier_score, integrated_brier_score
 from sksurv.util import Surv
 
-from analysis_lib import evaluation
-from analysis_lib.survival import bootstrap_c_index
+from analysis_lib.statistics import evaluation
+from analysis_lib.statistics.survival import bootstrap_c_index
 
 REFERENCE = Path(__file__).parent / "reference"
 TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table", sort=False)))

@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
-from analysis_lib import fast_radiomics
-from analysis_lib.fast_matrices import Matrices, Neighbours
-from analysis_lib.fast_mesh import mesh_coefficients
-from analysis_lib.fast_radiomics import ExtractionError, expected_names, extract
+from analysis_lib.extraction import fast_radiomics
+from analysis_lib.extraction.fast_matrices import Matrices, Neighbours
+from analysis_lib.extraction.fast_mesh import mesh_coefficients
+from analysis_lib.extraction.fast_radiomics import ExtractionError, expected_names, extract
 
 ROOT = Path(__file__).resolve().parents[1]
 SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from analysis_lib.features import FeatureCountError, feature_names, feature_table, run_here
+from analysis_lib.extraction.features import FeatureCountError, feature_names, feature_table, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {"sm": ROOT / "params" / "features_sm.yaml", "pm": ROOT / "params" / "features_pm.yaml"}

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.fit_table import TableError, fit_table
-from analysis_lib.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.fit_table import TableError, fit_table
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from analysis_lib.fast_radiomics import extract
+from analysis_lib.extraction.fast_radiomics import extract
 
 O = -1  # noqa: E741 - outside the region of interest
 PHANTOM = np.array(

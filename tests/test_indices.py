@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis_lib.geometry import ImageError
-from analysis_lib.indices import add_height_indices, area_and_density, measure, sarcopenic
+from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.indices import add_height_indices, area_and_density, measure, sarcopenic
 from analysis_lib.params import HuWindow, load_params
 
 PARAMS = load_params("defaults")

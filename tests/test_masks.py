@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import write_seg
 
-from analysis_lib import masks
-from analysis_lib.geometry import Geometry, ImageError
+from analysis_lib.imaging import masks
+from analysis_lib.imaging.geometry import Geometry, ImageError
 
 GRID = Geometry((10, 8, 6), (-5.0, 3.0, -40.0), (0.7, 0.8, 5.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 

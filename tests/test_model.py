@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from analysis_lib.cox_ensemble import CoxEnsemble
-from analysis_lib.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.cox_ensemble import CoxEnsemble
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
 from analysis_lib.params import AutoEncoderParams, NetworkParams
-from analysis_lib.scaling import FeatureError, FeatureScaler
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "survival-benchmarks"
 AUTOENCODER = AutoEncoderParams(code_size=10, max_epochs=60)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.paper import compare, published
+from analysis_lib.reporting.paper import compare, published
 
 
 def results():

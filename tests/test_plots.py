@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis_lib import plots, plots_comparison, plots_flowchart, plots_km, plots_masks, plots_model
+from analysis_lib.reporting import plots, plots_comparison, plots_flowchart, plots_km, plots_masks, plots_model
 
 DEFINITIONS = ["PMA", "PMI", "PD", "SMI", "MA"]
 GROUPS = ["No sarcopenia", "Sarcopenia"]
@@ -103,7 +103,7 @@ def test_same_bytes_twice_and_in_another_process(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from test_plots import flow_frame\n"
         "from pathlib import Path\n"
-        "from analysis_lib import plots, plots_flowchart\n"
+        "from analysis_lib.reporting import plots, plots_flowchart\n"
         "f = flow_frame(['Discovery', 'External']); fig = plots_flowchart.flowchart(f)\n"
         "plots.save_figure(fig, Path(sys.argv[1]), 'fig1', f, True)\n"
     )

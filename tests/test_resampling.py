@@ -13,7 +13,7 @@ from scipy import stats
 from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
 from sksurv.util import Surv
 
-from analysis_lib import resampling
+from analysis_lib.statistics import resampling
 
 patients = st.lists(
     st.tuples(

@@ -10,7 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from analysis_lib.separation import _cross_scores, _stratified_folds, principal_components, separation
+from analysis_lib.statistics.separation import _cross_scores, _stratified_folds, principal_components, separation
 
 
 def features(n=90, p=40, seed=0):

@@ -10,9 +10,9 @@ import pytest
 from lifelines import CoxPHFitter
 from lifelines.utils import concordance_index
 
-from analysis_lib.clinical import read_clinical
-from analysis_lib.paper import published
+from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.params import PARAMS_DIR, ParameterError, load_params
+from analysis_lib.reporting.paper import published
 from analysis_lib.standin.patients import (
     StandinError,
     clinical_table,

@@ -10,7 +10,7 @@ import pytest
 from sksurv.metrics import concordance_index_censored, cumulative_dynamic_auc
 from sksurv.util import Surv
 
-from analysis_lib import survival
+from analysis_lib.statistics import survival
 
 REFERENCE = Path(__file__).parent / "reference"
 TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table", sort=False)))

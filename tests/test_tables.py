@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib import tables
-from analysis_lib.plots import SYNTHETIC_LABEL
+from analysis_lib.reporting import tables
+from analysis_lib.reporting.plots import SYNTHETIC_LABEL
 
 
 @pytest.mark.parametrize(

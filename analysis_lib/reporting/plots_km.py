@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib import plots
-from analysis_lib.plots import SMALL_PT, TEXT_PT, TITLE_PT
+from analysis_lib.reporting import plots
+from analysis_lib.reporting.plots import SMALL_PT, TEXT_PT, TITLE_PT
 
 GROUP_STYLES = [
     (plots.BLUE, "-"),

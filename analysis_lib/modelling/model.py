@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis_lib.autoencoder import AutoEncoder, code_report
-from analysis_lib.cox_ensemble import CoxEnsemble
+from analysis_lib.modelling.autoencoder import AutoEncoder, code_report
+from analysis_lib.modelling.cox_ensemble import CoxEnsemble
+from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
+from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
 from analysis_lib.params import AutoEncoderParams, NetworkParams
-from analysis_lib.scaling import FeatureError, FeatureScaler
-from analysis_lib.tf_setup import derived_seed, keras, tf
 
 FORMAT = 1
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis_lib import survival
-from analysis_lib.indices import sarcopenic
+from analysis_lib.imaging.indices import sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
-from analysis_lib.separation import separation
-from analysis_lib.tables import format_p, format_ratio
+from analysis_lib.reporting.tables import format_p, format_ratio
+from analysis_lib.statistics import survival
+from analysis_lib.statistics.separation import separation
 
 MODEL = "TFDeepSurv"
 OUTCOMES = {"OS": ("os_months", "os_event"), "RFS": ("rfs_months", "rfs_event")}

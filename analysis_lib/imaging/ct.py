@@ -16,7 +16,7 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.errors import InvalidDicomError
 
-from analysis_lib.geometry import Geometry, ImageError
+from analysis_lib.imaging.geometry import Geometry, ImageError
 
 AIR_HU = -1024  # the darkest value CT scanners store for air; padding below it carries no attenuation
 POSITION_TOLERANCE_MM = 0.02  # rounding of decimal strings in headers; a true gap is a slice, not this

@@ -23,9 +23,9 @@ import SimpleITK as sitk
 from radiomics import getFeatureClasses, imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
-from analysis_lib.fast_filters import LaplacianOfGaussian, wavelet_bands
-from analysis_lib.fast_matrices import Matrices, Neighbours, use
-from analysis_lib.fast_mesh import mesh_coefficients
+from analysis_lib.extraction.fast_filters import LaplacianOfGaussian, wavelet_bands
+from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, use
+from analysis_lib.extraction.fast_mesh import mesh_coefficients
 
 VERSION = "1"  # part of the cache key of stored features; raise it when a value could change
 
@@ -345,7 +345,7 @@ class _FirstOrder(getFeatureClasses()["firstorder"]):
         return {2: square, 3: square * deviation, 4: square * square}[moment].mean(axis=1)
 
 
-_SILENT = logging.getLogger("analysis_lib.fast_radiomics.silent")
+_SILENT = logging.getLogger("analysis_lib.extraction.fast_radiomics.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from analysis_lib.cox import NoFiniteEstimate, cox_fit
-from analysis_lib.resampling import uncensored_probability
-from analysis_lib.resampling_kernels import TIED_TOLERANCE
-from analysis_lib.survival import kaplan_meier, survival_at
+from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.statistics.resampling import uncensored_probability
+from analysis_lib.statistics.resampling_kernels import TIED_TOLERANCE
+from analysis_lib.statistics.survival import kaplan_meier, survival_at
 
 NAN = float("nan")
 

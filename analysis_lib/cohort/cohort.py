@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from analysis_lib.clinical import EXCLUSION_COLUMNS
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
 from analysis_lib.params import CohortParams
 
 MONTHS_PER_YEAR = 12

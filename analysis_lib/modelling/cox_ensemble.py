@@ -15,11 +15,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from analysis_lib.deepsurv import CoxNetwork, train_network
+from analysis_lib.modelling.deepsurv import CoxNetwork, train_network
+from analysis_lib.modelling.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
+from analysis_lib.modelling.scaling import canonical_order
+from analysis_lib.modelling.tf_setup import derived_seed, keras, load_keras, save_keras
 from analysis_lib.params import NetworkParams
-from analysis_lib.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
-from analysis_lib.scaling import canonical_order
-from analysis_lib.tf_setup import derived_seed, keras, load_keras, save_keras
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis_lib.tf_setup import tf
+from analysis_lib.modelling.tf_setup import tf
 
 SMALLEST_LOG = -690.0  # exp of it is 1e-300, and a sum of 1e5 reciprocals still fits float64
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.evaluation import c_index_analytic
 from analysis_lib.files import write_text
-from analysis_lib.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.params import AutoEncoderParams, NetworkParams
+from analysis_lib.statistics.evaluation import c_index_analytic
 
 LEARNT_FROM = ("train", "valid")
 

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis_lib.params import NetworkParams
-from analysis_lib.partial_likelihood import (
+from analysis_lib.modelling.partial_likelihood import (
     RiskSets,
     efron_fractions,
     loss_and_gradient,
 )
-from analysis_lib.tf_setup import tf
+from analysis_lib.modelling.tf_setup import tf
+from analysis_lib.params import NetworkParams
 
 MAX_PAIRED = 2000  # patients whose pairs are counted for the C-index of the learning curve
 

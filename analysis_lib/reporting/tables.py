@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from analysis_lib.files import replacing, write_text
-from analysis_lib.plots import SYNTHETIC_LABEL, need_columns
+from analysis_lib.reporting.plots import SYNTHETIC_LABEL, need_columns
 
 NOT_AVAILABLE = "NA"
 

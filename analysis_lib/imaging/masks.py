@@ -12,7 +12,7 @@ from pathlib import Path
 import nrrd
 import numpy as np
 
-from analysis_lib.geometry import Geometry, ImageError
+from analysis_lib.imaging.geometry import Geometry, ImageError
 
 INDEX_TOLERANCE = 0.02  # voxels; covers rounding in headers, not a mask drawn on another image
 TO_LPS = {

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from analysis_lib import plots
-from analysis_lib.plots import TEXT_PT, TITLE_PT
+from analysis_lib.reporting import plots
+from analysis_lib.reporting.plots import TEXT_PT, TITLE_PT
 
 KINDS = ("patients", "excluded", "reason", "process")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib import ct, masks
-from analysis_lib.geometry import ImageError
+from analysis_lib.imaging import ct, masks
+from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.params import DefinitionParams, HuWindow, ImageParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")

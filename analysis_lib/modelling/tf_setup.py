@@ -33,7 +33,7 @@ try:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 except RuntimeError:  # somebody used TensorFlow before us
     warnings.warn(
-        "TensorFlow was started before analysis_lib.tf_setup; results may depend on the number of cores. "
+        "TensorFlow was started before analysis_lib.modelling.tf_setup; results may depend on the number of cores. "
         "Import analysis_lib first.",
         stacklevel=2,
     )

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from analysis_lib.resampling_kernels import TIED_TOLERANCE, auc_kernel, c_index_kernel, draw_table, tie_range
+from analysis_lib.statistics.resampling_kernels import TIED_TOLERANCE, auc_kernel, c_index_kernel, draw_table, tie_range
 
 _NO_COUNTS = np.empty((0, 0), dtype=np.uint16)
 

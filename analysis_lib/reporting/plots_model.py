@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from analysis_lib import plots
-from analysis_lib.plots import SMALL_PT, TITLE_PT
+from analysis_lib.reporting import plots
+from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
 
 # colour, dashes and marker of a model, in drawing order; the first is the one of interest
 MODEL_STYLES = [

@@ -17,8 +17,8 @@ from lifelines.statistics import multivariate_logrank_test
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from analysis_lib import resampling
-from analysis_lib.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.statistics import resampling
+from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 
 Risks = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
 NAN = float("nan")

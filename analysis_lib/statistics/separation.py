@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from analysis_lib.resampling import bootstrap_counts, percentile_interval
+from analysis_lib.statistics.resampling import bootstrap_counts, percentile_interval
 
 NAN = float("nan")
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib import plots
-from analysis_lib.plots import SMALL_PT, TITLE_PT
+from analysis_lib.reporting import plots
+from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
 
 # title, HU of one axial slice, SM and PM on its grid, spacing of rows and columns in mm
 Slice = tuple[str, np.ndarray, np.ndarray, np.ndarray, tuple[float, float]]

@@ -26,8 +26,8 @@ import SimpleITK as sitk
 from joblib.externals import loky
 from tqdm import tqdm
 
-from analysis_lib import fast_radiomics
-from analysis_lib.fast_radiomics import expected_names, extract
+from analysis_lib.extraction import fast_radiomics
+from analysis_lib.extraction.fast_radiomics import expected_names, extract
 from analysis_lib.files import write_text
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]

@@ -1,0 +1,1 @@
+"""The clinical table: reading, checking, sets and splits."""

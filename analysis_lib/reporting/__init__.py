@@ -1,0 +1,1 @@
+"""Tables and figures: frames, then plots."""

@@ -1,0 +1,1 @@
+"""Survival statistics and their resampling; no notion of a study."""
