@@ -35,6 +35,7 @@ study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in f
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
 $(P)/%.json: $(B)/.prepared ;@:
+$(B)/again/%: $(B)/.prepared ;@:
 
 $(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
 	@$(RUN) cohort --study $(STUDY) && touch $@
@@ -60,7 +61,7 @@ $(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/s
 $(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
-$(N)/%.ipynb: notebooks/%.ipynb
+$(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
@@ -76,6 +77,8 @@ lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
+gallery: study ## write the small pictures of docs/gallery from this study's figures
+	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## time the engines side by side with others, into build/bench
 	for script in benchmarks/bench_*.py; do $(PYTHON) $$script || exit 1; done
 

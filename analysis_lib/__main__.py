@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
+    stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
+
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
     docs.set_defaults(run=_docs)
 
@@ -115,6 +117,13 @@ def _notebook(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.notebooks import run_notebook
 
     run_notebook(params, options.name)
+
+
+def _gallery(params: Params, _: argparse.Namespace) -> None:
+    from analysis_lib.gallery import make_gallery
+    from analysis_lib.study import Study
+
+    make_gallery(Study(params))
 
 
 def _docs(_: argparse.Namespace) -> None:

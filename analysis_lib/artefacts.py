@@ -43,6 +43,14 @@ def missing_artefacts(params: Params) -> dict[str, list[str]]:
     return missing
 
 
-def notebooks_to_run_again(params: Params) -> list[Path]:
-    """Executed notebooks whose outputs were deleted since, so that make runs them again."""
-    return [path for name in missing_artefacts(params) if (path := executed_notebook(params, name)).is_file()]
+def ask_again(params: Params) -> None:
+    """Touch ``again/<notebook>`` for each notebook whose outputs are not all there, so that make runs it again.
+
+    A file of its own, because make looks at a notebook before the stage that could remove it.
+    """
+    missing = missing_artefacts(params)
+    for name in NOTEBOOKS:
+        stamp = params.build_path / "again" / name
+        if name in missing or not stamp.is_file():
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.artefacts import notebooks_to_run_again
+from analysis_lib.artefacts import ask_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.extraction.features import feature_table
@@ -22,6 +22,7 @@ from analysis_lib.imaging import indices
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
+from analysis_lib.study import SYNTHETIC_NOTE
 
 
 class StageError(RuntimeError):
@@ -37,10 +38,17 @@ def mask_path(params: Params, patient_id: str) -> Path:
 
 
 def prepare(params: Params) -> None:
-    """Write the resolved parameters by section and forget executed notebooks whose outputs are gone."""
+    """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
+
+    The results' folder gets a README.txt that says what the data are: tables with fixed columns cannot say so.
+    """
     write_sections(params, params.build_path / "params")
-    for notebook in notebooks_to_run_again(params):
-        notebook.unlink()
+    note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
+    write_text_if_changed(
+        params.figures_path / "README.txt",
+        f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
+    )
+    ask_again(params)
 
 
 def list_inputs(params: Params) -> None:

@@ -9,6 +9,9 @@ cd "$(dirname "$0")/.."
 die() { printf 'make env: %s\n' "$*" >&2; exit 1; }
 say() { printf '[env] %s\n' "$*" >&2; }
 
+# Hospital and company networks often have a certificate of their own in the system's store; uv looks there only if told.
+if [ -e /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=1; fi
+
 # --- uv ------------------------------------------------------------------------------------------------
 uv=$(command -v uv || true)
 if [ -z "$uv" ]; then

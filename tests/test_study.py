@@ -1,0 +1,214 @@
+"""The whole study, from DICOM to tables, run by make in a copy of the checkout as a newcomer would run it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib.artefacts import NOTEBOOKS
+from analysis_lib.notebooks import NotebookError, check_parameter_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ["TFDeepSurv", "PMA", "PMI", "PD", "SMI", "MA"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what the repository holds, with the environment linked in and the smoke study run once."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("analysis_lib", "notebooks", "params", "tools"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    # The copy of the lock must not look newer than the environment that was made from it.
+    old = (Path(sys.prefix) / "pyvenv.cfg").stat().st_mtime - 10
+    for path in [copy / "pyproject.toml", copy / "requirements.lock", *(copy / "tools").iterdir()]:
+        os.utime(path, (old, old))
+    (Path(sys.prefix) / ".ready").touch()
+    make(copy, "study", "STUDY=smoke")
+    return copy
+
+
+def make(copy: Path, *arguments: str, succeed: bool = True) -> subprocess.CompletedProcess:
+    result = subprocess.run(["make", *arguments], cwd=copy, capture_output=True, text=True)
+    assert (result.returncode == 0) == succeed, result.stdout[-2000:] + result.stderr[-4000:]
+    return result
+
+
+def tables(copy: Path, study: str) -> dict[str, bytes]:
+    folder = copy / "figures" / study
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".html")} | {
+        "risk": (copy / "build" / study / "risk.csv").read_bytes()
+    }
+
+
+def test_every_table_and_figure_is_there_with_its_columns(checkout):
+    figures, build = checkout / "figures" / "smoke", checkout / "build" / "smoke"
+    for files in NOTEBOOKS.values():
+        for file in files:
+            assert (figures / file).stat().st_size > 0, file
+    table2 = pd.read_csv(figures / "table2.csv")
+    assert table2.columns.tolist() == [
+        "set",
+        "definition",
+        "outcome",
+        "n",
+        "n_sarcopenic",
+        "prevalence",
+        "hr",
+        "hr_low",
+        "hr_high",
+        "p",
+    ]
+    assert set(table2["set"]) == {"discovery", "external", "lt"}
+    assert "RFS" not in set(table2.loc[table2["set"] == "external", "outcome"])
+    c_index = pd.read_csv(figures / "c_index.csv")
+    assert c_index.columns.tolist() == ["set", "model", "c_index", "low", "high", "n", "events"]
+    assert c_index["model"].unique().tolist() == MODELS
+    assert c_index["set"].unique().tolist() == ["train", "internal", "external", "lt"]
+    auc = pd.read_csv(figures / "auc.csv")
+    assert auc.columns.tolist() == ["set", "model", "month", "auc", "low", "high"]
+    assert auc[["auc", "low", "high"]].stack().between(0, 1).all()
+    comparison = pd.read_csv(figures / "paper_comparison.csv")
+    assert comparison.columns.tolist()[:6] == ["item", "published", "ours", "low", "high", "inside"]
+    assert pd.read_csv(figures / "exclusions.csv").columns.tolist() == ["patient_id", "stage", "reason"]
+    features = pd.read_parquet(build / "features.parquet")
+    assert features.shape == (62, 1343) and np.isfinite(features).all(axis=None)
+    patients = pd.read_parquet(build / "patients.parquet")
+    needed = [
+        "os_months",
+        "os_event",
+        "rfs_months",
+        "rfs_event",
+        "sm_area_cm2",
+        "sm_mean_hu",
+        "pm_area_cm2",
+        "pm_mean_hu",
+        "smi",
+        "pmi",
+    ]
+    assert set(needed) <= set(patients.columns) and len(patients) == 62
+    risk = pd.read_csv(build / "risk.csv")
+    assert risk.columns.tolist() == ["patient_id", "set", "risk"]
+    assert sorted(risk["patient_id"]) == patients["patient_id"].tolist()
+
+
+def test_measured_indices_are_those_that_were_drawn(checkout):
+    truth = pd.read_csv(checkout / "data" / "smoke" / "truth.csv").set_index("patient_id")
+    patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
+    for name, tolerance in (("sm_area_cm2", 0.3), ("pm_area_cm2", 0.02), ("sm_mean_hu", 0.1), ("pm_mean_hu", 0.1)):
+        assert (patients[name] - truth.loc[patients.index, name]).abs().max() < tolerance
+
+
+def test_everything_synthetic_says_so(checkout):
+    figures = checkout / "figures" / "smoke"
+    for path in [*figures.glob("*.html"), *figures.glob("fig*.csv")]:
+        assert "ynthetic" in path.read_text(encoding="utf-8"), path.name
+
+
+def test_a_second_run_runs_nothing(checkout):
+    result = make(checkout, "study", "STUDY=smoke")
+    assert "notebook" not in result.stdout.replace("executed notebooks in build/smoke/notebooks", "")
+    assert "patient" not in result.stderr
+
+
+def test_a_deleted_figure_is_made_again_by_its_notebook_alone(checkout):
+    (checkout / "figures" / "smoke" / "fig1.pdf").unlink()
+    result = make(checkout, "study", "STUDY=smoke")
+    assert [line for line in result.stdout.splitlines() if line.startswith("notebook")] == ["notebook 01_cohort ..."]
+    assert (checkout / "figures" / "smoke" / "fig1.pdf").is_file()
+
+
+def test_same_bytes_from_scratch_with_another_number_of_workers(checkout):
+    before = tables(checkout, "smoke")
+    for folder in ("build", "figures"):
+        shutil.rmtree(checkout / folder)
+    smoke = checkout / "params" / "smoke.yaml"
+    smoke.write_text(smoke.read_text() + "\nworkers: 1\n")
+    make(checkout, "study", "STUDY=smoke")
+    after = tables(checkout, "smoke")
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_a_new_cut_off_changes_what_depends_on_it_and_extracts_nothing(checkout):
+    before = pd.read_csv(checkout / "figures" / "smoke" / "table2.csv")
+    (checkout / "params" / "tweak.yaml").write_text(
+        "base: smoke\ndata_dir: data/smoke\ndefinitions: {PMI: {men: 5.0, women: 3.0}}\n"
+    )
+    result = make(checkout, "build/tweak/notebooks/02_sarcopenia.ipynb", "STUDY=tweak")
+    assert "synthetic CT" not in result.stderr
+    after = pd.read_csv(checkout / "figures" / "tweak" / "table2.csv")
+    changed = before.ne(after) & ~(before.isna() & after.isna())
+    assert set(before.loc[changed.any(axis=1), "definition"]) == {"PMI"}
+    stamp = (checkout / "build" / "tweak" / "features.parquet").stat().st_mtime_ns
+    (checkout / "params" / "tweak.yaml").write_text(
+        "base: smoke\ndata_dir: data/smoke\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n"
+    )
+    make(checkout, "build/tweak/notebooks/02_sarcopenia.ipynb", "STUDY=tweak")
+    assert (checkout / "build" / "tweak" / "features.parquet").stat().st_mtime_ns == stamp
+
+
+def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(checkout):
+    site = checkout / "data" / "site"
+    shutil.copytree(checkout / "data" / "smoke", site)
+    (checkout / "params" / "site.yaml").write_text("base: defaults\ntitle: Ours\n")
+    table = pd.read_csv(site / "patients.csv", dtype=str)
+    ids = table["patient_id"].tolist()
+    table.loc[table["patient_id"] == ids[0], "height_m"] = "1700"
+    table.loc[table["patient_id"] == ids[1], "os_months"] = "-2"
+    table.to_csv(site / "patients.csv", index=False)
+    (site / "masks" / f"{ids[2]}.seg.nrrd").unlink()
+    shutil.rmtree(site / "ct" / ids[3])
+    slices = sorted((site / "ct" / ids[4]).iterdir())
+    slices[3].write_bytes(slices[3].read_bytes()[:5000])
+    shutil.copy(site / "masks" / f"{ids[6]}.seg.nrrd", site / "masks" / f"{ids[5]}.seg.nrrd")
+    make(checkout, "build/site/notebooks/01_cohort.ipynb", "STUDY=site")
+    excluded = pd.read_csv(checkout / "figures" / "site" / "exclusions.csv").set_index("patient_id")
+    assert set(ids[:5]) <= set(excluded.index) <= set(ids[:6])
+    for patient_id, stage, reason in (
+        (ids[0], "clinical table", "height_m 1700 is outside 1.2 to 2.3"),
+        (ids[1], "clinical table", "os_months -2 is outside"),
+        (ids[2], "images", "is missing"),
+        (ids[3], "images", "does not exist"),
+        (ids[4], "images", "cannot be decoded|damaged"),
+    ):
+        assert excluded.at[patient_id, "stage"] == stage
+        assert pd.Series([excluded.at[patient_id, "reason"]]).str.contains(reason).all()
+    all_patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
+    rest = pd.read_parquet(checkout / "build" / "site" / "patients.parquet").set_index("patient_id")
+    assert len(rest) + len(excluded) == 62
+    rest = rest.drop(index=[ids[5]], errors="ignore")
+    pd.testing.assert_frame_equal(
+        rest.drop(columns="split"), all_patients.loc[rest.index].drop(columns="split"), check_exact=True
+    )
+    features = pd.read_parquet(checkout / "build" / "smoke" / "features.parquet").loc[rest.index]
+    ours = pd.read_parquet(checkout / "build" / "site" / "features.parquet").loc[rest.index]
+    pd.testing.assert_frame_equal(ours, features, check_exact=True)
+
+
+def test_a_misspelt_parameter_stops_the_run_at_once(checkout):
+    (checkout / "params" / "typo.yaml").write_text("base: smoke\nstatistics: {confidense: 0.9}\n")
+    result = make(checkout, "study", "STUDY=typo", succeed=False)
+    assert "did you mean 'confidence'" in result.stderr
+    assert not (checkout / "data" / "typo").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_clean_and_take_the_study_alone(path):
+    check_parameter_cell(path)
+    text = path.read_text(encoding="utf-8")
+    assert '"output_type"' not in text and '"papermill"' not in text
+
+
+def test_a_notebook_with_other_parameters_is_refused(tmp_path):
+    source = (ROOT / "notebooks" / "01_cohort.ipynb").read_text(encoding="utf-8")
+    (tmp_path / "x.ipynb").write_text(source.replace('study = \\"standin\\"', "seed = 1"), encoding="utf-8")
+    with pytest.raises(NotebookError, match="sets study and nothing else"):
+        check_parameter_cell(tmp_path / "x.ipynb")
