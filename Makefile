@@ -65,7 +65,7 @@ $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
-	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # ---- tests ---------------------------------------------------------------------------------------------
 test: $(ENV) ## the tests

@@ -93,7 +93,7 @@ def test_every_table_and_figure_is_there_with_its_columns(checkout):
         "smi",
         "pmi",
     ]
-    assert set(needed) <= set(patients.columns) and len(patients) == 62
+    assert needed <= set(patients.columns) and len(patients) == 62
     risk = pd.read_csv(build / "risk.csv")
     assert risk.columns.tolist() == ["patient_id", "set", "risk"]
     assert sorted(risk["patient_id"]) == patients["patient_id"].tolist()
