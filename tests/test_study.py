@@ -30,7 +30,6 @@ def checkout(tmp_path_factory):
     old = (Path(sys.prefix) / "pyvenv.cfg").stat().st_mtime - 10
     for path in [copy / "pyproject.toml", copy / "requirements.lock", *(copy / "tools").iterdir()]:
         os.utime(path, (old, old))
-    (Path(sys.prefix) / ".ready").touch()
     make(copy, "study", "STUDY=smoke")
     return copy
 
