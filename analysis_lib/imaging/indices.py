@@ -31,8 +31,10 @@ def area_and_density(
     return counted.sum() * pixel_area_cm2 / occupied, float(hounsfield[counted].mean(dtype=np.float64))
 
 
-def measure(ct_path: Path, mask_path: Path, images: ImageParams) -> dict[str, object]:
+def measure(ct_path: Path, mask_path: Path, images: ImageParams, series_uid: str = "") -> dict[str, object]:
     """Measure one patient: areas in cm2, densities in HU, and the slices used.
+
+    ``series_uid`` names the CT series where the folder holds several.
 
     Raises ImageError (with the reason) where CT, mask or a segment cannot be used.
     """
@@ -45,8 +47,14 @@ def measure(ct_path: Path, mask_path: Path, images: ImageParams) -> dict[str, ob
                 f"segment '{chosen[key].name}' has only {len(chosen[key].voxels)} pixels "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
-    series = ct.read_ct(ct_path, covering=np.vstack([s.points() for s in chosen.values()]))
-    row: dict[str, object] = {"series_uid": series.series_uid, "n_slices": series.geometry.size[2]}
+    series = _series_of(ct_path, list(chosen.values()), series_uid)
+    row: dict[str, object] = {
+        "series_uid": series.series_uid,
+        "n_slices": series.geometry.size[2],
+        "ct_series": series.description,
+        "ct_notes": "; ".join(series.notes),
+        "identity_in_headers": series.identity,
+    }
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
         mask = masks.on_grid(chosen[key], series.geometry)
         slices = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
@@ -62,11 +70,17 @@ def measure(ct_path: Path, mask_path: Path, images: ImageParams) -> dict[str, ob
     return row
 
 
-def load_images(ct_path: Path, mask_path: Path, images: ImageParams):
+def _series_of(ct_path: Path, segments: list[masks.Segment], series_uid: str) -> ct.CtSeries:
+    """The CT series that the segments were drawn on."""
+    covering = np.vstack([s.points() for s in segments])
+    return ct.read_ct(ct_path, covering=covering, series_uid=series_uid, grid=segments[0].geometry)
+
+
+def load_images(ct_path: Path, mask_path: Path, images: ImageParams, series_uid: str = ""):
     """CT and both masks as SimpleITK images on one grid, ``(ct, {"sm": mask, "pm": mask})``."""
     segments = masks.read_segments(mask_path)
     chosen = {"sm": masks.choose(segments, images.sm.names), "pm": masks.choose(segments, images.pm.names)}
-    series = ct.read_ct(ct_path, covering=np.vstack([s.points() for s in chosen.values()]))
+    series = _series_of(ct_path, list(chosen.values()), series_uid)
     geometry = series.geometry
     on_ct = {key: geometry.image_of(masks.on_grid(s, geometry).astype(np.uint8)) for key, s in chosen.items()}
     return series.image(), on_ct
