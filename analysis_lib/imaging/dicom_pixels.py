@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pydicom
 from pydicom.pixels import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from analysis_lib.imaging.dicom_headers import Slice
 from analysis_lib.imaging.geometry import ImageError
@@ -29,6 +30,9 @@ def stored_values(one: Slice) -> np.ndarray:
                 header = pydicom.dcmread(one.file, force=True)
                 if "PixelData" not in header:
                     raise ImageError(f"a CT slice has no pixels or is cut short ({one.place}); export the series again")
+                if "TransferSyntaxUID" not in header.file_meta:  # a file without preamble
+                    implicit, _ = header.original_encoding
+                    header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
                 stored = header.pixel_array
         except ImageError:
             raise

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from analysis_lib.imaging.dicom_pixels import AIR_HU
 from analysis_lib.imaging.dicom_series import AXIAL_TOLERANCE
 from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.nifti_check import check_nifti
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")
 
@@ -38,6 +39,9 @@ def read_volume(path: Path) -> sitk.Image:
 
 
 def _read(path: Path) -> sitk.Image:
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        check_nifti(path)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings show the path, which may hold a name
     try:
@@ -59,16 +63,9 @@ def _read(path: Path) -> sitk.Image:
         raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
     if min(image.GetSize()) < 2:
         raise ImageError("the CT file has a single slice; at least two are needed to know the slice spacing")
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        placed = known.get("qform_code", "0") != "0" or known.get("sform_code", "0") != "0"
-        spacings = [float(known.get(f"pixdim[{k}]", "1")) for k in (1, 2, 3)]
-    else:
-        placed = name.endswith(".mha") or bool(known.get("NRRD_space"))
-        spacings = list(image.GetSpacing())
-    if not placed:
+    if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
-    if not np.isfinite([*spacings, *image.GetOrigin(), *image.GetDirection()]).all() or min(spacings) <= 0:
+    if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
         raise ImageError("the CT file has a spacing or position that is not a valid number; convert it again")
     return _turned(image)
 
