@@ -66,7 +66,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Muscle indices of one patient.",
     )
     one.add_argument("--ct", required=True, type=Path, help="folder of DICOM files, or one NIfTI or NRRD file")
-    one.add_argument("--mask", required=True, type=Path, help="3D Slicer .seg.nrrd with the segments SM and PM")
+    one.add_argument(
+        "--mask",
+        required=True,
+        type=Path,
+        nargs="+",
+        help=".seg.nrrd, label map, DICOM SEG or RTSTRUCT; several files where each holds one muscle",
+    )
+    one.add_argument("--label-table", type=Path, help="names of a label map's labels, where not beside it")
+    one.add_argument("--l3-slice", choices=["all", "middle", "vertebra"], help="which slices of the mask count")
+    one.add_argument("--l3-z-mm", type=float, help="count the slice at this height only (LPS, mm)")
     one.add_argument("--series-uid", default="", help="Series Instance UID, where the folder holds several CT series")
     one.add_argument("--sex", choices=["M", "F"], help="for the cut-offs")
     one.add_argument("--height-m", type=float, help="for SMI and PMI")
@@ -155,7 +164,10 @@ def _indices(options: argparse.Namespace) -> None:
                 raise ParameterError(f"--{muscle}-hu {window[0]:g} {window[1]:g}: the low end must come first")
             segment = getattr(images, muscle).model_copy(update={"hu_window": HuWindow(low=window[0], high=window[1])})
             images = images.model_copy(update={muscle: segment})
-    measured = measure(options.ct, options.mask, images, options.series_uid)
+    if options.l3_slice or options.l3_z_mm is not None:
+        images = images.model_copy(update={"l3_slice": "z_mm" if options.l3_z_mm is not None else options.l3_slice})
+    where = {"series_uid": options.series_uid, "label_table": options.label_table, "l3_z_mm": options.l3_z_mm}
+    measured = measure(options.ct, options.mask, images, **where, need_sm=False)
 
     import pandas as pd
 
@@ -186,7 +198,8 @@ def _indices(options: argparse.Namespace) -> None:
         "pmi": "cm²/m²",
     }
     for name, value in values.items():
-        print(f"{name:<12} {'needs --height-m' if value is None else f'{value:10.4f} {units[name]}'}")
+        without = "needs --height-m" if name in ("smi", "pmi") and options.height_m is None else "no segment"
+        print(f"{name:<12} {without if value is None else f'{value:10.4f} {units[name]}'}")
     print(
         f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
         f"z = {slices['z_mm']} mm"
@@ -194,12 +207,18 @@ def _indices(options: argparse.Namespace) -> None:
     print(f"CT           {'; '.join(filter(None, [measured['ct_series'], measured['ct_notes']]))}")
     for name, verdict in verdicts.items():
         word = {
-            None: "needs --sex" if options.sex is None else "needs --height-m",
+            None: _why_no_verdict(options, values, params.definitions[name].column),
             True: "sarcopenic",
             False: "not sarcopenic",
         }
         cut_off = "" if verdict["cut_off"] is None else f" (below {verdict['cut_off']:g} {verdict['unit']})"
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
+
+
+def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
+    if values[{"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(column, column)] is None:
+        return "no segment"
+    return "needs --sex" if options.sex is None else "needs --height-m"
 
 
 if __name__ == "__main__":

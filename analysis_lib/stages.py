@@ -20,9 +20,10 @@ from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import remove_leftovers, replacing, write_text, write_text_if_changed
-from analysis_lib.imaging import indices
+from analysis_lib.imaging import indices, masks
 from analysis_lib.imaging.data_paths import files_below, inside
 from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
 
@@ -36,7 +37,7 @@ IMAGE_COLUMNS = (*indices.MEASURES, "smi", "pmi", "series_uid", "ct_series", "ct
 
 
 # Where images lie may hold a name, so it goes no further than the clinical table.
-LOCATIONS = ["ct_path", "mask_path", "series_uid"]
+LOCATIONS = ["ct_path", "mask_path", "series_uid", "l3_z_mm", "l3_sop_instance_uid"]
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,51 @@ class Source:
     data: Path
     patient_id: str
     ct_path: str = ""  # relative to the data folder
+    mask_path: str = ""  # likewise
     series_uid: str = ""
+    l3_z_mm: float | None = None
+    l3_sop_uid: str = ""
+    label_table: str = ""  # relative to the data folder
 
     def ct(self) -> Path:
         """Folder or file of the CT; ImageError where the table's path leads outside the data folder."""
         return inside(self.data, self.ct_path, "ct_path") if self.ct_path else self.data / "ct" / self.patient_id
 
     def mask(self) -> Path:
-        return self.data / "masks" / f"{self.patient_id}.seg.nrrd"
+        """File or folder of the mask; ImageError where there is none, or more than one."""
+        if self.mask_path:
+            return inside(self.data, self.mask_path, "mask_path")
+        return masks.find_mask(self.data / "masks", self.patient_id)
+
+    def where(self) -> dict[str, object]:
+        """What ``open_patient`` must know beside the paths."""
+        table = inside(self.data, self.label_table, "images.label_table") if self.label_table else None
+        return {
+            "series_uid": self.series_uid,
+            "label_table": table,
+            "l3_z_mm": self.l3_z_mm,
+            "l3_sop_uid": self.l3_sop_uid,
+        }
 
 
 def sources(params: Params, clinical: pd.DataFrame) -> dict[str, Source]:
     """Source of each patient of the clinical table by patient_id."""
-    table = clinical.reindex(columns=["patient_id", "ct_path", "series_uid"]).fillna("").astype(str)
-    rows = table.itertuples(index=False)
-    return {r.patient_id: Source(params.data_path, r.patient_id, r.ct_path, r.series_uid) for r in rows}
+    table = clinical.reindex(columns=["patient_id", *LOCATIONS]).astype({"patient_id": str})
+    texts = table.drop(columns="l3_z_mm").fillna("").astype(str)
+    heights = pd.to_numeric(table["l3_z_mm"], errors="coerce")
+    return {
+        row.patient_id: Source(
+            params.data_path,
+            row.patient_id,
+            row.ct_path,
+            row.mask_path,
+            row.series_uid,
+            None if pd.isna(z_mm) else float(z_mm),
+            row.l3_sop_instance_uid,
+            params.images.label_table or "",
+        )
+        for row, z_mm in zip(texts.itertuples(index=False), heights, strict=True)
+    }
 
 
 def prepare(params: Params) -> None:
@@ -132,7 +163,7 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
 
 def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     try:
-        row = indices.measure(source.ct(), source.mask(), images, source.series_uid)
+        row = indices.measure(source.ct(), source.mask(), images, **source.where())
     except ImageError as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
@@ -179,16 +210,20 @@ def _feature_cache(params: Params) -> Path:
 
 def _load_one(found: dict[str, Source], images: ImageParams, patient_id: str):
     source = found[patient_id]
-    return indices.load_images(source.ct(), source.mask(), images, source.series_uid)
+    return indices.load_images(source.ct(), source.mask(), images, **source.where())
 
 
 def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
     """Hash of everything a patient's images depend on: the bytes of CT and mask, and how both are chosen."""
     source = found[patient_id]
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([images.sm.names, images.pm.names, source.series_uid]).encode())
-    ct = source.ct()
-    for path in [*([ct] if ct.is_file() else files_below(ct)), source.mask()]:
+    windows = {"sm": {"hu_window"}, "pm": {"hu_window"}}  # of the indices alone
+    choice = [images.model_dump(mode="json", exclude=windows), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
+    digest.update(json.dumps(choice, sort_keys=True).encode())
+    mask = source.mask()
+    table = source.where()["label_table"] or find_label_table(mask)
+    folders = [source.ct(), mask] + ([table] if table else [])
+    for path in [file for place in folders for file in ([place] if place.is_file() else files_below(place))]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -200,11 +235,14 @@ def assemble_patients(params: Params) -> None:
     measured = pd.read_parquet(build / "measured.parquet")
     with_features = pd.read_parquet(build / "features.parquet", columns=[]).index.tolist()
     failures = pd.read_parquet(build / "features_exclusions.parquet")
+    # Without a psoas mask there are no PM features, and so no risk score; the SM indices are as good as anyone's.
+    indices_only = measured.loc[measured["pm_area_cm2"].isna(), "patient_id"].tolist()
+    failures.loc[failures["patient_id"].isin(indices_only), "stage"] = cohort.RADIOMICS_STAGE
     clinical_columns = measured.columns.difference(IMAGE_COLUMNS, sort=False)
     patients = cohort.assemble(
         measured[clinical_columns],
         measured[["patient_id", *IMAGE_COLUMNS]],
-        with_features,
+        [*with_features, *indices_only],
         params.cohort,
         params.seed,
     )
