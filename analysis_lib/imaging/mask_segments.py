@@ -95,8 +95,8 @@ class VoxelSegment:
         rounded = rounded.astype(int)
         if (rounded < 0).any() or (rounded >= np.array(ct.size)).any():
             raise ImageError(
-                f"segment '{self.name[:40]}' reaches outside the CT; mask: {self.grid.describe()}; CT: {ct.describe()}. "
-                "Export the segmentation again with the CT as its reference volume"
+                f"segment '{self.name[:40]}' reaches outside the CT; mask: {self.grid.describe()}; "
+                f"CT: {ct.describe()}. Export the segmentation again with the CT as its reference volume"
             )
         mask = np.zeros(ct.size[::-1], dtype=bool)
         mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True

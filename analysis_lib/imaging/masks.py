@@ -37,8 +37,8 @@ def find_mask(folder: Path, patient_id: str) -> Path:
         found = []
     if not found:
         raise ImageError(
-            f"the mask of this patient is missing; put it into masks/ as <patient_id> and one of {', '.join(SUFFIXES)}, "
-            "or as a folder <patient_id>"
+            "the mask of this patient is missing; put it into masks/ as a folder <patient_id>, or as <patient_id> and "
+            f"one of {', '.join(SUFFIXES)}"
         )
     if len(found) > 1:
         endings = ", ".join(path.name[len(patient_id) :] or "a folder" for path in found)
@@ -103,10 +103,10 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
 
 def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
     """What to say of a muscle that is not in the mask."""
+    if not segments:
+        return ImageError("the mask holds no segments; draw them, or exclude the patient")
     present = ", ".join(repr(s.name[:40]) for s in segments[:8]) + (", ..." if len(segments) > 8 else "")
-    return ImageError(
-        f"no segment named {' or '.join(settings.names)}; the mask has {present or 'none'}: rename the segment"
-    )
+    return ImageError(f"no segment named {' or '.join(settings.names)}; the mask has {present}: rename the segment")
 
 
 def check_frame(segment: Segment, series: CtSeries) -> None:
