@@ -142,7 +142,8 @@ def several_frames(folder: Path) -> None:
 
 def zero_bytes_at_the_end(folder: Path) -> None:
     """The most cranial slice: no gap tells of it."""
-    (folder / "IM028.dcm").write_bytes(b"")
+    last = max(folder.iterdir(), key=lambda file: pydicom.dcmread(file).InstanceNumber)
+    last.write_bytes(b"")
 
 
 def all_one_value(folder: Path) -> None:
@@ -158,8 +159,8 @@ DICOM_FAULTS = {
     "zero-byte slice": (lambda f: one(f).write_bytes(b""), "slice is missing"),
     "zero-byte slice at the end": (zero_bytes_at_the_end, r"1 file\(s\) in the folder of the CT are damaged"),
     "slice cut in its header": (lambda f: cut(one(f), 400), "lack|missing|damaged"),
-    "slice cut in its pixels": (lambda f: cut(one(f), one(f).stat().st_size - 50), "decoded.*file 3 of 5"),
-    "slice without pixels": (lambda f: change(one(f), PixelData=None), "no pixels.*file 3 of 5"),
+    "slice cut in its pixels": (lambda f: cut(one(f), one(f).stat().st_size - 50), "decoded.*file 3 of"),
+    "slice without pixels": (lambda f: change(one(f), PixelData=None), "no pixels.*file 3 of"),
     "JPEG-LS cut short": (compressed_and_cut(uid.JPEGLSLossless), "cut short"),
     "JPEG 2000 cut short": (compressed_and_cut(uid.JPEG2000Lossless), "cut short"),
     "RLE cut short": (compressed_and_cut(uid.RLELossless), "cut short"),
@@ -170,19 +171,19 @@ DICOM_FAULTS = {
     "random bytes named .dcm": (lambda f: one(f).write_bytes(os.urandom(900)), "slice is missing"),
     "web page instead of DICOM": (
         lambda f: [p.write_text("<html>Session expired</html>") for p in f.iterdir()],
-        "no CT slices.*5 files could not be read",
+        "no CT slices.*. files could not be read",
     ),
     "empty folder": (keep, "no CT slices"),
     "single slice": (lambda f: keep(f, "IM000.dcm"), "single slice"),
-    "another modality": (lambda f: change_all(f, Modality="MR"), "no CT slices.*5 files of another modality"),
-    "screenshots only": (only_secondary_captures, "no CT slices.*5 secondary captures"),
-    "scouts only": (lambda f: change_all(f, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "5 scouts"),
-    "colour": (lambda f: change_all(f, SamplesPerPixel=3, PhotometricInterpretation="RGB"), "5 colour images"),
+    "another modality": (lambda f: change_all(f, Modality="MR"), "no CT slices.*. files of another modality"),
+    "screenshots only": (only_secondary_captures, "no CT slices.*. secondary captures"),
+    "scouts only": (lambda f: change_all(f, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "[58] scouts"),
+    "colour": (lambda f: change_all(f, SamplesPerPixel=3, PhotometricInterpretation="RGB"), "[58] colour images"),
     "a folder named like a slice": (lambda f: (one(f).unlink(), one(f).mkdir()), "slice is missing"),
     "different images at one position": (other_image_at_the_same_place, "occur twice.*z = -90.0 mm"),
     "a copy with one other pixel": (changed_copy_of_a_slice, "occur twice"),
     "uneven spacing": (uneven, "spacing of the slices changes between 3.000 and 5.000"),
-    "no position": (lambda f: change(one(f), ImagePositionPatient=None), r"lack ImagePositionPatient.*1 of 5 slices"),
+    "no position": (lambda f: change(one(f), ImagePositionPatient=None), r"lack ImagePositionPatient.*1 of . slices"),
     "no orientation": (lambda f: change_all(f, ImageOrientationPatient=None), "lack ImageOrientationPatient"),
     "no spacing": (lambda f: change_all(f, PixelSpacing=None), "lack PixelSpacing"),
     "no size": (lambda f: change_all(f, Rows=None), "lack Rows"),
@@ -195,7 +196,7 @@ DICOM_FAULTS = {
     "slope zero": (lambda f: change_all(f, RescaleSlope=0), "rescale slope 0"),
     "slope negative": (lambda f: change_all(f, RescaleSlope=-1), "rescale slope -1"),
     "no slope": (lambda f: change_all(f, RescaleSlope=None), "no rescale slope"),
-    "no intercept": (lambda f: change(one(f), RescaleIntercept=None), "no rescale slope or intercept.*1 of 5 slices"),
+    "no intercept": (lambda f: change(one(f), RescaleIntercept=None), "no rescale slope or intercept.*1 of . slices"),
     "dual-energy map": (lambda f: change_all(f, RescaleType="MGML"), "values are no HU"),
     "HU by a table": (lut, "modality LUT"),
     "eight bits": (lambda f: change_all(f, BitsStored=8, HighBit=7), "8 bits"),
@@ -239,7 +240,7 @@ def test_there_are_many_distinct_faults():
     ("arguments", "message"),
     [
         ({"shared_only": True}, "does not describe its frames"),
-        ({"rescale": [(-1.0, 0.0)] + [(1.0, -1024.0)] * 4}, "rescale slope -1.*1 of 5 slices"),
+        ({"rescale": [(-1.0, 0.0)] + [(1.0, -1024.0)] * 4}, "rescale slope -1.*1 of . slices"),
     ],
 )
 def test_broken_enhanced_ct(tmp_path, arguments, message):

@@ -60,9 +60,9 @@ class Task:
             if features is not None:
                 return patient_id, features, ""
             features = self._extract(patient_id)
-        except OSError as error:  # its text would show the file, whose name may be a person's
-            return patient_id, None, f"a file of the patient cannot be read ({error.strerror or type(error).__name__})"
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
+            if isinstance(error, OSError) and error.filename:  # whose text shows the file: its name may be a person's
+                return patient_id, None, f"a file of the patient cannot be read ({error.strerror})"
             reason = " ".join(str(error).split()) or type(error).__name__
             return (
                 patient_id,
