@@ -1,11 +1,14 @@
 """Masks: chosen by name, placed by index, refused where they were drawn on another image."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import write_seg
 
 from analysis_lib.imaging import masks
 from analysis_lib.imaging.geometry import Geometry, ImageError
+from analysis_lib.params import SegmentParams
 
 GRID = Geometry((10, 8, 6), (-5.0, 3.0, -40.0), (0.7, 0.8, 5.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 
@@ -16,19 +19,23 @@ def mask():
 
 
 def read_one(path, name="SM"):
-    return masks.choose(masks.read_segments(path), [name])
+    return masks.choose(masks.read_segments(path), SegmentParams(names=[name]))
+
+
+def placed(segment, grid):
+    return segment.on_grid(grid)
 
 
 def test_overlapping_segments_in_layers_are_told_apart(tmp_path, mask):
     other = np.roll(mask, 2, axis=2)
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask, "PM": other}, GRID)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd", "sm "), GRID), mask)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "sm "), GRID), mask)
 
 
 def test_order_of_segments_does_not_matter(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"PM": ~mask, "SM": mask}, GRID)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
 
 
 def test_sub_volume_is_placed_by_index(tmp_path, mask):
@@ -38,7 +45,7 @@ def test_sub_volume_is_placed_by_index(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": part}, cut)
     expected = np.zeros_like(mask)
     expected[2:5, 1:7, 3:9] = part
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), expected)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd"), GRID), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -48,7 +55,7 @@ def test_flipped_axis_is_placed_by_index(tmp_path, mask, axis):
     flip[axis, axis], flip[axis, 3] = -1, size - 1
     flipped = Geometry.from_affine(affine @ flip, GRID.size)
     write_seg(tmp_path / "m.seg.nrrd", {"SM": np.flip(mask, axis=2 - axis)}, flipped)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
 
 
 @pytest.mark.parametrize(
@@ -62,24 +69,25 @@ def test_flipped_axis_is_placed_by_index(tmp_path, mask, axis):
 def test_other_grid_is_refused_with_both_geometries(tmp_path, mask, origin, spacing):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask}, Geometry(GRID.size, origin, spacing, GRID.direction))
     with pytest.raises(ImageError, match=r"does not fit the CT.*mask: size.*CT: size"):
-        masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
+        placed(read_one(tmp_path / "m.seg.nrrd"), GRID)
 
 
 def test_outside_the_ct_is_refused(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask}, Geometry(GRID.size, (-5, 3, -20), GRID.spacing, GRID.direction))
     with pytest.raises(ImageError, match="outside the CT"):
-        masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
+        placed(read_one(tmp_path / "m.seg.nrrd"), GRID)
 
 
 def test_absent_empty_and_double_segments(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": np.zeros_like(mask), "sm": mask, "liver": mask}, GRID)
     segments = masks.read_segments(tmp_path / "m.seg.nrrd")
-    with pytest.raises(ImageError, match="no segment named PM.*'liver'"):
-        masks.choose(segments, ["PM"])
+    pm, sm = SegmentParams(names=["PM"]), SegmentParams(names=["SM"])
+    assert masks.choose(segments, pm) is None
+    assert re.search("no segment named PM.*'liver'", str(masks.missing(segments, pm)))
     with pytest.raises(ImageError, match="2 segments are named SM"):
-        masks.choose(segments, ["SM"])
+        masks.choose(segments, sm)
     with pytest.raises(ImageError, match="is empty"):
-        masks.choose(segments[:1], ["SM"])
+        masks.choose(segments[:1], sm)
 
 
 def test_missing_damaged_and_foreign_files(tmp_path, mask):
@@ -90,7 +98,7 @@ def test_missing_damaged_and_foreign_files(tmp_path, mask):
     whole = path.read_bytes()
     for damaged in (b"", b"no nrrd", whole[:100], whole[:-20]):
         path.write_bytes(damaged)
-        with pytest.raises(ImageError, match="cannot be read|damaged"):
+        with pytest.raises(ImageError, match="cannot be read|damaged|empty|none of NRRD"):
             masks.read_segments(path)
     write_seg(path, {"SM": mask}, GRID, space="scanner-xyz")
     with pytest.raises(ImageError, match="no known patient space"):
