@@ -65,18 +65,22 @@ def measure_patients(params: Params, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
     clinical, excluded = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
     # A row refused for its values still had a set, which the flowchart counts by.
-    jobs = [(ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]]
-    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
-    rows = [r for r in results if "reason" not in r]
-    failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
+    measured, failures = measured_rows(params, clinical, quiet)
     exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
     _write_parquet(exclusions, params.build_path / "measured_exclusions.parquet")
-    if not rows:
+    if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
-    measured = pd.DataFrame(rows)
     table = indices.add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     _write_parquet(table, params.build_path / "measured.parquet")
+
+
+def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
+    jobs = [(ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]]
+    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
+    failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
+    return pd.DataFrame([r for r in results if "reason" not in r]), failures
 
 
 def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> dict[str, object]:
@@ -95,8 +99,18 @@ def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> 
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id"])
-    table, failures = feature_table(
-        measured["patient_id"].tolist(),
+    table, failures = features_of(params, measured["patient_id"].tolist(), quiet)
+    _write_parquet(failures, params.build_path / "features_exclusions.parquet")
+    if table.empty:
+        raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
+    with replacing(params.build_path / "features.parquet") as temporary:
+        table.to_parquet(temporary)
+
+
+def features_of(params: Params, patient_ids: list[str], quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics of these patients (index patient_id), and those that failed; what the cache has is not done again."""
+    return feature_table(
+        patient_ids,
         load=partial(_load_one, params),
         fingerprint=partial(_fingerprint, params),
         parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
@@ -105,11 +119,6 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         workers=params.workers,
         quiet=quiet,
     )
-    _write_parquet(failures, params.build_path / "features_exclusions.parquet")
-    if table.empty:
-        raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
-    with replacing(params.build_path / "features.parquet") as temporary:
-        table.to_parquet(temporary)
 
 
 def _feature_cache(params: Params) -> Path:
