@@ -40,8 +40,7 @@ def predict(params: Params, folder: Path, quiet: bool = False) -> str:
     clinical, excluded = read_patient_ids(params.data_path / "patients.csv")
     measured, no_image = measured_rows(params, clinical, quiet)
     try:
-        ids = [] if measured.empty else measured["patient_id"].tolist()
-        features, no_features = features_of(params, ids, quiet)
+        features, no_features = features_of(params, measured, quiet)
         table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
     except (FeatureCountError, FeatureError) as error:
         raise PredictError(f"{folder}: {error}") from None

@@ -80,7 +80,8 @@ def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -
     jobs = [(ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]]
     results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
-    return pd.DataFrame([r for r in results if "reason" not in r]), failures
+    rows = [r for r in results if "reason" not in r]
+    return pd.DataFrame(rows, columns=None if rows else ["patient_id"]), failures
 
 
 def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> dict[str, object]:
@@ -99,7 +100,7 @@ def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> 
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id"])
-    table, failures = features_of(params, measured["patient_id"].tolist(), quiet)
+    table, failures = features_of(params, measured, quiet)
     _write_parquet(failures, params.build_path / "features_exclusions.parquet")
     if table.empty:
         raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
@@ -107,10 +108,10 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         table.to_parquet(temporary)
 
 
-def features_of(params: Params, patient_ids: list[str], quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Radiomics of these patients (index patient_id), and those that failed; what the cache has is not done again."""
+def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
     return feature_table(
-        patient_ids,
+        patients["patient_id"].tolist(),
         load=partial(_load_one, params),
         fingerprint=partial(_fingerprint, params),
         parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},

@@ -51,7 +51,7 @@ def project(tmp_path_factory):
         move_to(root, patch)
         write_study(root, "site")
         params = load_params("site", root / "params")
-        features, failures = features_of(params, names, quiet=True)
+        features, failures = features_of(params, pd.DataFrame({"patient_id": names}), quiet=True)
         assert failures.empty
         rng = np.random.default_rng(0)
         model = RadiomicsSurvivalModel.fit(
@@ -147,9 +147,8 @@ def test_survival_beyond_the_training_follow_up_is_missing_and_said(project):
 def test_bad_patients_are_excluded_with_reasons_and_the_rest_unchanged(project):
     root, model, features = project
     ids = "patient_id\nP00\nP01\nP01\nNOBODY\n../../etc\nP02\n\n"
-    (root / "data" / "mixed").mkdir(exist_ok=True)
-    for part in ("ct", "masks"):
-        (root / "data" / "mixed" / part).symlink_to(root / "data" / "site" / part)
+    for k in range(3):
+        write_patient(root / "data" / "mixed", f"P{k:02d}", k)
     (root / "data" / "mixed" / "patients.csv").write_text(ids)
     predict(write_study(root, "mixed", data_dir=str(root / "data" / "mixed")), root / "model", quiet=True)
     table, exclusions = results(root, "mixed")
