@@ -45,7 +45,9 @@ COLUMNS = (
     Column("set", "Set of patients, a name in the parameter file", required=True),
     Column("sex", "Sex", "M male, F female", True, codes=("M", "F"), hint="code it M or F"),
     Column("age", "Age at surgery", "years", False, 18, 110),
-    Column("height_m", "Height", "metres", True, 1.2, 2.3, hint="give it in metres"),
+    Column(
+        "height_m", "Height; without it SMI and PMI are missing", "metres", False, 1.2, 2.3, hint="give it in metres"
+    ),
     Column("bmi", "Body mass index", "kg/m2", False, 10, 70),
     Column(
         "weight_kg",
