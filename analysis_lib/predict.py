@@ -40,7 +40,8 @@ def predict(params: Params, folder: Path, quiet: bool = False) -> str:
     clinical, excluded = read_patient_ids(params.data_path / "patients.csv")
     measured, no_image = measured_rows(params, clinical, quiet)
     try:
-        features, no_features = features_of(params, measured, quiet)
+        usable = clinical[clinical["patient_id"].isin(measured["patient_id"])]
+        features, no_features = features_of(params, usable, quiet)
         table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
     except (FeatureCountError, FeatureError) as error:
         raise PredictError(f"{folder}: {error}") from None

@@ -153,9 +153,9 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
 
 
 def read_patient_ids(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Identifiers alone, for patients whose outcome is still to come: (patient_id sorted, exclusions).
+    """The table with checked identifiers only, for patients whose outcome is still to come: (patients, exclusions).
 
-    No other column is needed or looked at. Raises ClinicalTableError as ``read_clinical`` does.
+    The other columns stay text and unchecked. Raises ClinicalTableError as ``read_clinical`` does.
     """
     raw = _read_text_table(Path(path))
     if "patient_id" not in raw.columns:
@@ -166,7 +166,7 @@ def read_patient_ids(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     excluded = pd.DataFrame(
         [(_shown_id(ids[row], row), "clinical table", reasons[row]) for row in bad], columns=EXCLUSION_COLUMNS
     )
-    return ids.drop(index=bad).sort_values(ignore_index=True).to_frame("patient_id"), excluded
+    return raw.assign(patient_id=ids).drop(index=bad).sort_values("patient_id", ignore_index=True), excluded
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
