@@ -40,8 +40,9 @@ def predict(params: Params, folder: Path, quiet: bool = False) -> str:
     clinical, excluded = read_patient_ids(params.data_path / "patients.csv")
     measured, no_image = measured_rows(params, clinical, quiet)
     try:
-        usable = clinical[clinical["patient_id"].isin(measured["patient_id"])]
-        features, no_features = features_of(params, usable, quiet)
+        # the series that was measured is the one whose features are taken
+        located = clinical.drop(columns="series_uid", errors="ignore").merge(measured[["patient_id", "series_uid"]])
+        features, no_features = features_of(params, located, quiet)
         table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
     except (FeatureCountError, FeatureError) as error:
         raise PredictError(f"{folder}: {error}") from None

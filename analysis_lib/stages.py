@@ -81,7 +81,7 @@ def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -
     results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]
-    return pd.DataFrame(rows, columns=None if rows else ["patient_id"]), failures
+    return pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"]), failures
 
 
 def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> dict[str, object]:
