@@ -35,6 +35,7 @@ study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in f
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
 $(P)/%.json: $(B)/.prepared ;@:
+.PRECIOUS: $(B)/again/%
 $(B)/again/%: $(B)/.prepared ;@:
 
 $(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
