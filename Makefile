@@ -44,7 +44,7 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-READING := analysis_lib/imaging/ct.py analysis_lib/imaging/masks.py analysis_lib/imaging/geometry.py
+READING := $(filter-out %/indices.py,$(wildcard analysis_lib/imaging/*.py))
 $(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/cohort/clinical.py analysis_lib/imaging/indices.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \

@@ -7,6 +7,7 @@ python -m analysis_lib STAGE --study NAME
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from analysis_lib.cohort.clinical import COLUMNS, ClinicalTableError
 from analysis_lib.imaging.geometry import ImageError
-from analysis_lib.params import HuWindow, ParameterError, Params, load_params
+from analysis_lib.params import ROOT, HuWindow, ParameterError, Params, load_params
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options) or 0
     except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {_file_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -67,7 +71,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Muscle indices of one patient.",
     )
     one.add_argument("--ct", required=True, type=Path, help="folder of DICOM files, or one NIfTI or NRRD file")
-    one.add_argument("--mask", required=True, type=Path, help="3D Slicer .seg.nrrd with the segments SM and PM")
+    one.add_argument(
+        "--mask",
+        required=True,
+        type=Path,
+        nargs="+",
+        help=".seg.nrrd, label map, DICOM SEG or RTSTRUCT; several files where each holds one muscle",
+    )
+    one.add_argument("--label-table", type=Path, help="names of a label map's labels, where not beside it")
+    one.add_argument("--l3-slice", choices=["all", "middle", "vertebra"], help="which slices of the mask count")
+    one.add_argument("--l3-z-mm", type=float, help="count the slice at this height only (LPS, mm)")
+    one.add_argument("--series-uid", default="", help="Series Instance UID, where the folder holds several CT series")
     one.add_argument("--sex", choices=["M", "F"], help="for the cut-offs")
     one.add_argument("--height-m", type=float, help="for SMI and PMI")
     one.add_argument("--sm-hu", type=float, nargs=2, metavar=("LOW", "HIGH"), help="HU window of SM")
@@ -76,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
     one.set_defaults(run=_indices)
     return parser
+
+
+def _file_error(error: OSError) -> str:
+    """One line on a file that cannot be read or written; its path is shown only if the study itself made it."""
+    cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk or its quota is full; free some space, then the same command goes on where it stopped"
+    path = Path(str(error.filename or "")).absolute()
+    made = any(path.is_relative_to(ROOT / name) for name in ("build", "figures"))
+    return f"{path.relative_to(ROOT)}: {cause}" if made else f"a file cannot be read or written: {cause}"
 
 
 def _prepare(params: Params, _: argparse.Namespace) -> None:
@@ -158,7 +182,10 @@ def _indices(options: argparse.Namespace) -> None:
                 raise ParameterError(f"--{muscle}-hu {window[0]:g} {window[1]:g}: the low end must come first")
             segment = getattr(images, muscle).model_copy(update={"hu_window": HuWindow(low=window[0], high=window[1])})
             images = images.model_copy(update={muscle: segment})
-    measured = measure(options.ct, options.mask, images)
+    if options.l3_slice or options.l3_z_mm is not None:
+        images = images.model_copy(update={"l3_slice": "z_mm" if options.l3_z_mm is not None else options.l3_slice})
+    where = {"series_uid": options.series_uid, "label_table": options.label_table, "l3_z_mm": options.l3_z_mm}
+    measured = measure(options.ct, options.mask, images, **where, need_sm=False)
 
     import pandas as pd
 
@@ -177,7 +204,8 @@ def _indices(options: argparse.Namespace) -> None:
         }
     slices = {"sm": measured["sm_slices"], "pm": measured["pm_slices"], "z_mm": measured["slices_z_mm"]}
     if options.json:
-        print(json.dumps(values | {"slices": slices, "definitions": verdicts}, indent=2))
+        series = {"series": measured["ct_series"], "notes": measured["ct_notes"]}
+        print(json.dumps(values | {"slices": slices, "ct": series, "definitions": verdicts}, indent=2))
         return
     units = {
         "sm_area_cm2": "cm²",
@@ -188,19 +216,27 @@ def _indices(options: argparse.Namespace) -> None:
         "pmi": "cm²/m²",
     }
     for name, value in values.items():
-        print(f"{name:<12} {'needs --height-m' if value is None else f'{value:10.4f} {units[name]}'}")
+        without = "needs --height-m" if name in ("smi", "pmi") and options.height_m is None else "no segment"
+        print(f"{name:<12} {without if value is None else f'{value:10.4f} {units[name]}'}")
     print(
         f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
         f"z = {slices['z_mm']} mm"
     )
+    print(f"CT           {'; '.join(filter(None, [measured['ct_series'], measured['ct_notes']]))}")
     for name, verdict in verdicts.items():
         word = {
-            None: "needs --sex" if options.sex is None else "needs --height-m",
+            None: _why_no_verdict(options, values, params.definitions[name].column),
             True: "sarcopenic",
             False: "not sarcopenic",
         }
         cut_off = "" if verdict["cut_off"] is None else f" (below {verdict['cut_off']:g} {verdict['unit']})"
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
+
+
+def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
+    if values[{"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(column, column)] is None:
+        return "no segment"
+    return "needs --sex" if options.sex is None else "needs --height-m"
 
 
 if __name__ == "__main__":

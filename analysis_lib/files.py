@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+TEMPORARY = ".writing-"
+
+
+def temporary_prefix() -> str:
+    """How names of temporary files and folders of this process begin."""
+    return f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from ``folder`` what processes of this machine that were killed while writing left behind."""
+    mine = f"{TEMPORARY}{socket.gethostname()}-"
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
+        process = path.name.removeprefix(mine).split("-")[0]
+        if not path.name.startswith(mine) or not process.isdigit() or _alive(int(process)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
@@ -17,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(), suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from analysis_lib.artefacts import ask_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.extraction.features import feature_table
-from analysis_lib.files import replacing, write_text, write_text_if_changed
-from analysis_lib.imaging import indices
+from analysis_lib.files import remove_leftovers, replacing, write_text, write_text_if_changed
+from analysis_lib.imaging import indices, masks
+from analysis_lib.imaging.data_paths import files_below, inside
 from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
 from analysis_lib.study import SYNTHETIC_NOTE
@@ -29,19 +33,81 @@ class StageError(RuntimeError):
     """A stage ends with nothing to go on with; the message says why."""
 
 
-def ct_path(params: Params, patient_id: str) -> Path:
-    return params.data_path / "ct" / patient_id
+# What the images give to measured.parquet and patients.parquet.
+IMAGE_COLUMNS = (*indices.MEASURES, "smi", "pmi", "series_uid", "ct_series", "ct_notes", "slices_z_mm")
 
 
-def mask_path(params: Params, patient_id: str) -> Path:
-    return params.data_path / "masks" / f"{patient_id}.seg.nrrd"
+# Where images lie may hold a name, so it goes no further than the clinical table.
+LOCATIONS = ["ct_path", "mask_path", "series_uid", "l3_z_mm", "l3_sop_instance_uid"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a patient's images are said to be; the paths are checked when they are used."""
+
+    data: Path
+    patient_id: str
+    ct_path: str = ""  # relative to the data folder
+    mask_path: str = ""  # likewise
+    series_uid: str = ""
+    l3_z_mm: float | None = None
+    l3_sop_uid: str = ""
+    label_table: str = ""  # relative to the data folder
+
+    def ct(self) -> Path:
+        """Folder or file of the CT; ImageError where the table's path leads outside the data folder."""
+        return inside(self.data, self.ct_path, "ct_path") if self.ct_path else self.data / "ct" / self.patient_id
+
+    def mask(self) -> Path:
+        """File or folder of the mask; ImageError where there is none, or more than one."""
+        if self.mask_path:
+            return inside(self.data, self.mask_path, "mask_path")
+        return masks.find_mask(self.data / "masks", self.patient_id)
+
+    def where(self) -> dict[str, object]:
+        """What ``open_patient`` must know beside the paths."""
+        table = inside(self.data, self.label_table, "images.label_table") if self.label_table else None
+        return {
+            "series_uid": self.series_uid,
+            "label_table": table,
+            "l3_z_mm": self.l3_z_mm,
+            "l3_sop_uid": self.l3_sop_uid,
+        }
+
+
+def sources(params: Params, clinical: pd.DataFrame) -> dict[str, Source]:
+    """Source of each patient of the clinical table by patient_id."""
+    table = clinical.reindex(columns=["patient_id", *LOCATIONS]).astype({"patient_id": str})
+    texts = table.drop(columns="l3_z_mm").fillna("").astype(str)
+    heights = pd.to_numeric(table["l3_z_mm"], errors="coerce")
+    return {
+        row.patient_id: Source(
+            params.data_path,
+            row.patient_id,
+            row.ct_path,
+            row.mask_path,
+            row.series_uid,
+            None if pd.isna(z_mm) else float(z_mm),
+            row.l3_sop_instance_uid,
+            params.images.label_table or "",
+        )
+        for row, z_mm in zip(texts.itertuples(index=False), heights, strict=True)
+    }
 
 
 def prepare(params: Params) -> None:
     """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
 
-    The results' folder gets a README.txt that says what the data are: tables with fixed columns cannot say so.
+    What killed runs left behind goes. The results' folder gets a README.txt that says what the data are: tables with
+    fixed columns cannot say so.
     """
+    for folder in (
+        params.build_path,
+        params.build_path / "params",
+        params.build_path / "notebooks",
+        params.figures_path,
+    ):
+        remove_leftovers(folder)
     write_sections(params, params.build_path / "params")
     note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
     write_text_if_changed(
@@ -52,45 +118,72 @@ def prepare(params: Params) -> None:
 
 
 def list_inputs(params: Params) -> None:
-    """Write ``inputs.txt``: each input file with size and time, so that make sees when one changed."""
-    lines = []
+    """Write ``inputs.txt``, which changes when an input file does, so that make sees it.
+
+    It holds a hash of each file's path, size and time and no path: the name of a file may be a person's.
+    """
+    digest, count = hashlib.blake2b(digest_size=16), 0
     for path in sorted(params.data_path.rglob("*")):
-        if path.is_file() and path.name != "truth.csv" and not path.name.startswith("."):
+        relative = path.relative_to(params.data_path)
+        hidden = any(part.startswith(".") for part in relative.parts)  # stamps, and what is being written
+        if path.is_file() and path.name != "truth.csv" and not hidden:
             status = path.stat()
-            lines.append(f"{path.relative_to(params.data_path)}\t{status.st_size}\t{status.st_mtime_ns}\n")
-    write_text_if_changed(params.build_path / "inputs.txt", "".join(lines))
+            line = f"{relative}\t{status.st_size}\t{status.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+            count += 1
+    write_text_if_changed(params.build_path / "inputs.txt", f"{count} files, {digest.hexdigest()}\n")
 
 
 def measure_patients(params: Params, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
+    remove_leftovers(params.build_path)
     clinical, excluded = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
     # A row refused for its values still had a set, which the flowchart counts by.
     measured, failures = measured_rows(params, clinical, quiet)
+    clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
     exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
     _write_parquet(exclusions, params.build_path / "measured_exclusions.parquet")
     if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
+    measured = measured.drop(columns="identity_in_headers")
     table = indices.add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     _write_parquet(table, params.build_path / "measured.parquet")
 
 
 def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
-    jobs = [(ct_path(params, name), mask_path(params, name), params.images, name) for name in clinical["patient_id"]]
+    jobs = [(source, params.images) for source in sources(params, clinical).values()]
     results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]
-    return pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"]), failures
+    measured = pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"])
+    if rows:
+        _report(measured, quiet)
+    return measured, failures
 
 
-def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> dict[str, object]:
+def _report(measured: pd.DataFrame, quiet: bool) -> None:
+    """What the user should know of the images, one line each, without a name."""
+    named, noted = int(measured["identity_in_headers"].sum()), int((measured["ct_notes"] != "").sum())
+    if named:
+        print(
+            f"warning: the DICOM headers of {named} of {len(measured)} measured patients carry identity (names, birth "
+            "dates, numbers or institutions); no output shows it, but de-identify the files before passing them on",
+            file=sys.stderr,
+        )
+    if noted and not quiet:
+        print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
+
+
+def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     try:
-        row = indices.measure(ct, mask, images)
+        row = indices.measure(source.ct(), source.mask(), images, **source.where())
     except ImageError as error:
-        return {"patient_id": patient_id, "stage": "images", "reason": str(error)}
+        return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
-        "patient_id": patient_id,
+        "patient_id": source.patient_id,
+        **{name: row[name] for name in ("ct_series", "ct_notes", "identity_in_headers")},
         **{name: row[name] for name in indices.MEASURES},
         "series_uid": row["series_uid"],
         "slices_z_mm": json.dumps(row["slices_z_mm"]),
@@ -99,8 +192,12 @@ def _measure_one(ct: Path, mask: Path, images: ImageParams, patient_id: str) -> 
 
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
-    measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id"])
-    table, failures = features_of(params, measured, quiet)
+    remove_leftovers(params.build_path)
+    measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
+    clinical, _ = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
+    # The series that was measured is the one whose features are taken.
+    located = clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
+    table, failures = features_of(params, located, quiet)
     _write_parquet(failures, params.build_path / "features_exclusions.parquet")
     if table.empty:
         raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
@@ -110,10 +207,11 @@ def extract_features(params: Params, quiet: bool = False) -> None:
 
 def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
+    found = sources(params, patients)
     return feature_table(
         patients["patient_id"].tolist(),
-        load=partial(_load_one, params),
-        fingerprint=partial(_fingerprint, params),
+        load=partial(_load_one, found, params.images),
+        fingerprint=partial(_fingerprint, found, params.images),
         parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
         expected_count=params.features.expected_count,
         cache_dir=_feature_cache(params),
@@ -130,16 +228,22 @@ def _feature_cache(params: Params) -> Path:
     return ROOT / "build" / "cache" / f"{params.data_path.name}-{digest.hexdigest()}"
 
 
-def _load_one(params: Params, patient_id: str):
-    return indices.load_images(ct_path(params, patient_id), mask_path(params, patient_id), params.images)
+def _load_one(found: dict[str, Source], images: ImageParams, patient_id: str):
+    source = found[patient_id]
+    return indices.load_images(source.ct(), source.mask(), images, **source.where())
 
 
-def _fingerprint(params: Params, patient_id: str) -> str:
-    """Hash of everything a patient's images depend on: the bytes of CT and mask, and how segments are named."""
+def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
+    """Hash of everything a patient's images depend on: the bytes of CT and mask, and how both are chosen."""
+    source = found[patient_id]
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([params.images.sm.names, params.images.pm.names]).encode())
-    folder = ct_path(params, patient_id)
-    for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), mask_path(params, patient_id)]:
+    windows = {"sm": {"hu_window"}, "pm": {"hu_window"}}  # of the indices alone
+    choice = [images.model_dump(mode="json", exclude=windows), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
+    digest.update(json.dumps(choice, sort_keys=True).encode())
+    mask = source.mask()
+    table = source.where()["label_table"] or find_label_table(mask)
+    folders = [source.ct(), mask] + ([table] if table else [])
+    for path in [file for place in folders for file in ([place] if place.is_file() else files_below(place))]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -151,12 +255,16 @@ def assemble_patients(params: Params) -> None:
     measured = pd.read_parquet(build / "measured.parquet")
     with_features = pd.read_parquet(build / "features.parquet", columns=[]).index.tolist()
     failures = pd.read_parquet(build / "features_exclusions.parquet")
-    clinical_columns = measured.columns.difference(
-        [*indices.MEASURES, "smi", "pmi", "series_uid", "slices_z_mm"], sort=False
-    )
-    measured_columns = ["patient_id", *indices.MEASURES, "smi", "pmi", "series_uid", "slices_z_mm"]
+    # Without a psoas mask there are no PM features, and so no risk score; the SM indices are as good as anyone's.
+    indices_only = measured.loc[measured["pm_area_cm2"].isna(), "patient_id"].tolist()
+    failures.loc[failures["patient_id"].isin(indices_only), "stage"] = cohort.RADIOMICS_STAGE
+    clinical_columns = measured.columns.difference(IMAGE_COLUMNS, sort=False)
     patients = cohort.assemble(
-        measured[clinical_columns], measured[measured_columns], with_features, params.cohort, params.seed
+        measured[clinical_columns],
+        measured[["patient_id", *IMAGE_COLUMNS]],
+        [*with_features, *indices_only],
+        params.cohort,
+        params.seed,
     )
     exclusions = cohort.exclusion_table(
         [pd.read_parquet(build / "measured_exclusions.parquet"), failures],

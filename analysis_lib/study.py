@@ -33,18 +33,22 @@ class Study:
         """What every table and figure must say of the data; empty for real patients."""
         return SYNTHETIC_NOTE if self.params.synthetic else ""
 
-    def patients(self) -> pd.DataFrame:
-        """Analysed patients, one row each (patients.parquet)."""
-        return pd.read_parquet(self.build / "patients.parquet")
+    def patients(self, with_radiomics: bool = False) -> pd.DataFrame:
+        """Analysed patients, one row each (patients.parquet); ``with_radiomics``: only those who have features."""
+        patients = pd.read_parquet(self.build / "patients.parquet")
+        if not with_radiomics:
+            return patients
+        ids = pd.read_parquet(self.build / "features.parquet", columns=[]).index
+        return patients[patients["patient_id"].isin(ids)].reset_index(drop=True)
 
     def exclusions(self) -> pd.DataFrame:
         """Excluded patients with stage, reason and set."""
         return pd.read_parquet(self.build / "exclusions.parquet")
 
     def features(self) -> pd.DataFrame:
-        """Radiomics features of the analysed patients, index patient_id."""
+        """Radiomics features of the analysed patients who have them, index patient_id."""
         features = pd.read_parquet(self.build / "features.parquet")
-        return features.loc[self.patients()["patient_id"]]
+        return features.loc[self.patients(with_radiomics=True)["patient_id"]]
 
     def risk(self) -> pd.DataFrame:
         """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""

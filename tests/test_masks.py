@@ -22,13 +22,13 @@ def read_one(path, name="SM"):
 def test_overlapping_segments_in_layers_are_told_apart(tmp_path, mask):
     other = np.roll(mask, 2, axis=2)
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask, "PM": other}, GRID)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd", "sm "), GRID), mask)
+    np.testing.assert_array_equal(on_grid(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
+    np.testing.assert_array_equal(on_grid(read_one(tmp_path / "m.seg.nrrd", "sm "), GRID), mask)
 
 
 def test_order_of_segments_does_not_matter(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"PM": ~mask, "SM": mask}, GRID)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
+    np.testing.assert_array_equal(on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
 
 
 def test_sub_volume_is_placed_by_index(tmp_path, mask):
@@ -38,7 +38,7 @@ def test_sub_volume_is_placed_by_index(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": part}, cut)
     expected = np.zeros_like(mask)
     expected[2:5, 1:7, 3:9] = part
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), expected)
+    np.testing.assert_array_equal(on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -48,7 +48,7 @@ def test_flipped_axis_is_placed_by_index(tmp_path, mask, axis):
     flip[axis, axis], flip[axis, 3] = -1, size - 1
     flipped = Geometry.from_affine(affine @ flip, GRID.size)
     write_seg(tmp_path / "m.seg.nrrd", {"SM": np.flip(mask, axis=2 - axis)}, flipped)
-    np.testing.assert_array_equal(masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
+    np.testing.assert_array_equal(on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID), mask)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_flipped_axis_is_placed_by_index(tmp_path, mask, axis):
 def test_other_grid_is_refused_with_both_geometries(tmp_path, mask, origin, spacing):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask}, Geometry(GRID.size, origin, spacing, GRID.direction))
     with pytest.raises(ImageError, match=r"does not fit the CT.*mask: size.*CT: size"):
-        masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
+        on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
 
 
 def test_outside_the_ct_is_refused(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask}, Geometry(GRID.size, (-5, 3, -20), GRID.spacing, GRID.direction))
     with pytest.raises(ImageError, match="outside the CT"):
-        masks.on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
+        on_grid(read_one(tmp_path / "m.seg.nrrd"), GRID)
 
 
 def test_absent_empty_and_double_segments(tmp_path, mask):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 
 import analysis_lib.extraction.features
 import analysis_lib.params
@@ -102,3 +103,35 @@ def test_one_set_split_in_training_and_internal_test(study):
     params = load_params(study)
     assert list(params.cohort.sets) == ["discovery"] and params.cohort.test_sets == ["internal"]
     assert not params.synthetic
+
+
+def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
+    """One file a class over many slices, left and right apart; SM and PM count in the middle slice of the vertebra."""
+    data = convert(here, "public_crlm", CRLM, columns_of("Columns of the first table"))
+    shutil.copytree(real_ct / "ct", data / "ct" / PATIENT)
+    folder = data / "masks" / PATIENT
+    folder.mkdir(parents=True)
+    images = {name: sitk.ReadImage(str(real_ct / "masks" / f"{name}.nii.gz")) for name in ("sm", "pm")}
+    arrays = {name: sitk.GetArrayFromImage(image) for name, image in images.items()}
+    (level,) = np.flatnonzero(arrays["sm"].any(axis=(1, 2)))
+    whole = {name: np.repeat(array[[level]], len(array), axis=0) for name, array in arrays.items()}
+    vertebra = np.zeros_like(whole["sm"])
+    vertebra[level - 2 : level + 3, 200:240, 240:280] = 1
+    middle = whole["pm"].shape[2] // 2
+    classes = {"skeletal_muscle": whole["sm"], "vertebrae_L3": vertebra, "torso_fat": 1 - whole["sm"]}
+    for side, part in (("left", np.s_[:, :, middle:]), ("right", np.s_[:, :, :middle])):
+        classes[f"iliopsoas_{side}"] = np.zeros_like(vertebra)
+        classes[f"iliopsoas_{side}"][part] = whole["pm"][part]
+    for name, array in classes.items():
+        image = sitk.GetImageFromArray(array.astype(np.uint8))
+        image.CopyInformation(images["sm"])
+        sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+    params = load_params("public_crlm")
+    images_params = params.images.model_copy(update={"l3_slice": "vertebra"})
+    params = params.model_copy(update={"data_dir": str(data), "workers": 1, "images": images_params})
+    measure_patients(params, quiet=True)
+    row = pd.read_parquet(params.build_path / "measured.parquet").iloc[0]
+    truth = json.loads((real_ct / "masks" / "truth.json").read_text())["slices"][0]
+    for muscle in ("sm", "pm"):
+        assert row[f"{muscle}_area_cm2"] == pytest.approx(truth[muscle.upper()]["area_cm2"], rel=1e-6)
+        assert row[f"{muscle}_mean_hu"] == pytest.approx(truth[muscle.upper()]["mean_hu"], rel=1e-6)

@@ -11,6 +11,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
 from analysis_lib.params import CohortParams
 
 MONTHS_PER_YEAR = 12
+RADIOMICS_STAGE = "radiomics"  # left out of the radiomics only; the indices are kept
 
 
 def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> pd.Series:
@@ -39,14 +40,14 @@ def _hash(seed: int, patient_id: str) -> str:
 
 
 def assemble(
-    clinical: pd.DataFrame, measured: pd.DataFrame, with_features: list[str], cohort: CohortParams, seed: int
+    clinical: pd.DataFrame, measured: pd.DataFrame, usable: list[str], cohort: CohortParams, seed: int
 ) -> pd.DataFrame:
     """One row for each analysed patient: clinical columns, indices, ``split``; sorted by patient_id.
 
-    A patient is analysed who passed every stage, so all tables and figures speak of the same patients.
+    ``usable`` are the patients who passed every stage, and those of whom only the indices could be had.
     """
     table = clinical.merge(measured, on="patient_id", validate="one_to_one")
-    table = table[table["patient_id"].isin(with_features)].sort_values("patient_id", ignore_index=True)
+    table = table[table["patient_id"].isin(usable)].sort_values("patient_id", ignore_index=True)
     table.insert(2, "split", split_patients(table, cohort, seed))
     return table
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from analysis_lib.extraction import fast_radiomics
 from analysis_lib.extraction.fast_radiomics import expected_names, extract
-from analysis_lib.files import write_text
+from analysis_lib.files import remove_leftovers, write_text
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
 Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, reason of a failure
@@ -57,10 +57,11 @@ class Task:
             key = self._key(patient_id)
             path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
             features = _read_cached(path, key)
-            if features is None:
-                features = self._extract(patient_id)
-                write_text(path, json.dumps({"key": key, "features": features}, indent=0) + "\n")
-            return patient_id, features, ""
+            if features is not None:
+                return patient_id, features, ""
+            features = self._extract(patient_id)
+        except OSError as error:  # its text would show the file, whose name may be a person's
+            return patient_id, None, f"a file of the patient cannot be read ({error.strerror or type(error).__name__})"
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
             reason = " ".join(str(error).split()) or type(error).__name__
             return (
@@ -68,6 +69,9 @@ class Task:
                 None,
                 reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}",
             )
+        # Outside the block above: a full disk is no fault of this patient, it stops the run.
+        write_text(path, json.dumps({"key": key, "features": features}, indent=0) + "\n")
+        return patient_id, features, ""
 
     def _key(self, patient_id: str) -> str:
         parts = [self.fingerprint(patient_id), *_versions()]
@@ -119,6 +123,7 @@ def feature_table(
     columns = feature_names(parameter_files, expected_count)
     ids = sorted(set(patient_ids))
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(Path(cache_dir))
     task = Task(load, fingerprint, parameter_files, Path(cache_dir))
     done: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}

@@ -2,220 +2,241 @@
 
 A series is read rightly or refused with the reason; nothing is guessed. Headers are read first, pixels
 only for the slices that are asked for, because the indices need one slice of a series and decoding is
-what costs.
+what costs. Messages name a patient's files by their number, never by name: the name may be a person's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
-from pydicom.errors import InvalidDicomError
 
+from analysis_lib.imaging.dicom_headers import Scan, Slice, scan_folder
+from analysis_lib.imaging.dicom_pixels import AIR_HU, hounsfield
+from analysis_lib.imaging.dicom_series import Volume, is_axial, volumes
 from analysis_lib.imaging.geometry import Geometry, ImageError
+from analysis_lib.imaging.volume_files import is_volume_file, read_volume
 
-AIR_HU = -1024  # the darkest value CT scanners store for air; padding below it carries no attenuation
-POSITION_TOLERANCE_MM = 0.02  # rounding of decimal strings in headers; a true gap is a slice, not this
-AXIAL_TOLERANCE = 1e-3
-HEADER_ERRORS = (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError)
+__all__ = ["AIR_HU", "CtSeries", "read_ct"]
+
+SAME_GRID_TOLERANCE = 0.02  # voxels, as of masks
 
 
 @dataclass(frozen=True)
 class CtSeries:
-    """A CT whose grid is known and whose pixels are decoded on request."""
+    """A CT whose grid is known and whose pixels are decoded on request.
+
+    description: which of the CT series it is, without any text of the headers.
+    notes: what a reader should know of, such as copies that were left out.
+    identity: whether headers in the folder say who the patient is.
+    """
 
     geometry: Geometry
     series_uid: str
     files: tuple[Path, ...]  # one a slice, caudal to cranial; a single file for NIfTI and NRRD
-    sop_uids: tuple[str, ...] = ()
+    sop_uids: tuple[str, ...] = ()  # one a slice; of a multi-frame file with '#' and the frame's number from 1
+    description: str = ""
+    notes: tuple[str, ...] = ()
+    identity: bool = False
+    slices: tuple[Slice, ...] = field(default=(), repr=False)
+    flips: tuple[bool, bool] = (False, False)
+    volume: sitk.Image | None = field(default=None, repr=False)  # of a single file, read as a whole
 
     def hounsfield(self, slices: list[int] | None = None) -> np.ndarray:
         """HU of the given slices (all without), array (slice, row, column), int16 where HU are whole."""
-        if not self.sop_uids:
-            volume = sitk.GetArrayFromImage(_read_volume(self.files[0]))
+        if not self.slices:
+            volume = sitk.GetArrayFromImage(self.volume)
             return volume if slices is None else volume[slices]
-        wanted = range(len(self.files)) if slices is None else slices
-        return np.stack([_slice_hounsfield(self.files[k], k) for k in wanted])
+        wanted = range(len(self.slices)) if slices is None else slices
+        step_y, step_x = (-1 if flip else 1 for flip in self.flips)
+        return np.ascontiguousarray(np.stack([hounsfield(self.slices[k])[::step_y, ::step_x] for k in wanted]))
 
     def image(self) -> sitk.Image:
         """The whole series as a SimpleITK image."""
         return self.geometry.image_of(self.hounsfield())
 
 
-def read_ct(path: Path, covering: np.ndarray | None = None) -> CtSeries:
+@dataclass(frozen=True)
+class _Refused:
+    """A CT series that cannot be used, and as much of it as the choice among the others needs."""
+
+    label: str
+    reason: str
+    axial: bool
+    slices: list[Slice]
+
+
+def read_ct(
+    path: Path, covering: np.ndarray | None = None, series_uid: str = "", grid: Geometry | None = None
+) -> CtSeries:
     """Find the CT series in a DICOM folder, or open one NIfTI or NRRD file.
 
     Parameters
     ----------
     path : folder (searched with its sub-folders) or file.
-    covering : LPS points (n, 3) in mm that the series must contain, as of the mask; of several axial
-        series the one with the most slices that contains them is taken.
+    covering : LPS points (n, 3) in mm that the series must contain, as of the mask.
+    series_uid : Series Instance UID of the one to take; without, the axial series with the most slices that
+        contains ``covering`` is taken.
+    grid : the mask's grid. Series whose voxels it shares come before the others: the mask was drawn on one of them.
 
-    Raises ImageError where there is no usable series, naming the reason of the last one refused.
+    Raises ImageError where there is no usable series, or where two are equally good.
     """
     path = Path(path)
-    if path.is_file() and path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")):
-        image = _read_volume(path)
-        return CtSeries(Geometry.of(image), "", (path,))
-    if not path.exists():
-        raise ImageError(f"CT '{path.name}' does not exist; put the patient's DICOM files there")
-    series, unreadable = _headers_by_series(path)
-    if not series:
-        count = f" ({unreadable} files could not be read as DICOM)" if unreadable else ""
-        raise ImageError(f"no CT slices in '{path.name}'{count}; export the series from the PACS again")
-    refusals: list[str] = []
-    usable: list[CtSeries] = []
-    for uid in sorted(series):
-        try:
-            usable.append(_assemble(uid, series[uid]))
-        except ImageError as error:
-            refusals.append(str(error))
+    try:
+        is_file, exists = path.is_file(), path.exists()
+    except OSError:  # a name that is too long
+        is_file = exists = False
+    if not exists:
+        raise ImageError("the CT of this patient does not exist; put the DICOM files into ct/<patient_id>")
+    if is_file and is_volume_file(path):
+        volume = read_volume(path)
+        geometry = Geometry.of(volume)
+        series = CtSeries(geometry, "", (path,), description=_size_text(geometry), volume=volume)
+        if covering is not None and not _contains(geometry, covering):
+            raise _not_contained([series], [], covering)
+        return series
+    if not is_file and not path.is_dir():
+        raise ImageError("the CT of this patient is neither folder nor file; put the DICOM files into ct/<patient_id>")
+    return _choose(scan_folder(path), covering, series_uid.strip(), grid)
+
+
+def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geometry | None) -> CtSeries:
+    if not scan.series:
+        raise ImageError(f"no CT slices in the folder{scan.describe_rest()}; export the series from the PACS again")
+    usable, refused = _candidates(scan, series_uid)
     if not usable:
-        raise ImageError("; ".join(refusals))
-    if unreadable and len(usable) == 1 and not refusals:
-        # A damaged slice at the end of a series leaves no gap to notice, so it is refused here.
-        raise ImageError(f"{unreadable} file(s) in the CT folder are damaged or no DICOM; export the series again")
+        raise ImageError("; ".join(f"{r.label}{r.reason}" for r in refused))
+    chosen = usable
     if covering is not None:
-        covered = [s for s in usable if _contains(s.geometry, covering)]
-        if not covered:
-            grids = " | ".join(s.geometry.describe() for s in usable)
-            low, high = covering.min(axis=0), covering.max(axis=0)
+        chosen = [s for s in usable if _contains(s.geometry, covering)]
+        if not chosen:
+            raise _not_contained(usable, refused, covering)
+    if grid is not None:
+        chosen = [s for s in chosen if _same_voxels(s.geometry, grid)] or chosen
+    most = max(s.geometry.size[2] for s in chosen)
+    chosen = [s for s in chosen if s.geometry.size[2] == most]
+    if len(chosen) > 1:
+        raise _tie(chosen)
+    for other in refused:
+        if other.axial and len(other.slices) >= most and _may_contain(other.slices, covering):
             raise ImageError(
-                f"no CT series contains the mask, which spans {low.round(1).tolist()} to "
-                f"{high.round(1).tolist()} mm; CT: {grids}. Export the segmentation again with the CT as reference"
+                f"{other.label}has {len(other.slices)} slices and would be the choice, but: {other.reason}. "
+                "Mend it, or name the series to use in the column series_uid"
             )
-        usable = covered
-    return max(usable, key=lambda s: (s.geometry.size[2], s.series_uid))
+    _refuse_damage(scan, chosen[0])
+    return chosen[0]
 
 
-def _read_volume(path: Path) -> sitk.Image:
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ImageError(f"'{path.name}' cannot be read as an image: {str(error).splitlines()[-1]}") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ImageError(f"'{path.name}' is not a 3-D image of one channel; export the CT as a single volume")
-    return image
-
-
-def _headers_by_series(folder: Path) -> tuple[dict[str, list[pydicom.Dataset]], int]:
-    """Headers of the axial CT slices below ``folder`` by series, and how many files were no DICOM."""
-    series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
-    unreadable = 0
-    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    for file in files:
-        if file.name.startswith(".") or file.name.upper() == "DICOMDIR":
+def _candidates(scan: Scan, series_uid: str) -> tuple[list[CtSeries], list[_Refused]]:
+    """Every volume of the folder that can be used, and every series that cannot; of one series only if it is named."""
+    order = sorted(scan.series, key=lambda uid: (_number(scan.series[uid][0].series_number), uid))
+    if series_uid and series_uid not in scan.series:
+        counts = ", ".join(f"{_label(scan.series[uid])}of {len(scan.series[uid])} slices" for uid in order)
+        raise ImageError(
+            f"the folder holds no CT series with the UID of the column series_uid; it holds {counts}. Mend the UID"
+        )
+    usable, refused = [], []
+    for place, uid in enumerate(order, start=1):
+        if series_uid and uid != series_uid:
             continue
+        slices = scan.series[uid]
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
-        except HEADER_ERRORS:
-            unreadable += 1
+            found = volumes(slices)
+        except ImageError as error:
+            label = _label(slices) + ": " if len(order) > 1 else ""
+            refused.append(_Refused(label.replace(" : ", ": "), str(error), is_axial(slices), slices))
             continue
-        kind = [str(part).upper() for part in header.get("ImageType", [])]
-        if header.get("Modality") == "CT" and "LOCALIZER" not in kind:
-            header.filename = str(file)
-            series[str(header.get("SeriesInstanceUID", ""))].append(header)
-    return series, unreadable
+        usable += [_series(scan, uid, volume, f"series {place} of {len(order)}", len(found)) for volume in found]
+    return usable, refused
 
 
-def _assemble(uid: str, headers: list[pydicom.Dataset]) -> CtSeries:
-    """Sort slices along their normal and check that they form a regular axial grid."""
-    missing = {
-        name
-        for header in headers
-        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-        if header.get(name) is None
-    }
-    if missing:
-        raise ImageError(f"CT headers lack {', '.join(sorted(missing))}; export the original series")
-    first = headers[0]
-    try:
-        orientation = np.array(first.ImageOrientationPatient, dtype=float)
-        row_mm, column_mm = (float(v) for v in first.PixelSpacing)
-        positions = np.array([h.ImagePositionPatient for h in headers], dtype=float)
-    except (ValueError, TypeError):
-        raise ImageError("CT headers hold a position or spacing that is no number") from None
-    if not (np.isfinite(orientation).all() and np.isfinite(positions).all() and row_mm > 0 and column_mm > 0):
-        raise ImageError(f"pixel spacing {row_mm:g} x {column_mm:g} mm or a slice position is not a valid number")
-    for header in headers:
-        same = (header.Rows, header.Columns) == (first.Rows, first.Columns)
-        same = same and np.allclose(np.array(header.PixelSpacing, dtype=float), [row_mm, column_mm], atol=1e-6)
-        same = same and np.allclose(np.array(header.ImageOrientationPatient, dtype=float), orientation, atol=1e-4)
-        if not same:
-            raise ImageError("slices of one series differ in size, spacing or orientation; export one series")
-    along_row, along_column = orientation[:3], orientation[3:]
-    normal = np.cross(along_row, along_column)
-    if abs(abs(normal[2]) - 1) > AXIAL_TOLERANCE:
-        raise ImageError("the series is not axial (or was taken with gantry tilt); an untilted axial series is needed")
-    if normal[2] < 0:
-        raise ImageError("the series is mirrored (its slice normal points to the feet); export the original series")
-    depth = positions @ normal
-    order = np.argsort(depth, kind="stable")
-    steps = np.diff(depth[order])
-    if len(headers) < 2:
-        raise ImageError("the series has a single slice; at least two are needed to know the slice spacing")
-    if (steps < POSITION_TOLERANCE_MM).any():
-        raise ImageError(
-            f"{int((steps < POSITION_TOLERANCE_MM).sum())} slice position(s) occur twice; remove duplicates"
-        )
-    step = float(np.median(steps))
-    if np.abs(steps - step).max() > POSITION_TOLERANCE_MM:
-        at = int(np.abs(steps - step).argmax())
-        raise ImageError(
-            f"slices are {step:.3f} mm apart but {steps[at]:.3f} mm at z = {depth[order][at]:.1f} mm: "
-            "a slice is missing or the spacing changes; export the whole series"
-        )
-    drift = positions[order] - positions[order[0]] - np.outer(depth[order] - depth[order[0]], normal)
-    if np.abs(drift).max() > POSITION_TOLERANCE_MM * len(headers):
-        raise ImageError("slices are shifted against each other (gantry tilt); an untilted series is needed")
-    geometry = Geometry(
-        size=(int(first.Columns), int(first.Rows), len(headers)),
-        origin=tuple(positions[order[0]]),
-        spacing=(column_mm, row_mm, (depth[order[-1]] - depth[order[0]]) / (len(headers) - 1)),
-        direction=tuple(np.column_stack([along_row, along_column, normal]).ravel()),
-    )
+def _series(scan: Scan, uid: str, volume: Volume, which: str, n_volumes: int) -> CtSeries:
+    part = f" (one of {n_volumes} volumes)" if n_volumes > 1 else ""
     return CtSeries(
-        geometry,
+        volume.geometry,
         uid,
-        tuple(Path(headers[k].filename) for k in order),
-        tuple(str(headers[k].get("SOPInstanceUID", "?")) for k in order),
+        tuple(one.file for one in volume.slices),
+        tuple(one.sop_uid for one in volume.slices),
+        description=f"{which}{part}, {_size_text(volume.geometry)}",
+        notes=volume.notes,
+        identity=scan.identity,
+        slices=volume.slices,
+        flips=volume.flips,
     )
 
 
-def _slice_hounsfield(file: Path, k: int) -> np.ndarray:
-    try:
-        dataset = pydicom.dcmread(file)
-        slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-        stored = dataset.pixel_array
-    except AttributeError as error:
-        raise ImageError(f"CT slice {k} has no pixels or no rescale slope: {error}; export it again") from None
-    except (
-        InvalidDicomError,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-    ):
-        raise ImageError(f"pixels of CT slice {k} cannot be decoded (file damaged?); export the series again") from None
-    if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise ImageError(f"CT slice {k} has rescale slope {slope:g}; HU cannot be computed")
-    if stored.ndim != 2:
-        raise ImageError(f"CT slice {k} is not a single grey frame; export a plain axial series")
-    hounsfield = stored * slope + intercept
-    hounsfield = np.maximum(hounsfield, AIR_HU)  # padding such as -3024 becomes air
-    if slope.is_integer() and intercept.is_integer():
-        return np.minimum(hounsfield, np.iinfo(np.int16).max).astype(np.int16)
-    return hounsfield.astype(np.float32)
+def _size_text(geometry: Geometry) -> str:
+    return f"{geometry.size[2]} slices, {geometry.spacing[2]:.4g} mm"
+
+
+def _label(slices: list[Slice]) -> str:
+    """How messages name a series: by the number that the scanner shows, never by UID or description."""
+    number = slices[0].series_number
+    return f"CT series number {number} " if number.isdigit() else "a CT series without number "
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else -1
+
+
+def _tie(chosen: list[CtSeries]) -> ImageError:
+    n_slices = chosen[0].geometry.size[2]
+    if len({s.series_uid for s in chosen}) == 1:
+        parts = [s.slices for s in chosen]
+        names = [n for n in parts[0][0].splits if len({p[0].splits.get(n) for p in parts}) > 1]
+        return ImageError(
+            f"the series holds {len(chosen)} volumes of {n_slices} slices at the same positions (time points or "
+            f"acquisitions; they differ in {', '.join(names)}); export the segmented one as a series of its own"
+        )
+    labels = ", ".join(s.description.split(",")[0] for s in chosen)
+    numbers = ", ".join(s.slices[0].series_number or "?" for s in chosen)
+    return ImageError(
+        f"{len(chosen)} CT series of {n_slices} slices are equally good ({labels}; series numbers {numbers}); "
+        "name the one that was segmented in the column series_uid"
+    )
+
+
+def _not_contained(usable: list[CtSeries], refused: list[_Refused], covering: np.ndarray) -> ImageError:
+    grids = " | ".join(s.geometry.describe() for s in usable)
+    low, high = covering.min(axis=0), covering.max(axis=0)
+    others = "".join(f". {r.label}{r.reason}" for r in refused if r.axial)
+    return ImageError(
+        f"no CT series contains the mask, which spans {low.round(1).tolist()} to {high.round(1).tolist()} mm; "
+        f"CT: {grids}. Export the segmentation again with the CT as reference{others}"
+    )
+
+
+def _refuse_damage(scan: Scan, chosen: CtSeries) -> None:
+    """A damaged file in the series' folders may be its first or last slice, which leaves no gap to notice."""
+    folders = {file.parent for file in chosen.files}
+    lost = [file for file in scan.damaged if file.parent in folders]
+    if lost:
+        raise ImageError(
+            f"{len(lost)} file(s) in the folder of the CT are damaged or no DICOM; export the series again"
+        )
+
+
+def _may_contain(slices: list[Slice], covering: np.ndarray | None) -> bool:
+    """Whether slices of a refused series reach over the points along the body; True where that is not known."""
+    heights = [one.position_mm[2] for one in slices if len(one.position_mm) == 3 and np.isfinite(one.position_mm[2])]
+    if covering is None or not heights:
+        return True
+    return min(heights) <= covering[:, 2].max() and covering[:, 2].min() <= max(heights)
 
 
 def _contains(geometry: Geometry, points: np.ndarray) -> bool:
     inverse = np.linalg.inv(geometry.affine)
     index = points @ inverse[:3, :3].T + inverse[:3, 3]
     return bool((index > -0.5).all() and (index < np.array(geometry.size) - 0.5).all())
+
+
+def _same_voxels(ct: Geometry, mask: Geometry) -> bool:
+    """Whether the two grids share voxel size, axes (in any order and sense) and phase."""
+    to_ct = np.linalg.inv(ct.affine) @ mask.affine
+    turned = np.round(to_ct[:3, :3])
+    one_to_one = (np.abs(turned).sum(axis=0) == 1).all() and (np.abs(turned).sum(axis=1) == 1).all()
+    exact = np.abs(to_ct[:3, :3] - turned).max() <= SAME_GRID_TOLERANCE / 2
+    offset = to_ct[:3, 3] - np.round(to_ct[:3, 3])
+    return bool(one_to_one and exact and np.abs(offset).max() <= 0.1)

@@ -1,146 +1,164 @@
-"""Muscle masks on the CT's grid.
+"""Muscle masks on the CT's grid, from every format that a site may have.
 
 Segments are chosen by name, never by channel or label number alone: a 3D Slicer file with overlapping
-segments stores them in layers in which every label value may be 1.
+segments stores them in layers in which every label value may be 1. Each format is read by its own module;
+what a file is, is decided by its content.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gzip
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-import nrrd
-import numpy as np
+import pydicom
 
-from analysis_lib.imaging.geometry import Geometry, ImageError
+from analysis_lib.imaging import mask_dicom_seg, mask_files, mask_rtstruct
+from analysis_lib.imaging.ct import CtSeries
+from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.mask_segments import Segment, VoxelSegment, same_name
+from analysis_lib.params import SegmentParams
 
-INDEX_TOLERANCE = 0.02  # voxels; covers rounding in headers, not a mask drawn on another image
-TO_LPS = {
-    "left-posterior-superior": (1, 1, 1),
-    "lps": (1, 1, 1),
-    "right-anterior-superior": (-1, -1, 1),
-    "ras": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1),
-    "las": (1, -1, 1),
-}
+__all__ = ["Segment", "check_frame", "choose", "find_mask", "missing", "read_segments"]
+
+SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".dcm")
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One segment as its voxel indices (n, 3) in (x, y, z) on the file's own grid."""
+def find_mask(folder: Path, patient_id: str) -> Path:
+    """The patient's mask below ``folder``: ``<patient_id>`` with a known suffix, or a folder of that name.
 
-    name: str
-    voxels: np.ndarray
-    geometry: Geometry
-
-    def points(self) -> np.ndarray:
-        """Voxel centres in LPS mm, array (n, 3)."""
-        affine = self.geometry.affine
-        return self.voxels @ affine[:3, :3].T + affine[:3, 3]
-
-
-def read_segments(path: Path) -> list[Segment]:
-    """All segments of a 3D Slicer ``.seg.nrrd`` file.
-
-    Raises ImageError where the file is missing, damaged or no segmentation.
+    Raises ImageError where there is none, or more than one.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"mask file '{path.name}' is missing; export the segmentation with this name")
+    candidates = [folder / f"{patient_id}{suffix}" for suffix in SUFFIXES] + [folder / patient_id]
     try:
-        data, header = nrrd.read(str(path))
-    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, AssertionError, UnicodeDecodeError):
-        raise ImageError(f"mask file '{path.name}' cannot be read (damaged?); save it again") from None
-    except Exception as error:  # zlib.error and the like: whatever a damaged stream makes the decoder raise
-        raise ImageError(f"mask file '{path.name}' is damaged ({type(error).__name__}); save it again") from None
-    if data.ndim == 3:
-        data = data[np.newaxis]
-    if data.ndim != 4:
-        raise ImageError(f"mask file '{path.name}' has {data.ndim} dimensions; a segmentation has 3, or 4 with layers")
-    geometry = _nrrd_geometry(header, data.shape[1:], path.name)
-    segments = []
-    for number in _segment_numbers(header):
-        name = str(header.get(f"Segment{number}_Name", "")).strip()
-        try:
-            layer = int(header.get(f"Segment{number}_Layer", 0))
-            value = int(header.get(f"Segment{number}_LabelValue", number + 1))
-        except ValueError:
-            raise ImageError(f"segment '{name}' has a layer or label that is no number; save it again") from None
-        if not 0 <= layer < len(data):
-            raise ImageError(
-                f"segment '{name}' names layer {layer}, the file has {len(data)}; save it again in 3D Slicer"
-            )
-        segments.append(Segment(name, np.argwhere(data[layer] == value), geometry))
-    if not segments:
-        raise ImageError(f"mask file '{path.name}' names no segments; save it from 3D Slicer as a segmentation")
-    return segments
-
-
-def choose(segments: list[Segment], names: list[str]) -> Segment:
-    """The one segment whose name is among ``names`` (case and surrounding blanks do not count)."""
-    wanted = {name.strip().lower() for name in names}
-    found = [s for s in segments if s.name.lower() in wanted]
-    present = ", ".join(repr(s.name[:40]) for s in segments)
+        found = [path for path in candidates if path.exists()]
+    except OSError:  # a patient_id that is too long for a file name
+        found = []
     if not found:
-        raise ImageError(f"no segment named {' or '.join(names)}; the mask file has {present}: rename the segment")
+        raise ImageError(
+            f"the mask of this patient is missing; put it into masks/ as <patient_id> and one of {', '.join(SUFFIXES)}, "
+            "or as a folder <patient_id>"
+        )
     if len(found) > 1:
-        raise ImageError(f"{len(found)} segments are named {names[0]}; the mask file has {present}: keep one")
-    if len(found[0].voxels) == 0:
-        raise ImageError(f"segment '{found[0].name}' is empty; draw it or exclude the patient")
+        endings = ", ".join(path.name[len(patient_id) :] or "a folder" for path in found)
+        raise ImageError(
+            f"{len(found)} masks of this patient ({endings}); keep one, or name it in the column mask_path"
+        )
     return found[0]
 
 
-def on_grid(segment: Segment, ct: Geometry) -> np.ndarray:
-    """The segment as a mask (z, y, x) of bool on the CT's grid.
+def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
+    """All segments of a mask: a 3D Slicer segmentation, a label map (NRRD, NIfTI, MHA), DICOM SEG or RTSTRUCT, or a
+    folder with one binary file a segment or one DICOM file.
 
-    Grids that are congruent (sub-volume, flipped or permuted axes) are matched index by index; anything
-    else is refused with both geometries, since resampling would change the mask.
+    ``label_table`` names the labels of a label map; without it a table of the same name beside the file is taken.
+    Raises ImageError where the mask is missing, damaged or no segmentation.
     """
-    to_ct = np.linalg.inv(ct.affine) @ segment.geometry.affine
-    exact = np.round(to_ct)
-    index = segment.voxels @ to_ct[:3, :3].T + to_ct[:3, 3]
-    rounded = np.round(index)
-    off = np.abs(index - rounded).max(axis=0)
-    if np.abs(to_ct[:3, :3] - exact[:3, :3]).max() > INDEX_TOLERANCE or off.max() > INDEX_TOLERANCE:
-        axis = int(off.argmax())
-        off_mm = off[axis] * ct.spacing[axis]
-        raise ImageError(
-            f"the mask's grid does not fit the CT (off by up to {off_mm:.2f} mm in {'xyz'[axis]}); "
-            f"mask: {segment.geometry.describe()}; CT: {ct.describe()}. "
-            "Export the segmentation again with the CT as its reference volume"
-        )
-    rounded = rounded.astype(int)
-    if (rounded < 0).any() or (rounded >= np.array(ct.size)).any():
-        raise ImageError(
-            f"segment '{segment.name}' reaches outside the CT; mask: {segment.geometry.describe()}; CT: {ct.describe()}"
-        )
-    mask = np.zeros(ct.size[::-1], dtype=bool)
-    mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True
-    return mask
-
-
-def _segment_numbers(header: dict) -> list[int]:
-    numbers = []
-    for key in header:
-        if key.startswith("Segment") and key.endswith("_ID") and key[7:-3].isdigit():
-            numbers.append(int(key[7:-3]))
-    return sorted(numbers)
-
-
-def _nrrd_geometry(header: dict, shape: tuple[int, ...], name: str) -> Geometry:
-    space = str(header.get("space", "")).lower()
-    if space not in TO_LPS:
-        raise ImageError(f"mask file '{name}' has no known patient space ({space or 'none'}); save it from 3D Slicer")
+    path = Path(path)
     try:
-        directions = np.array([row for row in header["space directions"] if row is not None], dtype=float)
-        origin = np.array(header["space origin"], dtype=float)
-    except (KeyError, TypeError, ValueError):
-        raise ImageError(f"mask file '{name}' does not say where it lies in space; save it from 3D Slicer") from None
-    directions = directions[np.isfinite(directions).all(axis=1)]  # the layer axis has no direction
-    if directions.shape != (3, 3) or abs(np.linalg.det(directions)) < 1e-9:
-        raise ImageError(f"mask file '{name}' has invalid space directions; save it again from 3D Slicer")
-    flip = np.array(TO_LPS[space], dtype=float)
-    affine = np.eye(4)
-    affine[:3, :3] = (directions * flip).T
-    affine[:3, 3] = origin * flip
-    return Geometry.from_affine(affine, tuple(int(n) for n in shape))
+        if path.is_dir():
+            return _read_folder(path, label_table)
+        if not path.is_file():
+            raise ImageError("the mask file is missing; export the segmentation again")
+        kind = _kind(path)
+    except OSError:
+        raise ImageError("the mask file cannot be opened; allow this user to read it") from None
+    if kind == "dicom":
+        return _read_dicom(path)
+    if kind in ("nrrd", "nifti", "mha"):
+        return mask_files.read(path, kind, label_table)
+    raise ImageError(
+        "the mask file is empty"
+        if kind == "empty"
+        else "the mask file is none of NRRD, NIfTI, MHA, DICOM SEG, RTSTRUCT"
+    )
+
+
+def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | None:
+    """The segment of one muscle: by name, else by label number, else put together from its parts; None where absent.
+
+    Case, blanks, hyphens and underscores do not count in names. Raises ImageError where the choice is not clear
+    or the segment is empty.
+    """
+    present = ", ".join(repr(s.name[:40]) for s in segments[:8]) + (", ..." if len(segments) > 8 else "")
+    found = [s for s in segments if any(same_name(s.name, name) for name in settings.names)]
+    if len(found) > 1:
+        raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
+    if not found and settings.labels:
+        found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
+        found = [VoxelSegment.union(settings.names[0], found)] if len(found) == len(settings.labels) else []
+    for parts in settings.parts:
+        if found:
+            break
+        pieces = [s for s in segments if any(same_name(s.name, name) for name in parts)]
+        if len(pieces) == len(parts) and all(isinstance(p, VoxelSegment) for p in pieces):
+            found = [VoxelSegment.union(settings.names[0], pieces)]
+    if not found:
+        return None
+    if found[0].is_empty:
+        raise ImageError(f"segment '{found[0].name[:40]}' is empty; draw it or exclude the patient")
+    return found[0]
+
+
+def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
+    """What to say of a muscle that is not in the mask."""
+    present = ", ".join(repr(s.name[:40]) for s in segments[:8]) + (", ..." if len(segments) > 8 else "")
+    return ImageError(
+        f"no segment named {' or '.join(settings.names)}; the mask has {present or 'none'}: rename the segment"
+    )
+
+
+def check_frame(segment: Segment, series: CtSeries) -> None:
+    """Refuse contours of another frame of reference: their mm are not the CT's, however well they seem to fit."""
+    if not segment.frame_of_reference_uid or not series.slices:
+        return
+    header = pydicom.dcmread(series.files[0], stop_before_pixels=True, specific_tags=["FrameOfReferenceUID"])
+    frame = str(header.get("FrameOfReferenceUID", ""))
+    if frame and frame != segment.frame_of_reference_uid:
+        raise ImageError(
+            f"region '{segment.name[:40]}' was drawn in another frame of reference than the CT; export the structure "
+            "set with the CT that it was drawn on"
+        )
+
+
+def _kind(path: Path) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(352)
+    if not start:
+        return "empty"
+    if start[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as stream:
+                start = stream.read(352)
+        except (OSError, EOFError, zlib.error):
+            raise ImageError("the mask file is damaged or cut short; save it again") from None
+    if start[:4] == b"NRRD":
+        return "nrrd"
+    if start[344:348] in (b"n+1\0", b"ni1\0"):
+        return "nifti"
+    if start[128:132] == b"DICM":
+        return "dicom"
+    return "mha" if start.lstrip().startswith((b"ObjectType", b"NDims")) else "unknown"
+
+
+def _read_dicom(path: Path) -> list[Segment]:
+    modality = mask_dicom_seg.modality(path)
+    if modality == "SEG":
+        return mask_dicom_seg.read(path)
+    if modality == "RTSTRUCT":
+        return mask_rtstruct.read(path)
+    raise ImageError(f"the mask is a DICOM file of modality {modality[:16] or 'unknown'}; SEG or RTSTRUCT is needed")
+
+
+def _read_folder(folder: Path, label_table: Path | None) -> list[Segment]:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    kinds = {path: _kind(path) for path in files}
+    images = [p for p in files if kinds[p] in ("nrrd", "nifti", "mha", "dicom")]
+    if not images:
+        raise ImageError("the mask folder holds no mask; put one file a segment into it, or one DICOM SEG or RTSTRUCT")
+    if len(images) == 1:
+        return read_segments(images[0], label_table)
+    if any(kinds[p] == "dicom" for p in images):
+        raise ImageError(f"the mask folder holds {len(images)} files, DICOM among them; keep the one to use")
+    return [segment for path in images for segment in mask_files.read(path, kinds[path], label_table)]

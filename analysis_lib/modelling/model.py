@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from analysis_lib.files import temporary_prefix
 from analysis_lib.modelling.autoencoder import AutoEncoder, code_report
 from analysis_lib.modelling.cox_ensemble import CoxEnsemble
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
@@ -127,7 +128,7 @@ class RadiomicsSurvivalModel:
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} holds something that is not a saved model; choose another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))
         try:
             self.scaler.save(new / "scaler.json")
             if self.autoencoder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis_lib.cohort.cohort import RADIOMICS_STAGE
 from analysis_lib.imaging.indices import sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
@@ -37,7 +38,9 @@ def flowchart_counts(
     names = list(cohort.sets) + (["unknown"] if (exclusions["set"] == "unknown").any() else [])
     for name in names:
         analysed = patients[patients["set"] == name]
-        out = exclusions[exclusions["set"] == name]
+        listed = exclusions[exclusions["set"] == name]
+        out = listed[listed["stage"] != RADIOMICS_STAGE]  # the others are analysed, without a risk score
+        without = len(listed) - len(out)
         label = cohort.label(name) if name in cohort.sets else "Set unknown"
         if len(analysed) + len(out) == 0:
             continue
@@ -46,7 +49,8 @@ def flowchart_counts(
             rows.append((f"{name}.out", "excluded", "Excluded", len(out), f"{name}.all"))
             for stage, part in out.groupby("stage", sort=False):
                 rows.append((f"{name}.out.{stage}", "reason", str(stage), len(part), f"{name}.out"))
-        rows.append((f"{name}.in", "patients", "Analysed", len(analysed), f"{name}.all"))
+        analysed_label = f"Analysed, {without} of them by indices only" if without else "Analysed"
+        rows.append((f"{name}.in", "patients", analysed_label, len(analysed), f"{name}.all"))
         if name == cohort.discovery:
             for part in ("train", "internal"):
                 count = int((analysed["split"] == part).sum())

@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, JPEGLSLossless, generate_uid
 
+from analysis_lib.files import temporary_prefix
 from analysis_lib.standin.anatomy import DrawnPatient
 from analysis_lib.standin.spec import PatientSpec
 
@@ -156,7 +157,7 @@ def write_ct_series(folder: Path, drawn: DrawnPatient, spec: PatientSpec) -> Non
     stored = stored.astype(np.uint16)
     origin, spacing = geometry(spec, hu.shape)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))
     try:
         for index in range(len(hu)):
             data = _slice(spec, np.ascontiguousarray(stored[index]), index, len(hu), origin, spacing)

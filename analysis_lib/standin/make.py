@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis_lib.files import write_text
+from analysis_lib.files import remove_leftovers, write_text
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
@@ -33,6 +33,8 @@ def make_cohort(params: Params, quiet: bool = False) -> None:
     """
     # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
     frame = draw_patients(params.standin, load_params("defaults").definitions, params.seed)
+    for folder in ("", "ct", "masks", ".drawn"):
+        remove_leftovers(params.data_path / folder)
     jobs = [(spec, params.data_path) for spec in patient_specs(frame, params.standin)]
     map_patients(_write_patient, jobs, workers=params.workers, label="synthetic CT", quiet=quiet)
     for name, table in (

@@ -1,0 +1,43 @@
+"""Where a patient's files lie: never outside the data folder, listed the same each time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from analysis_lib.imaging.geometry import ImageError
+
+
+def inside(folder: Path, text: str, column: str) -> Path:
+    """The file or folder that a cell of the clinical table names, relative to the data folder.
+
+    Symbolic links are resolved before the check. Raises ImageError, without showing the path (it may hold a
+    name), where it is absolute, leads outside ``folder`` or cannot be a path at all.
+    """
+    try:
+        root = folder.resolve()
+        path = (root / text).resolve()
+        outside = Path(text).is_absolute() or not path.is_relative_to(root) or path == root
+        path.exists()  # a name that is too long is noticed here
+    except (OSError, ValueError, RuntimeError):  # too long, a null character, links in a circle
+        raise ImageError(f"{column} in the clinical table is no usable path; give one below the data folder") from None
+    if outside:
+        raise ImageError(f"{column} in the clinical table leads outside the data folder; move the files into it")
+    return path
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below ``folder`` sorted by path; hidden ones are left out, links to folders are not followed.
+
+    Raises ImageError where a folder may not be read: its slices would be missing unnoticed.
+    """
+
+    def refuse(_: OSError) -> None:
+        raise ImageError("a folder of the patient may not be read; allow this user to read it") from None
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        found += [path for path in paths if path.is_file()]  # neither sockets nor links to nowhere
+    return sorted(found)

@@ -1,0 +1,119 @@
+"""A segment of a mask, and how it is laid on the CT's grid without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from analysis_lib.imaging.geometry import Geometry, ImageError
+
+INDEX_TOLERANCE = 0.02  # voxels; covers rounding in headers, not a mask drawn on another image
+
+
+class Segment(Protocol):
+    """What every format's segments can do."""
+
+    name: str
+    frame_of_reference_uid: str  # empty where the format has none or the grid decides
+
+    @property
+    def grid(self) -> Geometry | None:
+        """Grid that it was drawn on, where the format says so."""
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def points(self) -> np.ndarray:
+        """Points in LPS mm, array (n, 3), that the CT must contain."""
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask (z, y, x) of bool on the CT's grid; ImageError where it was drawn on another."""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two segment names are the same but for case, blanks, hyphens and underscores."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return "".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+@dataclass(frozen=True)
+class VoxelSegment:
+    """The voxels of an array (x, y, z) that hold ``label``, or any of the labels that were put together."""
+
+    name: str
+    array: np.ndarray
+    label: int
+    grid: Geometry
+    others: tuple[VoxelSegment, ...] = ()
+    frame_of_reference_uid: str = ""
+
+    @staticmethod
+    def union(name: str, pieces: Sequence[VoxelSegment]) -> VoxelSegment:
+        """Several segments as one; each keeps its own grid until it is laid on the CT's."""
+        first = pieces[0]
+        return VoxelSegment(name, first.array, first.label, first.grid, tuple(pieces[1:]))
+
+    @cached_property
+    def voxels(self) -> np.ndarray:
+        """Indices (n, 3) in (x, y, z) on the file's own grid, of this segment without the others."""
+        return np.argwhere(self.array == self.label)
+
+    @property
+    def is_empty(self) -> bool:
+        return len(self.voxels) == 0 and all(piece.is_empty for piece in self.others)
+
+    def points(self) -> np.ndarray:
+        """Voxel centres in LPS mm, array (n, 3)."""
+        affine = self.grid.affine
+        own = self.voxels @ affine[:3, :3].T + affine[:3, 3]
+        return np.vstack([own, *(piece.points() for piece in self.others)])
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask on the CT's grid, matched index by index.
+
+        Grids must be congruent: a sub-volume, flipped or permuted axes. Anything else is refused with both
+        geometries, since resampling would change the mask.
+        """
+        to_ct = np.linalg.inv(ct.affine) @ self.grid.affine
+        index = self.voxels @ to_ct[:3, :3].T + to_ct[:3, 3]
+        rounded = np.round(index)
+        off = np.abs(index - rounded).max(axis=0, initial=0)
+        if not _congruent(to_ct[:3, :3], self.grid.size) or off.max() > INDEX_TOLERANCE:
+            axis = int(off.argmax())
+            raise ImageError(
+                f"the mask's grid does not fit the CT (off by up to {off[axis] * ct.spacing[axis]:.2f} mm in "
+                f"{'xyz'[axis]}); mask: {self.grid.describe()}; CT: {ct.describe()}. "
+                "Export the segmentation again with the CT as its reference volume"
+            )
+        rounded = rounded.astype(int)
+        if (rounded < 0).any() or (rounded >= np.array(ct.size)).any():
+            raise ImageError(
+                f"segment '{self.name[:40]}' reaches outside the CT; mask: {self.grid.describe()}; CT: {ct.describe()}. "
+                "Export the segmentation again with the CT as its reference volume"
+            )
+        mask = np.zeros(ct.size[::-1], dtype=bool)
+        mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True
+        for piece in self.others:
+            mask |= piece.on_grid(ct)
+        return mask
+
+
+def _congruent(to_ct: np.ndarray, size: tuple[int, int, int]) -> bool:
+    """Whether each axis of the mask runs along one of the CT, one voxel for one.
+
+    An axis of a single voxel says nothing by its spacing, only by its direction.
+    """
+    columns = to_ct.copy()
+    for axis, length in enumerate(size):
+        if length == 1:
+            columns[:, axis] /= np.abs(columns[:, axis]).max()
+    exact = np.round(columns)
+    one_to_one = (np.abs(exact).sum(axis=0) == 1).all() and (np.abs(exact).sum(axis=1) == 1).all()
+    return bool(one_to_one and np.abs(columns - exact).max() <= INDEX_TOLERANCE)

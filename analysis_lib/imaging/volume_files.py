@@ -1,0 +1,81 @@
+"""CT in a single NIfTI or NRRD file, turned to run left, back and up without resampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from analysis_lib.imaging.dicom_pixels import AIR_HU
+from analysis_lib.imaging.dicom_series import AXIAL_TOLERANCE
+from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.nifti_check import check_nifti
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")
+
+
+def is_volume_file(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_volume(path: Path) -> sitk.Image:
+    """Image in HU on an axial grid, int16 where all HU are whole numbers, else float32.
+
+    Raises ImageError where the file is damaged, not 3-D, not in patient space, not axial or holds no HU.
+    """
+    image = _read(path)
+    array = sitk.GetArrayFromImage(image)
+    if not np.isfinite(array).all():
+        raise ImageError("the CT file holds values that are no numbers (NaN or infinite); convert the CT again")
+    values = np.maximum(array, AIR_HU) if array.dtype.kind != "u" else array
+    whole = values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
+    if whole and values.max() <= np.iinfo(np.int16).max:
+        result = sitk.GetImageFromArray(values.astype(np.int16))
+    else:
+        result = sitk.GetImageFromArray(values.astype(np.float32))
+    result.CopyInformation(image)
+    return result
+
+
+def _read(path: Path) -> sitk.Image:
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        check_nifti(path)
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings show the path, which may hold a name
+    try:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        known = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        size = reader.GetSize()
+        if len(size) == 4 and size[3] == 1:
+            reader.SetExtractSize([*size[:3], 0])
+        image = reader.Execute()
+    except RuntimeError:
+        raise ImageError(
+            "the CT file cannot be read as an image (damaged, or not the format that its name says); convert it again"
+        ) from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
+    if min(image.GetSize()) < 2:
+        raise ImageError("the CT file has a single slice; at least two are needed to know the slice spacing")
+    if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
+        raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
+    if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
+        raise ImageError("the CT file has a spacing or position that is not a valid number; convert it again")
+    return _turned(image)
+
+
+def _turned(image: sitk.Image) -> sitk.Image:
+    """The image with its axes permuted and flipped to left, back and up; no value changes."""
+    turned = sitk.DICOMOrient(image, "LPS")
+    up = turned.GetDirection()[8]
+    if abs(up - 1) > AXIAL_TOLERANCE:
+        degrees = float(np.degrees(np.arccos(min(1.0, up))))
+        raise ImageError(f"the CT file is not axial: its slices are turned by {degrees:.1f} degrees; "
+                         "convert the original axial series")  # fmt: skip
+    return turned
