@@ -116,7 +116,7 @@ def _load(folder: Path) -> RadiomicsSurvivalModel:
 
 def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[str]:
     """What to tell beside the results; PredictError where the features are not those that the model knows."""
-    settings = model.description["settings"]
+    settings = model.description["provenance"]
     if not settings:
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
