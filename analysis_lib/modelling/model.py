@@ -25,7 +25,7 @@ from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
 from analysis_lib.modelling.training_range import TrainingRange
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
-FORMAT = 2
+FORMAT = 3
 
 
 def package_versions() -> dict[str, str]:
