@@ -116,18 +116,18 @@ def _load(folder: Path) -> RadiomicsSurvivalModel:
 
 def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[str]:
     """What to tell beside the results; PredictError where the features are not those that the model knows."""
-    settings = model.description["settings"]
-    if not settings:
+    provenance = model.description["provenance"]
+    if not provenance:
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
         )
-    if found := differences(settings["required"], training_settings(params)["required"]):
+    if found := differences(provenance["required"], training_settings(params)["required"]):
         raise PredictError(
             f"{folder} was trained with other settings than study {params.study} has, so its risks would not hold: "
             f"{'; '.join(found)}. Give the study the model's settings, or fit a model with the study's"
         )
     notes = []
-    if settings["synthetic"]:
+    if provenance["synthetic"]:
         notes.append("The model was trained on synthetic patients: its risks say nothing about a patient.")
     if params.synthetic:
         notes.append(SYNTHETIC_NOTE)

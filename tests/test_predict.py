@@ -205,7 +205,7 @@ def test_versions_that_make_the_features_are_refused_and_others_told(project, tm
     model.save(tmp_path / "model", settings)
     path = tmp_path / "model" / "model.json"
     description = json.loads(path.read_text())
-    (description["settings"]["required"]["versions"] if refused else description["versions"])[name] = "0.1"
+    (description["provenance"]["required"]["versions"] if refused else description["versions"])[name] = "0.1"
     path.write_text(json.dumps(description))
     params = write_study(root, "versions")
     if refused:

@@ -16,12 +16,14 @@ PACKAGES = ("pyradiomics", "SimpleITK", "PyWavelets")  # that compute the featur
 def training_settings(params: Params) -> dict[str, Any]:
     """Where a model comes from, and everything that must be the same for it to hold; plain JSON values.
 
-    ``study`` and ``synthetic`` say on what it was trained. ``required`` has the contents of the feature parameter
-    files (comments and order do not count), the HU windows of the masks and the versions that compute the features.
+    ``study``, ``seed`` and ``synthetic`` say on what it was trained. ``required`` has the contents of the feature
+    parameter files (comments and order do not count), the HU windows of the masks and the versions that compute the
+    features.
     """
     files = {roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()}
     return {
         "study": params.study,
+        "seed": params.seed,
         "synthetic": params.synthetic,
         "required": {
             "features": {roi: yaml.safe_load(path.read_text(encoding="utf-8-sig")) for roi, path in files.items()},

@@ -26,7 +26,7 @@ from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
 from analysis_lib.modelling.training_range import TrainingRange
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
-FORMAT = 2
+FORMAT = 3
 
 
 def package_versions() -> dict[str, str]:
@@ -39,7 +39,7 @@ class RadiomicsSurvivalModel:
     """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
 
     ``autoencoder`` is None for the networks alone on the scaled features. ``training`` is where the training
-    patients lay. ``description`` is what the folder of a loaded model says of it (settings, versions).
+    patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
     """
 
     scaler: FeatureScaler
@@ -118,11 +118,11 @@ class RadiomicsSurvivalModel:
         """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
         return self.ensemble.history
 
-    def save(self, folder: Path, settings: dict[str, Any] | None = None) -> None:
+    def save(self, folder: Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the model into ``folder``, which is replaced as a whole and only when all is written.
 
-        ``settings``: how the features were made (``training_settings``), without which it cannot be applied to the
-        images of new patients.
+        ``provenance`` (plain values: where the features come from, versions) is kept in model.json; without it the
+        model cannot be applied to the images of new patients.
         """
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
@@ -140,7 +140,7 @@ class RadiomicsSurvivalModel:
                 "cutoff": self.cutoff,
                 "autoencoder": self.autoencoder is not None,
                 "n_features": len(self.scaler.names),
-                "settings": settings,
+                "provenance": provenance or {},
                 "versions": package_versions(),
             }
             (new / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
