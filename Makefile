@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env study predict docs gallery test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -64,6 +64,10 @@ $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
+
+MODEL ?= build/standin/model
+predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
+	@$(RUN) predict --study $(STUDY) --model $(MODEL)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
 	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)

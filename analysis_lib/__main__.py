@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
+    predict = stage("predict", "Apply a saved model to patients without outcomes.", _predict)
+    predict.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model")
+
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
@@ -141,6 +144,12 @@ def _notebook(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.notebooks import run_notebook
 
     run_notebook(params, options.name)
+
+
+def _predict(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.predict import predict
+
+    print(predict(params, options.model, options.quiet))
 
 
 def _gallery(params: Params, _: argparse.Namespace) -> None:

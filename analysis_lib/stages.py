@@ -96,10 +96,10 @@ def sources(params: Params, clinical: pd.DataFrame) -> dict[str, Source]:
 
 
 def prepare(params: Params) -> None:
-    """Write the resolved parameters by section, ask again for notebooks whose outputs are gone, and remove what killed
-    runs left behind.
+    """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
 
-    The results' folder gets a README.txt that says what the data are: tables with fixed columns cannot say so.
+    What killed runs left behind goes. The results' folder gets a README.txt that says what the data are: tables with
+    fixed columns cannot say so.
     """
     for folder in (
         params.build_path,
@@ -139,21 +139,28 @@ def measure_patients(params: Params, quiet: bool = False) -> None:
     remove_leftovers(params.build_path)
     clinical, excluded = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
     # A row refused for its values still had a set, which the flowchart counts by.
-    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    measured, failures = measured_rows(params, clinical, quiet)
     clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
-    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
-    rows = [r for r in results if "reason" not in r]
-    failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
     _write_parquet(exclusions, params.build_path / "measured_exclusions.parquet")
-    if not rows:
+    if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
-    measured = pd.DataFrame(rows)
-    _report(measured, quiet)
     measured = measured.drop(columns="identity_in_headers")
     table = indices.add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     _write_parquet(table, params.build_path / "measured.parquet")
+
+
+def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
+    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
+    failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
+    rows = [r for r in results if "reason" not in r]
+    measured = pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"])
+    if rows:
+        _report(measured, quiet)
+    return measured, failures
 
 
 def _report(measured: pd.DataFrame, quiet: bool) -> None:
@@ -189,10 +196,20 @@ def extract_features(params: Params, quiet: bool = False) -> None:
     measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
     clinical, _ = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
     # The series that was measured is the one whose features are taken.
-    clinical = clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
-    found = sources(params, clinical)
-    table, failures = feature_table(
-        measured["patient_id"].tolist(),
+    located = clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
+    table, failures = features_of(params, located, quiet)
+    _write_parquet(failures, params.build_path / "features_exclusions.parquet")
+    if table.empty:
+        raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
+    with replacing(params.build_path / "features.parquet") as temporary:
+        table.to_parquet(temporary)
+
+
+def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
+    found = sources(params, patients)
+    return feature_table(
+        patients["patient_id"].tolist(),
         load=partial(_load_one, found, params.images),
         fingerprint=partial(_fingerprint, found, params.images),
         parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
@@ -201,11 +218,6 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         workers=params.workers,
         quiet=quiet,
     )
-    _write_parquet(failures, params.build_path / "features_exclusions.parquet")
-    if table.empty:
-        raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
-    with replacing(params.build_path / "features.parquet") as temporary:
-        table.to_parquet(temporary)
 
 
 def _feature_cache(params: Params) -> Path:

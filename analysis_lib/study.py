@@ -58,6 +58,12 @@ class Study:
         """Median risk of the training patients, the border of the two risk groups in every set."""
         return float(json.loads((self.build / "model" / "model.json").read_text(encoding="utf-8"))["cutoff"])
 
+    def provenance(self) -> dict:
+        """What a saved model must say of its inputs: study, seed, feature settings, HU windows and versions."""
+        from analysis_lib.extraction.settings import training_settings  # here, because PyRadiomics is slow to import
+
+        return training_settings(self.params)
+
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""
         return pd.read_csv(self.figures / f"{name}.csv")

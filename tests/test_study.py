@@ -101,6 +101,17 @@ def test_everything_synthetic_says_so(checkout):
         assert "ynthetic" in path.read_text(encoding="utf-8"), path.name
 
 
+def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
+    risk = pd.read_csv(checkout / "build" / "smoke" / "risk.csv", dtype=str).set_index("patient_id")["risk"]
+    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\ndata_dir: data/smoke\n")
+    make(checkout, "predict", "STUDY=later", "MODEL=build/smoke/model")
+    table = pd.read_csv(checkout / "build" / "later" / "predictions.csv", dtype=str).set_index("patient_id")
+    assert table["risk"].to_dict() == risk.to_dict()
+    assert table["note"].str.contains("synthetic").all()
+    result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
+    assert "no saved model" in result.stderr
+
+
 def test_a_second_run_runs_nothing(checkout):
     result = make(checkout, "study", "STUDY=smoke")
     assert "notebook" not in result.stdout.replace("executed notebooks in build/smoke/notebooks", "")

@@ -13,6 +13,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 EXCLUSION_COLUMNS = ["patient_id", "stage", "reason"]
+REPEATED = "patient_id occurs more than once in the table; keep one row"
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -44,7 +45,9 @@ COLUMNS = (
     Column("set", "Set of patients, a name in the parameter file", required=True),
     Column("sex", "Sex", "M male, F female", True, codes=("M", "F"), hint="code it M or F"),
     Column("age", "Age at surgery", "years", False, 18, 110),
-    Column("height_m", "Height", "metres", True, 1.2, 2.3, hint="give it in metres"),
+    Column(
+        "height_m", "Height; without it SMI and PMI are missing", "metres", False, 1.2, 2.3, hint="give it in metres"
+    ),
     Column("bmi", "Body mass index", "kg/m2", False, 10, 70),
     Column(
         "weight_kg",
@@ -127,7 +130,7 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
         for row, complaint in complaints.items():
             reasons[row].append(complaint)
     for row in raw.index[table["patient_id"].duplicated(keep=False)]:
-        reasons[row].append("patient_id occurs more than once in the table; keep one row")
+        reasons[row].append(REPEATED)
     for row in table.index[table["rfs_months"].isna() != table["rfs_event"].isna()]:
         reasons[row].append("rfs_months and rfs_event must be given together or both left empty")
     for row in table.index[table["rfs_months"] > table["os_months"] + 1e-9]:
@@ -147,6 +150,23 @@ def read_clinical(path: Path, set_names: list[str]) -> tuple[pd.DataFrame, pd.Da
     )
     good = schema(set_names).validate(table[~bad].reset_index(drop=True))
     return good.drop(columns="weight_kg").sort_values("patient_id", ignore_index=True), exclusions
+
+
+def read_patient_ids(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table with checked identifiers only, for patients whose outcome is still to come: (patients, exclusions).
+
+    The other columns stay text and unchecked. Raises ClinicalTableError as ``read_clinical`` does.
+    """
+    raw = _read_text_table(Path(path))
+    if "patient_id" not in raw.columns:
+        raise ClinicalTableError(f"{Path(path).name} lacks the column patient_id")
+    ids, reasons = _parse(COLUMNS[0], raw["patient_id"].str.strip(), [])
+    reasons |= dict.fromkeys(ids.index[ids.duplicated(keep=False) & (ids != "")], REPEATED)
+    bad = sorted(reasons)
+    excluded = pd.DataFrame(
+        [(_shown_id(ids[row], row), "clinical table", reasons[row]) for row in bad], columns=EXCLUSION_COLUMNS
+    )
+    return raw.assign(patient_id=ids).drop(index=bad).sort_values("patient_id", ignore_index=True), excluded
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:

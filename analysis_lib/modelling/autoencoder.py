@@ -64,6 +64,10 @@ class AutoEncoder:
         """Mean squared error (d,) of each feature over the patients, in its training SDs squared."""
         return np.mean((self.reconstruct(z) - z).astype(np.float64) ** 2, axis=0)
 
+    def patient_error(self, z: np.ndarray) -> np.ndarray:
+        """Mean squared error (n,) of each patient over the features, in training SDs squared."""
+        return np.mean((self.reconstruct(z) - z).astype(np.float64) ** 2, axis=1)
+
     def explained_variance(self, z: np.ndarray) -> float:
         """Share of the patients' squared deviations from the training mean (0) that the code keeps."""
         return explained_variance(z, self.reconstruct(z))

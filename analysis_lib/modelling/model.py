@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,22 +23,31 @@ from analysis_lib.modelling.autoencoder import AutoEncoder, code_report
 from analysis_lib.modelling.cox_ensemble import CoxEnsemble
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
 from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
+from analysis_lib.modelling.training_range import TrainingRange
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
-FORMAT = 1
+FORMAT = 3
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes a risk from the features; another one may round differently."""
+    return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
 
 
 @dataclass(frozen=True)
 class RadiomicsSurvivalModel:
     """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
 
-    ``autoencoder`` is None for the networks alone on the scaled features.
+    ``autoencoder`` is None for the networks alone on the scaled features. ``training`` is where the training
+    patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
     """
 
     scaler: FeatureScaler
     autoencoder: AutoEncoder | None
     ensemble: CoxEnsemble
     cutoff: float
+    training: TrainingRange
+    description: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -65,7 +75,9 @@ class RadiomicsSurvivalModel:
         encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder else None
         x = encoder.encode(z) if encoder else z
         ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata)
-        return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))))
+        error = encoder.patient_error(z) if encoder else None
+        training = TrainingRange.fit(features, os_months, error)
+        return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))), training)
 
     def inputs(self, features: pd.DataFrame) -> np.ndarray:
         """What the networks see, (n, code_size): the code, or the scaled features without an AutoEncoder."""
@@ -106,8 +118,12 @@ class RadiomicsSurvivalModel:
         """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
         return self.ensemble.history
 
-    def save(self, folder: Path) -> None:
-        """Write the model into ``folder``, which is replaced as a whole and only when all is written."""
+    def save(self, folder: Path, provenance: dict[str, Any] | None = None) -> None:
+        """Write the model into ``folder``, which is replaced as a whole and only when all is written.
+
+        ``provenance`` (plain values: where the features come from, versions) is kept in model.json; without it the
+        model cannot be applied to the images of new patients.
+        """
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} holds something that is not a saved model; choose another folder")
@@ -118,16 +134,14 @@ class RadiomicsSurvivalModel:
             if self.autoencoder:
                 self.autoencoder.save(new)
             self.ensemble.save(new)
+            self.training.save(new / "training_range.json")
             description = {
                 "format": FORMAT,
                 "cutoff": self.cutoff,
                 "autoencoder": self.autoencoder is not None,
                 "n_features": len(self.scaler.names),
-                "versions": {
-                    "tensorflow": tf.__version__,
-                    "keras": keras.__version__,
-                    "numpy": np.__version__,
-                },
+                "provenance": provenance or {},
+                "versions": package_versions(),
             }
             (new / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
             os.chmod(new, 0o755)
@@ -155,4 +169,6 @@ class RadiomicsSurvivalModel:
             AutoEncoder.load(folder) if description["autoencoder"] else None,
             CoxEnsemble.load(folder),
             description["cutoff"],
+            TrainingRange.load(folder / "training_range.json"),
+            description,
         )
