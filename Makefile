@@ -43,7 +43,7 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
 READING := $(filter-out %/indices.py,$(wildcard analysis_lib/imaging/*.py))
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/cohort/clinical.py analysis_lib/imaging/indices.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) analysis_lib/imaging/indices.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
                        $(wildcard analysis_lib/extraction/*.py)
