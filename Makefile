@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env check study docs gallery test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -31,6 +31,9 @@ LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/sta
 
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
+
+check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
+	@$(RUN) check --study $(STUDY)
 
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
