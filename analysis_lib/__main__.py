@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def stage(name: str, text: str, function: Callable[[Params, argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+    def stage(
+        name: str, text: str, function: Callable[[Params, argparse.Namespace], int | None]
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--study", required=True, help="name of the parameter file, params/<study>.yaml")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -122,7 +124,9 @@ def _check(params: Params, options: argparse.Namespace) -> int:
     from analysis_lib.check import check_study, page_path
 
     found = check_study(params, options.quiet)
-    print(f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}")
+    print(
+        f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}"
+    )
     if found.usable:
         print(f"then: make study STUDY={params.study}")
     return 0 if found.usable else 2

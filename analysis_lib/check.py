@@ -43,7 +43,13 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
     remarks = clinical.set_index("patient_id")
     for k, name in rows["patient_id"].items():
-        said = [text for column, text in MISSING_WORTH_SAYING.items() if pd.isna(remarks.at[name, column])]
+        # What a whole set lacks is no slip of one patient.
+        mine = remarks[remarks["set"] == remarks.at[name, "set"]]
+        said = [
+            text
+            for column, text in MISSING_WORTH_SAYING.items()
+            if pd.isna(remarks.at[name, column]) and mine[column].notna().any()
+        ]
         rows.at[k, "warnings"] = "; ".join(filter(None, [rows.at[k, "warnings"], *said]))
     refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
     table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")

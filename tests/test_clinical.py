@@ -243,7 +243,8 @@ def test_columns_codes_and_units_are_mapped(tmp_path):
     settings = {
         "columns": {"patient_id": "Pat", "set": "gruppe", "sex": "Geschl", "height_m": "Groesse", "os_months": "Zeit",
                     "os_event": "Status", "tumour_size_cm": "Tumor"},
-        "codes": {"set": {"discovery": [1], "external": [2]}, "sex": {"M": [1], "F": [2]}, "os_event": {1: [2], 0: [1]}},
+        "codes": {"set": {"discovery": [1], "external": [2]}, "sex": {"M": [1], "F": [2]},
+                  "os_event": {1: [2], 0: [1]}},
         "units": {"height": "cm", "time": "days", "tumour_size": "mm"},
     }  # fmt: skip
     good, excluded = read_text(tmp_path, text, **settings)

@@ -114,7 +114,9 @@ def thumbnail(hounsfield: np.ndarray, masks: dict[str, np.ndarray], spacing: tup
     size = (WIDTH_PX, max(1, round(WIDTH_PX * rows * spacing[0] / (columns * spacing[1]))))
     low, high = WINDOW_HU
     grey = np.clip((hounsfield.astype(float) - low) / (high - low), 0, 1) * 255
-    picture = np.asarray(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BOX).convert("RGB")).copy()
+    picture = np.asarray(
+        Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BOX).convert("RGB")
+    ).copy()
     for key, mask in masks.items():
         small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
         colour = OUTLINES[key].lstrip("#")
