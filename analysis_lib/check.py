@@ -23,7 +23,7 @@ MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_m
 
 @dataclass(frozen=True)
 class Checked:
-    """What ``check_study`` found: one row a patient (COLUMNS), a small picture by patient_id, and how many can go on."""
+    """What ``check_study`` found: a row a patient (COLUMNS), a picture by patient_id, and how many can go on."""
 
     table: pd.DataFrame
     pictures: dict[str, str]

@@ -31,7 +31,7 @@ def test_page_and_table(study):
     found = check_study(study, quiet=True)
     table = pd.read_csv(study.build_path / "check" / "check.csv").set_index("patient_id")
     assert found.usable == 1
-    assert table["status"].to_dict() == {"P3": "refused", "P2": "refused", "P1": "warning"}
+    assert table["status"].to_dict() == {"P3": "refused", "P2": "refused", "P1": "ok"}
     assert "looks like centimetres" in table.at["P3", "reason"]
     assert "mask" in table.at["P2", "reason"]
     assert table.at["P1", "slices"].startswith("3 (z = -85.0 mm)")

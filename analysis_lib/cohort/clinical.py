@@ -298,9 +298,9 @@ def _check_rows(table: RawTable, values: pd.DataFrame, settings: ClinicalParams,
         if v["rfs_cause"] == "death" and v["os_event"] == 0:
             table.complain(row, "rfs_cause is death but os_event is 0; mend one of them")
         large = v["tumour_size_cm"] > settings.tumour_threshold_cm
-        if not np.isnan(v["tumour_size_cm"]) and not np.isnan(v["tumour_diameter_over_5cm"]):
-            if large != bool(v["tumour_diameter_over_5cm"]):
-                table.complain(row, "tumour_size_cm and tumour_diameter_over_5cm contradict each other; mend one")
+        both = not np.isnan(v["tumour_size_cm"]) and not np.isnan(v["tumour_diameter_over_5cm"])
+        if both and large != bool(v["tumour_diameter_over_5cm"]):
+            table.complain(row, "tumour_size_cm and tumour_diameter_over_5cm contradict each other; mend one")
         for name in ("ct_path", "mask_path"):
             if v[name] and (problem := _path_problem(folder, v[name], name)):
                 table.complain(row, problem)

@@ -135,7 +135,7 @@ def check_codes(settings: ClinicalParams, coded: dict[str, list[str]]) -> None:
             raise ClinicalTableError(f"clinical.codes: '{column}' is no coded column{near(column, list(coded))}")
         if wrong := [ours for ours in codes if ours not in coded[column]]:
             raise ClinicalTableError(
-                f"clinical.codes.{column}: '{wrong[0]}' is none of {', '.join(coded[column])}; the study's code comes first"
+                f"clinical.codes.{column}: '{wrong[0]}' is none of {', '.join(coded[column])}; ours comes first"
             )
 
 

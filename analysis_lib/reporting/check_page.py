@@ -1,5 +1,6 @@
 """The page of ``make check``: what was found for each patient, and a contact sheet of the L3 slices."""
 
+# ruff: noqa: E501 (lines of HTML)
 from __future__ import annotations
 
 import base64
