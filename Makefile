@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study predict docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env check study predict docs gallery test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -32,6 +32,9 @@ LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/sta
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
 
+check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
+	@$(RUN) check --study $(STUDY)
+
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
 $(P)/%.json: $(B)/.prepared ;@:
@@ -45,7 +48,7 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
 READING := $(filter-out %/indices.py,$(wildcard analysis_lib/imaging/*.py))
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(READING) analysis_lib/cohort/clinical.py analysis_lib/imaging/indices.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) analysis_lib/imaging/indices.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
                        $(wildcard analysis_lib/extraction/*.py)

@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def stage(name: str, text: str, function: Callable[[Params, argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def stage(
+        name: str, text: str, function: Callable[[Params, argparse.Namespace], int | None]
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--study", required=True, help="name of the parameter file, params/<study>.yaml")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("prepare", "Check the parameters and write each section for make.", _prepare)
     stage("cohort", "Write the synthetic cohort (studies with a standin section and no data_dir of another).", _cohort)
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
+    stage("check", "Read everything and show what was found, before anything is computed.", _check)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     stage("features", "Extract the radiomics features.", _features)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
@@ -120,6 +123,18 @@ def _inputs(params: Params, _: argparse.Namespace) -> None:
     from analysis_lib.stages import list_inputs
 
     list_inputs(params)
+
+
+def _check(params: Params, options: argparse.Namespace) -> int:
+    from analysis_lib.check import check_study, page_path
+
+    found = check_study(params, options.quiet)
+    print(
+        f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}"
+    )
+    if found.usable:
+        print(f"then: make study STUDY={params.study}")
+    return 0 if found.usable else 2
 
 
 def _measure(params: Params, options: argparse.Namespace) -> None:

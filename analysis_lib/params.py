@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.files import write_text_if_changed
 from analysis_lib.standin.params import StandinParams
 
@@ -37,8 +38,9 @@ class SetParams(Section):
     """One set of patients, by its value in the column ``set`` of patients.csv."""
 
     label: str = Field(description="Name in tables and figures, for example 'External test'.")
-    role: Literal["discovery", "test"] = Field(
-        description="'discovery' is split into training and internal test; 'test' is never trained on."
+    role: Literal["discovery", "train", "test"] = Field(
+        description="'discovery' is split into training and internal test, 'train' is trained on as a whole, 'test' is "
+        "never trained on."
     )
 
 
@@ -46,30 +48,50 @@ class CohortParams(Section):
     """Which sets there are and how the discovery set is split."""
 
     sets: dict[str, SetParams] = Field(description="Sets by name, in the order of the tables.")
-    internal_fraction: Fraction = Field(
-        0.3, description="Share of the discovery set kept as internal test (floor of the number)."
+    internal_fraction: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Share of each discovery set kept as internal test (floor of the number); 0 for none.",
     )
     stratify_by_event: bool = Field(
         False, description="Split dead and censored patients apart, so that both parts get their share."
     )
 
     @model_validator(mode="after")
-    def _one_discovery(self) -> CohortParams:
-        names = [name for name, s in self.sets.items() if s.role == "discovery"]
-        if len(names) != 1:
-            raise ValueError(f"exactly one set must have role 'discovery', found {names or 'none'}")
-        if reserved := set(self.sets) & {"train", "internal"}:
-            raise ValueError(f"set names {sorted(reserved)} are kept for the two parts of the discovery set")
+    def _something_to_train_on(self) -> CohortParams:
+        if not any(s.role != "test" for s in self.sets.values()):
+            raise ValueError("at least one set must have role 'discovery' or 'train'; there is nothing to train on")
+        if reserved := set(self.sets) & {"train", "internal", "unknown"}:
+            raise ValueError(f"set names {sorted(reserved)} are kept for the parts of the discovery set; rename")
+        for name in self.sets:
+            if not name or len(name) > 64 or any(not (c.isalnum() or c in "._- ") for c in name):
+                raise ValueError("set names may hold letters, digits, blanks, '.', '_' and '-' only, at most 64")
         return self
 
     @property
+    def trained(self) -> list[str]:
+        """Names of the sets that are trained on, split or whole."""
+        return [name for name, s in self.sets.items() if s.role != "test"]
+
+    @property
+    def split_sets(self) -> list[str]:
+        """Names of the sets that are split into training and internal test."""
+        return [n for n, s in self.sets.items() if s.role == "discovery" and self.internal_fraction > 0]
+
+    @property
     def discovery(self) -> str:
-        return next(name for name, s in self.sets.items() if s.role == "discovery")
+        """The first set that is trained on."""
+        return self.trained[0]
+
+    @property
+    def external_sets(self) -> list[str]:
+        return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
     def test_sets(self) -> list[str]:
-        """Names of the test sets in table order: the internal one, then every set of role 'test'."""
-        return ["internal", *(name for name, s in self.sets.items() if s.role == "test")]
+        """Names of the test sets in table order: the internal one if there is one, then every set of role 'test'."""
+        return [*(["internal"] if self.split_sets else []), *self.external_sets]
 
     def label(self, name: str) -> str:
         """Label of a set or of a part of the discovery set."""
@@ -236,6 +258,7 @@ class Params(Section):
 
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
     cohort: CohortParams = Field(description="Sets and split.")
+    clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
     images: ImageParams = Field(description="CT and masks.")
     definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
     features: FeatureParams = Field(description="Radiomics.")
@@ -254,6 +277,10 @@ class Params(Section):
     @property
     def data_path(self) -> Path:
         return ROOT / (self.data_dir or f"data/{self.study}")
+
+    @property
+    def clinical_path(self) -> Path:
+        return self.data_path / self.clinical.file
 
     @property
     def build_path(self) -> Path:

@@ -37,7 +37,7 @@ def predict(params: Params, folder: Path, quiet: bool = False) -> str:
     """
     model = _load(folder)
     notes = _check(model, params, folder)
-    clinical, excluded = read_patient_ids(params.data_path / "patients.csv")
+    clinical, excluded = read_patient_ids(params.data_path / params.clinical.file, params.clinical)
     measured, no_image = measured_rows(params, clinical, quiet)
     try:
         # the series that was measured is the one whose features are taken

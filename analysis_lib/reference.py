@@ -27,9 +27,10 @@ def write_pages() -> None:
 def _data_dictionary() -> str:
     lines = [
         HEAD,
-        "# Columns of patients.csv\n",
-        "UTF-8, comma-separated, decimal points. A row with a required value missing, or any value outside its range,",
-        "is excluded with the reason. An optional value may be empty, and an optional column absent.\n",
+        "# Columns of the clinical table\n",
+        "CSV, Excel or Parquet; other headings, codes and units are mapped in `clinical` of the parameter file.",
+        "A row with a required value missing, or any value outside its range, is excluded with the reason. An optional",
+        "value may be empty, and an optional column absent. Dates may stand in place of `os_months` and `os_event`.\n",
         "| column | required | unit or codes | range | meaning |",
         "|---|---|---|---|---|",
     ]

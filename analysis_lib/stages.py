@@ -137,7 +137,7 @@ def list_inputs(params: Params) -> None:
 def measure_patients(params: Params, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
     remove_leftovers(params.build_path)
-    clinical, excluded = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
+    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
     # A row refused for its values still had a set, which the flowchart counts by.
     measured, failures = measured_rows(params, clinical, quiet)
     clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
@@ -194,7 +194,7 @@ def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     remove_leftovers(params.build_path)
     measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
-    clinical, _ = read_clinical(params.data_path / "patients.csv", list(params.cohort.sets))
+    clinical, _ = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
     # The series that was measured is the one whose features are taken.
     located = clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
     table, failures = features_of(params, located, quiet)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.cohort.cohort import exclusion_table, split_patients, table_one
-from analysis_lib.params import load_params
+from analysis_lib.params import CohortParams, load_params
 
 COHORT = load_params("defaults").cohort
 
@@ -80,3 +80,20 @@ def test_table_one_on_known_numbers():
     assert result.at["Vascular invasion, n (%)", "discovery"] == "1 (50.0%)"
     assert result.at["Vascular invasion, n (%)", "discovery_missing"] == 1
     assert result.at["Vascular invasion, n (%)", "external"] == "NA"
+
+
+def test_own_sets_with_and_without_a_split():
+    sets = {
+        "kiel": {"label": "Kiel", "role": "discovery"},
+        "lyon": {"label": "Lyon", "role": "train"},
+        "porto": {"label": "Porto", "role": "test"},
+    }
+    cohort = CohortParams.model_validate({"sets": sets})
+    table = patients(20, 10)
+    table["set"] = ["kiel"] * 20 + ["lyon"] * 6 + ["porto"] * 4
+    split = split_patients(table, cohort, seed=1)
+    assert split.value_counts().to_dict() == {"train": 20, "internal": 6, "porto": 4}
+    assert cohort.trained == ["kiel", "lyon"] and cohort.test_sets == ["internal", "porto"]
+    whole = cohort.model_copy(update={"internal_fraction": 0.0})
+    assert split_patients(table, whole, seed=1).value_counts().to_dict() == {"train": 26, "porto": 4}
+    assert whole.test_sets == ["porto"]

@@ -15,18 +15,18 @@ RADIOMICS_STAGE = "radiomics"  # left out of the radiomics only; the indices are
 
 
 def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> pd.Series:
-    """Split name of each patient: ``train`` or ``internal`` in the discovery set, else the set itself.
+    """Split name of each patient: ``train`` or ``internal`` in the sets trained on, else the set itself.
 
-    The internal test set is the floor of ``internal_fraction`` of the discovery set: those whose keyed hash
+    The internal test set is the floor of ``internal_fraction`` of each discovery set: those whose keyed hash
     of (seed, patient_id) is lowest. A patient's place in that order depends on no other patient, so one
     exclusion moves at most one other patient across the split.
     """
     split = patients["set"].copy()
-    discovery = patients[patients["set"] == cohort.discovery]
+    split[patients["set"].isin(cohort.trained)] = "train"
+    discovery = patients[patients["set"].isin(cohort.split_sets)]
     order = discovery["patient_id"].map(lambda name: _hash(seed, name))
-    groups = [discovery.index]
-    if cohort.stratify_by_event:
-        groups = [part.index for _, part in discovery.groupby("os_event", sort=True)]
+    by = ["set", "os_event"] if cohort.stratify_by_event else ["set"]
+    groups = [part.index for _, part in discovery.groupby(by, sort=True)]
     for group in groups:
         ranked = order.loc[group].sort_values(kind="stable").index
         n_internal = int(np.floor(cohort.internal_fraction * len(ranked)))

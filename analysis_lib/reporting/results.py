@@ -51,7 +51,7 @@ def flowchart_counts(
                 rows.append((f"{name}.out.{stage}", "reason", str(stage), len(part), f"{name}.out"))
         analysed_label = f"Analysed, {without} of them by indices only" if without else "Analysed"
         rows.append((f"{name}.in", "patients", analysed_label, len(analysed), f"{name}.all"))
-        if name == cohort.discovery:
+        if name in cohort.split_sets:
             for part in ("train", "internal"):
                 count = int((analysed["split"] == part).sum())
                 rows.append((f"{name}.{part}", "patients", cohort.label(part), count, f"{name}.in"))
@@ -301,7 +301,9 @@ def discrimination(
         part = indexed[indexed["split"] == name]
         scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
         part = part.loc[scores.index]
-        if part["os_event"].sum() == 0:
+        if part["os_event"].sum() == 0 or MODEL not in scores:
+            c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
+            difference.append(_unknown(markers.drop(columns=MODEL), name, "difference").assign(p=np.nan))
             continue
         time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
         settings = {
@@ -316,7 +318,17 @@ def discrimination(
         if name != "train":
             auc.append(survival.auc_curve(time, event, scores, months, **settings).assign(set=name))
     return {
-        "c_index": pd.concat(c_index)[["set", "model", "c_index", "low", "high", "n", "events"]],
-        "difference": pd.concat(difference)[["set", "model", "difference", "low", "high", "p"]],
-        "auc": pd.concat(auc)[["set", "model", "month", "auc", "low", "high"]],
+        "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
+        "difference": _stacked(difference, ["set", "model", "difference", "low", "high", "p"]),
+        "auc": _stacked(auc, ["set", "model", "month", "auc", "low", "high"]),
     }
+
+
+def _unknown(markers: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
+    """Rows of a set in which nothing can be estimated (no deaths, or nobody with a risk score): all NA."""
+    frame = pd.DataFrame({"set": name, "model": markers.columns})
+    return frame.assign(**{value: np.nan, "low": np.nan, "high": np.nan})
+
+
+def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat([frame[columns] for frame in frames]) if frames else pd.DataFrame(columns=columns)

@@ -1,0 +1,100 @@
+"""``make check``: read every patient as the study would, compute nothing, and show what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.files import write_text
+from analysis_lib.imaging import indices
+from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.parallel import map_patients
+from analysis_lib.params import ImageParams, Params
+from analysis_lib.reporting.check_page import check_page, thumbnail
+from analysis_lib.stages import Source, sources
+
+COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
+MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What ``check_study`` found: a row a patient (COLUMNS), a picture by patient_id, and how many can go on."""
+
+    table: pd.DataFrame
+    pictures: dict[str, str]
+    usable: int
+
+
+def check_study(params: Params, quiet: bool = False) -> Checked:
+    """Read table, CT and masks of a study; write ``check/check.html`` and ``check/check.csv`` in its build folder.
+
+    Raises ClinicalTableError where the clinical table cannot be used at all.
+    """
+    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet)
+    pictures = {row["patient_id"]: row.pop("picture") for row in looked}
+    rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
+    rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
+    remarks = clinical.set_index("patient_id")
+    for k, name in rows["patient_id"].items():
+        # What a whole set lacks is no slip of one patient.
+        mine = remarks[remarks["set"] == remarks.at[name, "set"]]
+        said = [
+            text
+            for column, text in MISSING_WORTH_SAYING.items()
+            if pd.isna(remarks.at[name, column]) and mine[column].notna().any()
+        ]
+        rows.at[k, "warnings"] = "; ".join(filter(None, [rows.at[k, "warnings"], *said]))
+    refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
+    table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")
+    order = {"refused": 0, "warning": 1, "ok": 2}
+    table.loc[(table["status"] == "ok") & (table["warnings"] != ""), "status"] = "warning"
+    table = table.sort_values("status", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+    usable = int((table["status"] != "refused").sum())
+    folder = params.build_path / "check"
+    write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
+    page = check_page(
+        table, pictures, params.study, params.cohort, int(rows["identity"].eq(True).sum()), params.synthetic
+    )
+    write_text(folder / "check.html", page)
+    return Checked(table, pictures, usable)
+
+
+def look_at(source: Source, images: ImageParams) -> dict[str, object]:
+    """One patient's CT and mask as the study would choose them, with a picture of the L3 slice."""
+    row: dict[str, object] = {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
+    try:
+        opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
+        either = np.any(list(opened.masks.values()), axis=0)
+        slices = np.flatnonzero(either.any(axis=(1, 2)))
+        k = int(slices[(len(slices) - 1) // 2])
+        hounsfield = opened.series.hounsfield([k])[0]
+        if hounsfield.min() == hounsfield.max():
+            raise ImageError("the CT slice of the mask holds a single value; export the series again")
+        spacing = opened.series.geometry.spacing
+        drawn = {key: mask[k] for key, mask in opened.masks.items()}
+        row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+    except ImageError as error:
+        return row | {"status": "refused", "reason": str(error)}
+    affine = opened.series.geometry.affine
+    heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
+    where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
+    return row | {
+        "status": "ok",
+        "series": opened.series.description,
+        "series_uid": opened.series.series_uid,
+        "slices": where + (f" and {len(slices) - 5} more" if len(slices) > 5 else ""),
+        "segments": ", ".join(f"{key.upper()} {int(mask.sum())} pixels" for key, mask in opened.masks.items()),
+        "warnings": "; ".join(opened.notes),
+        "identity": opened.series.identity,
+    }
+
+
+def page_path(params: Params) -> Path:
+    return params.build_path / "check" / "check.html"
