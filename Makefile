@@ -5,6 +5,10 @@ F := figures/$(STUDY)
 PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m analysis_lib
 
+# SCHEDULER=tcp://host:port sends the feature extraction to a Dask cluster (docs/radiomics.md).
+SCHEDULER ?=
+export SCHEDULER
+
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

@@ -1,6 +1,8 @@
 """Command line of the library: the heavy stages for make, and a quick look at one patient.
 
 python -m analysis_lib indices --ct FOLDER_OR_FILE --mask FILE [--sex M --height-m 1.72] [--json]
+python -m analysis_lib features --table CASES.csv --params PYRADIOMICS.yaml --out FEATURES.csv
+python -m analysis_lib features --image FILE_OR_FOLDER --mask FILE --params PYRADIOMICS.yaml [--json]
 python -m analysis_lib STAGE --study NAME
 """
 
@@ -18,14 +20,18 @@ from analysis_lib.params import HuWindow, ParameterError, Params, load_params
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 with one line on standard error otherwise."""
+    """Run one command; 0 on success, 1 if some cases failed, 2 with one line on standard error otherwise."""
     options = _parser().parse_args(arguments)
+    from analysis_lib.extraction.cases import CaseError
+    from analysis_lib.extraction.cluster import ClusterError
+    from analysis_lib.extraction.fast_radiomics import ExtractionError
     from analysis_lib.notebooks import NotebookError
     from analysis_lib.stages import StageError
 
+    known = (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError)
     try:
         return options.run(options) or 0
-    except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError) as error:
+    except (*known, CaseError, ClusterError, ExtractionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -48,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("cohort", "Write the synthetic cohort (studies with a standin section and no data_dir of another).", _cohort)
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
-    stage("features", "Extract the radiomics features.", _features)
+    _add_features(commands)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
@@ -71,6 +77,24 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
     one.set_defaults(run=_indices)
     return parser
+
+
+def _add_features(commands: argparse._SubParsersAction) -> None:
+    text = "Extract the radiomics features of a study, of a table of cases, or of one image and mask."
+    command = commands.add_parser("features", help=text, description=text)
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--study", help="name of the parameter file, params/<study>.yaml")
+    source.add_argument("--table", type=Path, help="CSV with Image, Mask and optionally ID, Label, Segment")
+    source.add_argument("--image", type=Path, help="one image: a file that ITK reads, or a folder of DICOM files")
+    command.add_argument("--mask", type=Path, help="with --image: the mask, on the image's grid")
+    command.add_argument("--label", type=int, help="with --image: value in the mask (default: the parameter file's)")
+    command.add_argument("--segment", default="", help="with --image: name of the segment in a .seg.nrrd")
+    command.add_argument("--params", type=Path, help="PyRadiomics parameter file, with --table and --image")
+    command.add_argument("--out", type=Path, help="with --table: .csv or .parquet to write")
+    command.add_argument("--workers", type=int, default=0, help="with --table: processes, 0 takes all cores")
+    command.add_argument("--json", action="store_true", help="with --image: print JSON")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.set_defaults(run=lambda options: _features(options, command))
 
 
 def _prepare(params: Params, _: argparse.Namespace) -> None:
@@ -99,10 +123,28 @@ def _measure(params: Params, options: argparse.Namespace) -> None:
     measure_patients(params, options.quiet)
 
 
-def _features(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.stages import extract_features
+def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> int | None:
+    if options.study:
+        from analysis_lib.stages import extract_features
 
-    extract_features(params, options.quiet)
+        return extract_features(load_params(options.study), options.quiet)
+    from analysis_lib.extraction.cases import extract_one, extract_table
+
+    if options.params is None:
+        command.error("--params is needed with --table and --image")
+    if options.image:
+        if options.mask is None:
+            command.error("--mask is needed with --image")
+        values = extract_one(options.image, options.mask, options.params, options.label, options.segment)
+        print(json.dumps(values, indent=1) if options.json else "\n".join(f"{k}: {v!r}" for k, v in values.items()))
+        return 0
+    if options.out is None:
+        command.error("--out is needed with --table")
+    done, failures = extract_table(options.table, options.params, options.out, options.workers, options.quiet)
+    print(f"{options.out}: {len(done)} cases, {len(failures)} failed")
+    for row in failures.to_dict("records"):
+        print(f"failed: {row.get('ID') or row['Image']}: {row['reason']}", file=sys.stderr)
+    return 1 if len(failures) else 0
 
 
 def _assemble(params: Params, _: argparse.Namespace) -> None:

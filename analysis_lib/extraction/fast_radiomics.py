@@ -61,17 +61,18 @@ class _Plan:
     covered: bool
 
 
-def extract(image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int = 1) -> dict[str, float]:
+def extract(image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int | None = None) -> dict[str, float]:
     """Every feature that the parameter file asks for, by PyRadiomics' names.
 
     image: 3-D scalar image, intensities in HU for CT; mask: label map on the same grid; label: the region's
-    value in the mask. Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
+    value in the mask, by default the parameter file's. Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
 
     Raises ExtractionError where PyRadiomics would leave features out or give NaN, and PyRadiomics' own
     ValueError for an empty, too small or misplaced mask.
     """
     plan = _read(str(parameter_file), Path(parameter_file).read_bytes())
     _refuse_skipped_images(image, plan)
+    label = plan.settings.get("label", 1) if label is None else label
     fast = plan.covered and _same_grid(image, mask)
     result = _extract_fast(image, mask, plan, label) if fast else None
     if result is None:
@@ -131,8 +132,11 @@ def _image_names(plan: _Plan) -> list[str]:
             names += [_log_name(s) for s in settings.get("sigma", [])]
         elif image_type == "Wavelet":
             names += _wavelet_names(settings)
-        elif image_type in ("LBP2D", "LBP3D"):
-            return []  # as many as its settings and its packages give; not foretold
+        elif image_type == "LBP2D":
+            names.append("lbp-2D")
+        elif image_type == "LBP3D":
+            levels = settings.get("lbp3DLevels", 2)
+            names += [*(f"lbp-3D-m{level}" for level in range(1, levels + 1)), "lbp-3D-k"]
         else:
             names.append(image_type.lower())
     return names
@@ -186,9 +190,11 @@ def _extract_plain(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int)
 def _checked(result: dict[str, Any], plan: _Plan) -> dict[str, float]:
     out = {name: float(np.squeeze(value)) for name, value in result.items()}
     expected = _names(plan)
-    missing = [name for name in expected if name not in out] if _image_names(plan) else []
-    if missing or not out:
-        raise ExtractionError(f"PyRadiomics gave no value for {_list(missing) or 'any feature'}")
+    if missing := [name for name in expected if name not in out]:
+        raise ExtractionError(
+            f"PyRadiomics left out {len(missing)} features without an error ({_list(missing)}): the image is too "
+            "small for the filter after cropping or resampling, or a package that the filter needs is not there"
+        )
     bad = [name for name, value in out.items() if not np.isfinite(value)]
     if bad:
         raise ExtractionError(f"not a finite number: {_list([f'{name} = {out[name]}' for name in bad])}")
