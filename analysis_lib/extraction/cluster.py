@@ -42,7 +42,7 @@ def run_dask(
     from distributed.scheduler import KilledWorker
 
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=min(10, worker_timeout_s))
     except (OSError, ValueError) as error:
         raise ClusterError(f"no Dask scheduler at {address} ({error}); start one with: dask scheduler") from None
     with client:

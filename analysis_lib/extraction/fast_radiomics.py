@@ -12,6 +12,7 @@ A parameter file that asks for anything outside of ``_covered`` is computed by p
 from __future__ import annotations
 
 import logging
+import types
 import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,10 +25,10 @@ from radiomics import getFeatureClasses, imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from analysis_lib.extraction.fast_filters import LaplacianOfGaussian, wavelet_bands
-from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, use
+from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, use, with_globals
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
 
-VERSION = "1"  # part of the cache key of stored features; raise it when a value could change
+VERSION = "2"  # part of the cache key of stored features; raise it when a value could change
 
 logging.getLogger("radiomics").setLevel(logging.ERROR)  # its hints are this module's errors
 
@@ -327,7 +328,7 @@ def _shape(region: _Region, settings: dict):
 
 def _bare(name: str, settings: dict):
     """An object of a PyRadiomics feature class with nothing computed yet."""
-    feature_class = _FirstOrder if name == "firstorder" else getFeatureClasses()[name]
+    feature_class = _CLASSES.get(name) or getFeatureClasses()[name]
     bare = feature_class.__new__(feature_class)
     bare.logger = _SILENT
     bare.settings = settings
@@ -342,15 +343,84 @@ def _bare(name: str, settings: dict):
 
 
 class _FirstOrder(getFeatureClasses()["firstorder"]):
-    """With powers taken by multiplication."""
+    """On voxels sorted by intensity, each sum taken once; no missing values."""
 
-    @staticmethod
-    def _moment(a: np.ndarray, moment: int = 1) -> np.ndarray:
-        deviation = a - a.mean(axis=1, keepdims=True)
+    def prepare(self, values: np.ndarray) -> None:
+        self._sorted = np.sort(values.astype(float))
+        self.targetVoxelArray = self._sorted.reshape(1, -1)
+        deviation = self._sorted - self._sorted.mean()
         square = deviation * deviation
-        return {2: square, 3: square * deviation, 4: square * square}[moment].mean(axis=1)
+        self._absolute_deviation = np.abs(deviation).mean()
+        self._moments = {2: square.mean(), 3: (square * deviation).mean(), 4: (square * square).mean()}
+        shifted = self._sorted + self.voxelArrayShift
+        self._energy = (shifted * shifted).sum()
+
+    def _moment(self, _, moment: int = 1) -> np.ndarray:
+        return np.array([self._moments[moment]])
+
+    def _percentile(self, percent: float) -> float:
+        """That of ``numpy.percentile`` (linear), to the last bit."""
+        position = percent / 100 * (len(self._sorted) - 1)
+        below = int(position)
+        part = position - below
+        low, high = self._sorted[below], self._sorted[min(below + 1, len(self._sorted) - 1)]
+        return high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part
+
+    def getEnergyFeatureValue(self):
+        return np.array([self._energy])
+
+    def getRootMeanSquaredFeatureValue(self):
+        return np.sqrt(self._energy / len(self._sorted))
+
+    def getMinimumFeatureValue(self):
+        return self._sorted[0]
+
+    def getMaximumFeatureValue(self):
+        return self._sorted[-1]
+
+    def getRangeFeatureValue(self):
+        return self._sorted[-1] - self._sorted[0]
+
+    def getMeanFeatureValue(self):
+        return self._sorted.mean()
+
+    def getMedianFeatureValue(self):
+        return self._sorted[(len(self._sorted) - 1) // 2 : len(self._sorted) // 2 + 1].mean()
+
+    def get10PercentileFeatureValue(self):
+        return self._percentile(10)
+
+    def get90PercentileFeatureValue(self):
+        return self._percentile(90)
+
+    def getInterquartileRangeFeatureValue(self):
+        return self._percentile(75) - self._percentile(25)
+
+    def getMeanAbsoluteDeviationFeatureValue(self):
+        return self._absolute_deviation
+
+    def getRobustMeanAbsoluteDeviationFeatureValue(self):
+        first = np.searchsorted(self._sorted, self._percentile(10), side="left")
+        last = np.searchsorted(self._sorted, self._percentile(90), side="right")
+        middle = self._sorted[first:last]
+        return np.abs(middle - middle.mean()).mean()
 
 
+def _mean(values: np.ndarray, axis: Any) -> np.ndarray:
+    """``numpy.nanmean`` for the usual case that nothing is missing, a fifth of its time."""
+    mean = values.mean(axis)
+    return np.nanmean(values, axis) if np.isnan(mean).any() else mean
+
+
+def _with_fast_mean(name: str) -> type:
+    """PyRadiomics' texture class with ``_mean`` for ``numpy.nanmean``."""
+    own = getFeatureClasses()[name]
+    shim = types.SimpleNamespace(**{**vars(np), "nanmean": _mean})
+    methods = {k: with_globals(f, numpy=shim) for k, f in vars(own).items() if k.endswith("FeatureValue")}
+    return type(own.__name__, (own,), methods)
+
+
+_CLASSES = {"firstorder": _FirstOrder} | {name: _with_fast_mean(name) for name in ("glcm", "glrlm")}
 _SILENT = logging.getLogger("analysis_lib.extraction.fast_radiomics.silent")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
@@ -373,7 +443,7 @@ def _image_features(name: str, values: np.ndarray, region: _Region, plan: _Plan,
         one.maskArray = region.inside
         if class_name == "firstorder":
             one.pixelSpacing = region.spacing_xyz
-            one.targetVoxelArray = np.sort(values.astype(float)).reshape(1, -1)  # its percentiles come faster
+            one.prepare(values)
             counts = np.bincount(bins)[levels].reshape(1, -1)
             one.coefficients["p_i"] = counts.astype(float) / counts.sum()
         else:
