@@ -22,6 +22,20 @@ from analysis_lib.params import HuWindow, ParameterError, Params, load_params
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 if some cases failed, 2 with one line on standard error otherwise."""
     options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except Exception as error:
+        if not isinstance(error, _told_in_one_line()):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+def _told_in_one_line() -> tuple[type[Exception], ...]:
+    """Errors whose message is all that a reader needs; imported only when there is one, because it takes seconds."""
     from analysis_lib.extraction.cases import CaseError
     from analysis_lib.extraction.cluster import ClusterError
     from analysis_lib.extraction.fast_radiomics import ExtractionError
@@ -29,14 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     from analysis_lib.stages import StageError
 
     known = (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError)
-    try:
-        return options.run(options) or 0
-    except (*known, CaseError, ClusterError, ExtractionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    return (*known, CaseError, ClusterError, ExtractionError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -62,11 +62,14 @@ class _Plan:
     covered: bool
 
 
-def extract(image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int | None = None) -> dict[str, float]:
+def extract(
+    image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int | None = None
+) -> dict[str, float]:
     """Every feature that the parameter file asks for, by PyRadiomics' names.
 
     image: 3-D scalar image, intensities in HU for CT; mask: label map on the same grid; label: the region's
-    value in the mask, by default the parameter file's. Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
+    value in the mask, by default the parameter file's.
+    Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
 
     Raises ExtractionError where PyRadiomics would leave features out or give NaN, and PyRadiomics' own
     ValueError for an empty, too small or misplaced mask.

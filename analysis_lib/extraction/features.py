@@ -130,7 +130,9 @@ def feature_table(
     done: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
     quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars
-    with tqdm(total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1) as progress:
+    with tqdm(
+        total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
+    ) as progress:
         for patient_id, features, reason in (executor or _executor())(task, ids, worker_count(workers)):
             if features is None:
                 failed[patient_id] = reason
