@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     _add_features(commands)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
+    stage("stability", "Extract features of disturbed images and masks (if stability.patients > 0).", _stability)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
@@ -158,6 +159,12 @@ def _assemble(params: Params, _: argparse.Namespace) -> None:
     from analysis_lib.stages import assemble_patients
 
     assemble_patients(params)
+
+
+def _stability(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import analyse_stability
+
+    analyse_stability(params, options.quiet)
 
 
 def _notebook(params: Params, options: argparse.Namespace) -> None:

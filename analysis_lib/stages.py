@@ -16,12 +16,14 @@ import pandas as pd
 from analysis_lib.artefacts import notebooks_to_run_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.extraction import stability
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing, write_text, write_text_if_changed
 from analysis_lib.imaging import indices
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
+from analysis_lib.statistics.agreement import icc_table
 
 
 class StageError(RuntimeError):
@@ -125,6 +127,36 @@ def _fingerprint(params: Params, patient_id: str) -> str:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def analyse_stability(params: Params, quiet: bool = False) -> None:
+    """Features of disturbed images of some training patients, and their ICC, to ``stability.parquet``.
+
+    Does nothing with ``stability.patients: 0``. Variants that fail are in ``stability_exclusions.parquet``.
+    """
+    if params.stability.patients == 0:
+        return
+    patients = pd.read_parquet(params.build_path / "patients.parquet", columns=["patient_id", "split"])
+    train = patients.loc[patients["split"] == "train", "patient_id"].tolist()
+    chosen = stability.draw(train, params.stability.patients, params.seed)
+    values, failures = stability.extract_variants(
+        chosen,
+        load=partial(_load_one, params),
+        fingerprint=partial(_fingerprint, params),
+        parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
+        settings=params.stability,
+        seed=params.seed,
+        folder=params.build_path / "stability",
+        workers=params.workers,
+        quiet=quiet,
+    )
+    _write_parquet(failures, params.build_path / "stability_exclusions.parquet")
+    table = icc_table(values, stability.families(params.stability), params.statistics.confidence)
+    if table["patients"].min() < 3:
+        raise StageError(
+            "too few patients with all variants for an ICC; see stability_exclusions.parquet, raise stability.patients"
+        )
+    _write_parquet(table, params.build_path / "stability.parquet")
 
 
 def assemble_patients(params: Params) -> None:
