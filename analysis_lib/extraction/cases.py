@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
-from analysis_lib.extraction.fast_radiomics import expected_names, extract
+from analysis_lib.extraction.fast_radiomics import default_label, expected_names, extract
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing
 from analysis_lib.imaging import ct, masks
@@ -72,13 +73,14 @@ def load_case(case: Case, default_label: int = 1) -> tuple[sitk.Image, sitk.Imag
 
 
 def extract_table(
-    table: Path, parameter_file: Path, out: Path, workers: int = 0, quiet: bool = False
+    table: Path, parameter_file: Path, out: Path, workers: int = 0, quiet: bool = False, executor: Any = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Features of every case of ``table`` to ``out``, a CSV or (by suffix) Parquet file.
 
     Rows in the table's order, its own columns first, then the features by PyRadiomics' names. Cases that fail are
     not in ``out`` but, with the reason, in ``<out stem>.failures.csv``, which is there only if there are any.
-    Results are kept in ``<out stem>.cases/``, so that a second run computes what changed. Returns both tables.
+    Results are kept in ``<out stem>.cases/``, so that a second run computes what changed. workers, quiet, executor:
+    as for ``feature_table``. Returns both tables.
     """
     if out.suffix not in (".csv", ".parquet"):
         raise CaseError(f"--out {out}: give a name that ends in .csv or .parquet")
@@ -95,6 +97,7 @@ def extract_table(
         cache_dir=out.with_suffix(".cases"),
         workers=workers,
         quiet=quiet,
+        executor=executor,
     )
     reasons = failed.set_index("patient_id")["reason"]
     bad = pd.Series(keys).isin(reasons.index).to_numpy()
@@ -126,12 +129,10 @@ def extract_one(
 
 def _parameters(path: Path) -> tuple[list[str], int]:
     """Names of the features and the label of a parameter file."""
-    from radiomics.featureextractor import RadiomicsFeatureExtractor
-
     if not path.is_file():
         raise CaseError(f"parameter file {path} does not exist")
     try:
-        return expected_names(path), int(RadiomicsFeatureExtractor(str(path)).settings.get("label", 1))
+        return expected_names(path), default_label(path)
     except Exception as error:  # whatever the schema checker raises: its text says what is wrong
         raise CaseError(f"parameter file {path} is not valid: {' '.join(str(error).split())[:500]}") from None
 

@@ -89,6 +89,11 @@ def expected_names(parameter_file: Path | str) -> list[str]:
     return _names(_read(str(parameter_file), Path(parameter_file).read_bytes()))
 
 
+def default_label(parameter_file: Path | str) -> int:
+    """The region's value in the mask that the parameter file names."""
+    return int(_read(str(parameter_file), Path(parameter_file).read_bytes()).settings.get("label", 1))
+
+
 @lru_cache(maxsize=16)
 def _read(path: str, content: bytes) -> _Plan:  # the content is part of the key, so that an edit is seen
     with warnings.catch_warnings():

@@ -87,7 +87,7 @@ class Task:
                 raise ValueError(f"no mask of {roi.upper()}")
             where = f"{roi.upper()}: " if roi else ""
             try:
-                values = extract(image, masks[roi], path)
+                values = extract(image, masks[roi], path, label=1)
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{where}{error}") from error
             if difference := set(values) ^ set(expected_names(path)):
