@@ -62,10 +62,10 @@ $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebook
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
-COMMON := $(B)/patients.parquet $(B)/stability.done $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
 $(N)/01_cohort.ipynb: $(COMMON)
 $(N)/02_sarcopenia.ipynb: $(COMMON)
-$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
+$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json $(B)/stability.done
 $(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(B)/stability.done $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json $(LIB)
 $(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb

@@ -153,4 +153,8 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
     calls = []
     table, _ = run(["P1", "P2"], tmp_path, calls)
     assert calls == ["P2"]
-    assert len(table) == 2
+    untouched, _ = run(["P1", "P2"], tmp_path / "untouched")
+    pd.testing.assert_frame_equal(table, untouched, check_exact=True)
+    for name in ("P1.json", "P2.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "untouched" / "features" / name).read_bytes()
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == ["P1.json", "P2.json"]
