@@ -222,7 +222,9 @@ def test_a_local_binary_pattern_has_its_names_and_one_without_its_package_is_ref
             extract(image, mask, path)
 
 
-@pytest.mark.parametrize("setting", ["preCrop: true, padDistance: 1", "resampledPixelSpacing: [1, 1, 5], padDistance: 0"])
+@pytest.mark.parametrize(
+    "setting", ["preCrop: true, padDistance: 1", "resampledPixelSpacing: [1, 1, 5], padDistance: 0"]
+)
 def test_images_that_get_too_thin_on_the_way_are_refused_too(setting: str, tmp_path: Path) -> None:
     images = "imageType: {Original: {}, LoG: {sigma: [3.0]}}"
     path = parameters(tmp_path, f"{images}\nfeatureClass: {{firstorder: }}\nsetting: {{{setting}}}\n")
