@@ -5,6 +5,10 @@ F := figures/$(STUDY)
 PYTHON := .venv/bin/python
 RUN := $(PYTHON) -m analysis_lib
 
+# SCHEDULER=tcp://host:port sends the feature extraction to a Dask cluster (docs/radiomics.md).
+SCHEDULER ?=
+export SCHEDULER
+
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -29,7 +33,7 @@ NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05
              07_paper_comparison
 LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
-study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
+study: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
 
 check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
@@ -56,12 +60,18 @@ $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard param
 $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
 	@$(RUN) assemble --study $(STUDY)
 
+# Off unless stability.patients is set; then the model may depend on it (features.min_icc).
+$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(wildcard analysis_lib/extraction/*.py)
+	@$(RUN) stability --study $(STUDY) && touch $@
+$(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb
+	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
+
 # ---- notebooks: what each reads ------------------------------------------------------------------------
 COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
 $(N)/01_cohort.ipynb: $(COMMON)
 $(N)/02_sarcopenia.ipynb: $(COMMON)
-$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
-$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json $(LIB)
+$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json $(B)/stability.done
+$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(B)/stability.done $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json $(LIB)
 $(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb

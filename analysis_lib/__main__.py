@@ -1,6 +1,8 @@
 """Command line of the library: the heavy stages for make, and a quick look at one patient.
 
 python -m analysis_lib indices --ct FOLDER_OR_FILE --mask FILE [--sex M --height-m 1.72] [--json]
+python -m analysis_lib features --table CASES.csv --params PYRADIOMICS.yaml --out FEATURES.csv
+python -m analysis_lib features --image FILE_OR_FOLDER --mask FILE --params PYRADIOMICS.yaml [--json]
 python -m analysis_lib STAGE --study NAME
 """
 
@@ -19,22 +21,33 @@ from analysis_lib.params import ROOT, HuWindow, ParameterError, Params, load_par
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 with one line on standard error otherwise."""
+    """Run one command; 0 on success, 1 if some cases failed, 2 with one line on standard error otherwise."""
     options = _parser().parse_args(arguments)
-    from analysis_lib.notebooks import NotebookError
-    from analysis_lib.stages import StageError
-
     try:
         return options.run(options) or 0
-    except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"error: {_file_error(error)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not isinstance(error, _told_in_one_line()):
+            raise
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+def _told_in_one_line() -> tuple[type[Exception], ...]:
+    """Errors whose message is all that a reader needs; imported only when there is one, because it takes seconds."""
+    from analysis_lib.extraction.cases import CaseError
+    from analysis_lib.extraction.cluster import ClusterError
+    from analysis_lib.extraction.fast_radiomics import ExtractionError
+    from analysis_lib.notebooks import NotebookError
+    from analysis_lib.stages import StageError
+
+    known = (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError)
+    return (*known, CaseError, ClusterError, ExtractionError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
     stage("check", "Read everything and show what was found, before anything is computed.", _check)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
-    stage("features", "Extract the radiomics features.", _features)
+    _add_features(commands)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
+    stage("stability", "Extract features of disturbed images and masks (if stability.patients > 0).", _stability)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
@@ -105,6 +119,24 @@ def _file_error(error: OSError) -> str:
     return f"{path.relative_to(ROOT)}: {cause}" if made else f"a file cannot be read or written: {cause}"
 
 
+def _add_features(commands: argparse._SubParsersAction) -> None:
+    text = "Extract the radiomics features of a study, of a table of cases, or of one image and mask."
+    command = commands.add_parser("features", help=text, description=text)
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--study", help="name of the parameter file, params/<study>.yaml")
+    source.add_argument("--table", type=Path, help="CSV with Image, Mask and optionally ID, Label, Segment")
+    source.add_argument("--image", type=Path, help="one image: a file that ITK reads, or a folder of DICOM files")
+    command.add_argument("--mask", type=Path, help="with --image: the mask, on the image's grid")
+    command.add_argument("--label", type=int, help="with --image: value in the mask (default: the parameter file's)")
+    command.add_argument("--segment", default="", help="with --image: name of the segment in a .seg.nrrd")
+    command.add_argument("--params", type=Path, help="PyRadiomics parameter file, with --table and --image")
+    command.add_argument("--out", type=Path, help="with --table: .csv or .parquet to write")
+    command.add_argument("--workers", type=int, default=0, help="with --table: processes, 0 takes all cores")
+    command.add_argument("--json", action="store_true", help="with --image: print JSON")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    command.set_defaults(run=lambda options: _features(options, command))
+
+
 def _prepare(params: Params, _: argparse.Namespace) -> None:
     from analysis_lib.stages import prepare
 
@@ -143,16 +175,40 @@ def _measure(params: Params, options: argparse.Namespace) -> None:
     measure_patients(params, options.quiet)
 
 
-def _features(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.stages import extract_features
+def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> int | None:
+    if options.study:
+        from analysis_lib.stages import extract_features
 
-    extract_features(params, options.quiet)
+        return extract_features(load_params(options.study), options.quiet)
+    from analysis_lib.extraction.cases import extract_one, extract_table
+
+    if options.params is None:
+        command.error("--params is needed with --table and --image")
+    if options.image:
+        if options.mask is None:
+            command.error("--mask is needed with --image")
+        values = extract_one(options.image, options.mask, options.params, options.label, options.segment)
+        print(json.dumps(values, indent=1) if options.json else "\n".join(f"{k}: {v!r}" for k, v in values.items()))
+        return 0
+    if options.out is None:
+        command.error("--out is needed with --table")
+    done, failures = extract_table(options.table, options.params, options.out, options.workers, options.quiet)
+    print(f"{options.out}: {len(done)} cases, {len(failures)} failed")
+    for row in failures.to_dict("records"):
+        print(f"failed: {row.get('ID') or row['Image']}: {row['reason']}", file=sys.stderr)
+    return 1 if len(failures) else 0
 
 
 def _assemble(params: Params, _: argparse.Namespace) -> None:
     from analysis_lib.stages import assemble_patients
 
     assemble_patients(params)
+
+
+def _stability(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import analyse_stability
+
+    analyse_stability(params, options.quiet)
 
 
 def _notebook(params: Params, options: argparse.Namespace) -> None:

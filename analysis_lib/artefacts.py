@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis_lib.params import Params
@@ -29,6 +30,18 @@ NOTEBOOKS: dict[str, list[str]] = {
 }
 
 
+# Notebooks of analyses that a study may leave out, and whether it does.
+OPTIONAL: dict[str, Callable[[Params], bool]] = {
+    "10_stability": lambda params: params.stability.patients > 0,
+}
+OPTIONAL_NOTEBOOKS: dict[str, list[str]] = {"10_stability": _figure("stability")}
+
+
+def wanted_notebooks(params: Params) -> dict[str, list[str]]:
+    """The notebooks of this study and what each makes."""
+    return NOTEBOOKS | {name: files for name, files in OPTIONAL_NOTEBOOKS.items() if OPTIONAL[name](params)}
+
+
 def executed_notebook(params: Params, name: str) -> Path:
     return params.build_path / "notebooks" / f"{name}.ipynb"
 
@@ -36,7 +49,7 @@ def executed_notebook(params: Params, name: str) -> Path:
 def missing_artefacts(params: Params) -> dict[str, list[str]]:
     """Files that a notebook should have made and that are not there, by notebook."""
     missing = {}
-    for name, files in NOTEBOOKS.items():
+    for name, files in wanted_notebooks(params).items():
         gone = [file for file in files if not (params.figures_path / file).is_file()]
         if gone:
             missing[name] = gone

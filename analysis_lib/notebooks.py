@@ -14,7 +14,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from analysis_lib.artefacts import NOTEBOOKS, executed_notebook, missing_artefacts
+from analysis_lib.artefacts import NOTEBOOKS, OPTIONAL, executed_notebook, missing_artefacts
 from analysis_lib.files import replacing
 from analysis_lib.params import ROOT, Params
 
@@ -28,7 +28,9 @@ class NotebookError(RuntimeError):
 def run_notebook(params: Params, name: str) -> None:
     """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
     source = NOTEBOOKS_DIR / f"{name}.ipynb"
-    if name not in NOTEBOOKS or not source.is_file():
+    if name in OPTIONAL and not OPTIONAL[name](params):
+        return  # an analysis that this study leaves out
+    if name not in {*NOTEBOOKS, *OPTIONAL} or not source.is_file():
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(NOTEBOOKS)}")
     check_parameter_cell(source)
     target = executed_notebook(params, name)

@@ -178,6 +178,24 @@ class FeatureParams(Section):
 
     rois: dict[Literal["sm", "pm"], RoiFeatures] = Field(description="Parameter file of each region.")
     expected_count: int = Field(gt=0, description="Number of features; another number stops the run.")
+    min_icc: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The model uses only features whose lowest ICC of the stability analysis is at least this; 0 all.",
+    )
+
+
+class StabilityParams(Section):
+    """Features of disturbed images and masks, to see which repeat themselves; off with patients: 0."""
+
+    patients: int = Field(0, ge=0, description="Training patients drawn for it, for example 40; 0 switches it off.")
+    bin_widths_hu: list[Positive] = Field(
+        default_factory=lambda: [20.0, 30.0], description="Bin widths compared with that of the parameter files, HU."
+    )
+    noise_hu: Positive = Field(5.0, description="SD of the Gaussian noise added to the image, HU.")
+    contour_px: Positive = Field(0.5, description="SD of the random displacement of the contour, pixels.")
+    moved_mm: Positive = Field(20.0, description="How far the negative control moves the regions backwards, mm.")
 
 
 class PcaParams(Section):
@@ -262,6 +280,7 @@ class Params(Section):
     images: ImageParams = Field(description="CT and masks.")
     definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
     features: FeatureParams = Field(description="Radiomics.")
+    stability: StabilityParams = Field(default_factory=StabilityParams, description="Stability of the features.")
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
@@ -269,6 +288,15 @@ class Params(Section):
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."
     )
+
+    @model_validator(mode="after")
+    def _icc_needs_stability(self) -> Params:
+        if self.features.min_icc > 0 and self.stability.patients < 10:
+            raise ValueError(
+                f"features.min_icc {self.features.min_icc:g} needs the stability analysis: set stability.patients to "
+                "10 or more, for example 40"
+            )
+        return self
 
     @property
     def synthetic(self) -> bool:

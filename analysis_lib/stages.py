@@ -18,6 +18,7 @@ import pandas as pd
 from analysis_lib.artefacts import ask_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.extraction import stability
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import remove_leftovers, replacing, write_text, write_text_if_changed
 from analysis_lib.imaging import indices, masks
@@ -26,6 +27,7 @@ from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
+from analysis_lib.statistics.agreement import icc_table
 from analysis_lib.study import SYNTHETIC_NOTE
 
 
@@ -193,16 +195,19 @@ def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     remove_leftovers(params.build_path)
-    measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
-    clinical, _ = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
-    # The series that was measured is the one whose features are taken.
-    located = clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
-    table, failures = features_of(params, located, quiet)
+    table, failures = features_of(params, _located(params), quiet)
     _write_parquet(failures, params.build_path / "features_exclusions.parquet")
     if table.empty:
         raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
     with replacing(params.build_path / "features.parquet") as temporary:
         table.to_parquet(temporary)
+
+
+def _located(params: Params) -> pd.DataFrame:
+    """The measured patients with where their images lie; the series that was measured is the one that counts."""
+    measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
+    clinical, _ = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    return clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")
 
 
 def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -247,6 +252,37 @@ def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str)
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def analyse_stability(params: Params, quiet: bool = False) -> None:
+    """Features of disturbed images of some training patients, and their ICC, to ``stability.parquet``.
+
+    Does nothing with ``stability.patients: 0``. Variants that fail are in ``stability_exclusions.parquet``.
+    """
+    if params.stability.patients == 0:
+        return
+    patients = pd.read_parquet(params.build_path / "patients.parquet", columns=["patient_id", "split"])
+    train = patients.loc[patients["split"] == "train", "patient_id"].tolist()
+    found = sources(params, _located(params))
+    chosen = stability.draw(train, params.stability.patients, params.seed)
+    values, failures = stability.extract_variants(
+        chosen,
+        load=partial(_load_one, found, params.images),
+        fingerprint=partial(_fingerprint, found, params.images),
+        parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
+        settings=params.stability,
+        seed=params.seed,
+        folder=params.build_path / "stability",
+        workers=params.workers,
+        quiet=quiet,
+    )
+    _write_parquet(failures, params.build_path / "stability_exclusions.parquet")
+    table = icc_table(values, stability.families(params.stability), params.statistics.confidence)
+    if table["patients"].min() < 3:
+        raise StageError(
+            "too few patients with all variants for an ICC; see stability_exclusions.parquet, raise stability.patients"
+        )
+    _write_parquet(table, params.build_path / "stability.parquet")
 
 
 def assemble_patients(params: Params) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.params import Params, load_params
+from analysis_lib.statistics.agreement import stable_features
 
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
@@ -46,9 +47,23 @@ class Study:
         return pd.read_parquet(self.build / "exclusions.parquet")
 
     def features(self) -> pd.DataFrame:
-        """Radiomics features of the analysed patients who have them, index patient_id."""
+        """Radiomics features of the analysed patients who have them, index patient_id.
+
+        With ``features.min_icc``, only those whose lowest ICC under disturbance of mask, bins and noise reaches it.
+        """
         features = pd.read_parquet(self.build / "features.parquet")
-        return features.loc[self.patients(with_radiomics=True)["patient_id"]]
+        features = features.loc[self.patients(with_radiomics=True)["patient_id"]]
+        if self.params.features.min_icc > 0:
+            features = features[stable_features(self.stability(), self.params.features.min_icc)]
+        return features
+
+    def stability(self) -> pd.DataFrame:
+        """ICC of every feature and kind of disturbance (feature, family, icc, low, high, patients, repetitions)."""
+        return pd.read_parquet(self.build / "stability.parquet")
+
+    def stability_exclusions(self) -> pd.DataFrame:
+        """Disturbed images or masks whose features could not be had (patient_id, variant, reason)."""
+        return pd.read_parquet(self.build / "stability_exclusions.parquet")
 
     def risk(self) -> pd.DataFrame:
         """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""

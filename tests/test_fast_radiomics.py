@@ -1,5 +1,6 @@
 """The fast extractor against plain PyRadiomics, its matrices against PyRadiomics' C code."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -117,23 +118,119 @@ def test_texture_in_2d_with_fixed_bin_count(tmp_path: Path) -> None:
     assert_same(extract(image, mask, path), plain(image, mask, path))
 
 
+def parameters(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    return path
+
+
 @pytest.mark.parametrize(
     "setting",
     [
         "resampledPixelSpacing: [1, 1, 5]",
+        "{resampledPixelSpacing: [1, 1, 4], interpolator: sitkLinear, padDistance: 8}",
         "normalize: true",
+        "{normalize: true, normalizeScale: 100, removeOutliers: 3}",
         "weightingNorm: euclidean",
         "resegmentRange: [0, 90]",
+        "{resegmentRange: [-2, 2], resegmentMode: sigma, resegmentShape: true}",
+        "preCrop: true",
+        "correctMask: true",
     ],
 )
-def test_what_the_fast_path_does_not_cover_is_left_to_pyradiomics(
+def test_settings_that_the_fast_path_does_not_cover_are_left_to_pyradiomics(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "p.yaml"
-    path.write_text(f"featureClass: {{firstorder: , glcm: }}\nsetting: {{{setting}, label: 1}}\n")
+    path = parameters(
+        tmp_path, f"featureClass: {{shape: , firstorder: , glcm: }}\nsetting: {{{setting.strip('{}')}, label: 1}}\n"
+    )
     monkeypatch.setattr(fast_radiomics, "_extract_fast", lambda *_: pytest.fail("took the fast path"))
     image, mask = as_images(ct(5), region("ring", 5))
     assert extract(image, mask, path) == plain(image, mask, path)
+
+
+@pytest.mark.parametrize(
+    "image_types",
+    [
+        "Square: {}, SquareRoot: {}, Logarithm: {}, Exponential: {}",
+        "Gradient: {gradientUseSpacing: false}",
+        "Wavelet: {level: 2}",
+        "Wavelet: {start_level: 1}",
+        "Wavelet: {force2D: true}",
+    ],
+)
+def test_image_types_that_the_fast_path_does_not_cover_are_left_to_pyradiomics(
+    image_types: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parameters(tmp_path, f"imageType: {{{image_types}}}\nfeatureClass: {{firstorder: , gldm: }}\n")
+    monkeypatch.setattr(fast_radiomics, "_extract_fast", lambda *_: pytest.fail("took the fast path"))
+    image, mask = as_images(ct(6), region("ring", 6))
+    ours = extract(image, mask, path)
+    assert ours == plain(image, mask, path)
+    assert list(ours) == expected_names(path)
+
+
+@pytest.mark.parametrize(
+    ("image_types", "setting"),
+    [
+        ("Original: {}, LoG: {sigma: [0.5, 3]}, Wavelet: {wavelet: haar}", "binWidth: 10"),
+        ("Wavelet: {wavelet: db3}", "binCount: 32"),
+        ("Original: {}, LoG: {sigma: [2.0], binWidth: 3}", "distances: [1, 2]"),
+        ("Original: {}", "{symmetricalGLCM: false, gldm_a: 1, voxelArrayShift: 1000}"),
+        ("Original: {}", "{force2D: true, force2Ddimension: 1}"),
+        ("Original: {}", "{padDistance: 3, minimumROISize: 20}"),
+    ],
+)
+def test_settings_of_the_fast_path(
+    image_types: str, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of these the fast path says that it covers them: it must be the one that answers, and rightly."""
+    path = parameters(
+        tmp_path,
+        f"imageType: {{{image_types}}}\nfeatureClass: {{firstorder: , glcm: , glrlm: , glszm: , gldm: , ngtdm: }}\n"
+        f"setting: {{{setting.strip('{}')}, label: 1}}\n",
+    )
+    image, mask = as_images(ct(8), region("several slices", 8))
+    theirs = plain(image, mask, path)
+    monkeypatch.setattr(fast_radiomics, "_extract_plain", lambda *_: pytest.fail("took the slow path"))
+    ours = extract(image, mask, path)
+    assert list(ours) == expected_names(path)
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("label", [2, 300])
+def test_the_label_of_the_parameter_file(label: int, tmp_path: Path) -> None:
+    path = parameters(tmp_path, f"featureClass: {{shape: , firstorder: , glcm: }}\nsetting: {{label: {label}}}\n")
+    image, mask = as_images(ct(6), region("ring", 6))
+    mask = sitk.Cast(mask, sitk.sitkUInt16) * label
+    result = RadiomicsFeatureExtractor(str(path)).execute(image, mask)
+    theirs = {k: float(v) for k, v in result.items() if not k.startswith("diagnostics_")}
+    assert_same(extract(image, mask, path), theirs)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_local_binary_pattern_has_its_names_and_one_without_its_package_is_refused(tmp_path: Path) -> None:
+    path = parameters(tmp_path, "imageType: {LBP2D: {binWidth: 1}}\nfeatureClass: {firstorder: }\n")
+    image, mask = as_images(ct(6), region("ring", 6))
+    with pytest.warns(UserWarning, match="local_binary_pattern"):  # scikit-image's, of non-integer images
+        image = sitk.Cast(image, sitk.sitkFloat32)
+        ours = extract(image, mask, path)
+    assert list(ours) == expected_names(path)
+    path.write_text("imageType: {Original: {}, LBP3D: {}}\nfeatureClass: {firstorder: }\n")
+    if importlib.util.find_spec("trimesh") is None:
+        with pytest.raises(ExtractionError, match=r"left out 54 features without an error \(lbp-3D-m1_firstorder"):
+            extract(image, mask, path)
+
+
+@pytest.mark.parametrize(
+    "setting", ["preCrop: true, padDistance: 1", "resampledPixelSpacing: [1, 1, 5], padDistance: 0"]
+)
+def test_images_that_get_too_thin_on_the_way_are_refused_too(setting: str, tmp_path: Path) -> None:
+    images = "imageType: {Original: {}, LoG: {sigma: [3.0]}}"
+    path = parameters(tmp_path, f"{images}\nfeatureClass: {{firstorder: }}\nsetting: {{{setting}}}\n")
+    image, mask = as_images(ct(7), region("ring", 7))
+    with pytest.raises(ExtractionError, match=r"left out 18 features without an error \(log-sigma-3-0-mm-3D_first"):
+        extract(image, mask, path)
 
 
 def test_thin_images_are_refused_by_name() -> None:

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from analysis_lib.extraction.features import FeatureCountError, feature_names, feature_table, run_here
+from analysis_lib.extraction.cluster import ClusterError
+from analysis_lib.extraction.features import FeatureCountError, Task, feature_names, feature_table, run_here
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {"sm": ROOT / "params" / "features_sm.yaml", "pm": ROOT / "params" / "features_pm.yaml"}
@@ -153,4 +154,14 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
     calls = []
     table, _ = run(["P1", "P2"], tmp_path, calls)
     assert calls == ["P2"]
-    assert len(table) == 2
+    untouched, _ = run(["P1", "P2"], tmp_path / "untouched")
+    pd.testing.assert_frame_equal(table, untouched, check_exact=True)
+    for name in ("P1.json", "P2.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "untouched" / "features" / name).read_bytes()
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == ["P1.json", "P2.json"]
+
+
+def test_a_worker_of_another_environment_stops_the_run(tmp_path: Path) -> None:
+    task = Task(load, fingerprint, FILES, tmp_path, versions=("numpy=1.0",))
+    with pytest.raises(ClusterError, match=r"has .*numpy=.*; start it from the environment of this run"):
+        task("P1")

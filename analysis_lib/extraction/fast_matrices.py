@@ -29,7 +29,10 @@ class Neighbours:
         node[tuple(where.T)] = np.arange(len(where))
         self.ahead = np.stack([node[tuple((where + a).T)] for a in self.angles], axis=1)
         self.behind = np.stack([node[tuple((where - a).T)] for a in self.angles], axis=1)
-        self.longest = int(size.max())
+        # of the two, the one whose node has the higher number (they are numbered along z, y, x)
+        forward = np.array([next(int(step) for step in a if step) > 0 for a in self.angles], dtype=bool)
+        self.later = np.where(forward, self.ahead, self.behind)
+        self.earlier = np.where(forward, self.behind, self.ahead)
         # PyRadiomics drops directions in which no line meets the mask more than once
         self.lined = np.array([self._lined(where, a, k) for k, a in enumerate(self.angles)])
 
@@ -54,12 +57,12 @@ class Matrices:
         return _glcm(self._bins, self._near.ahead, levels)[None], self._near.angles
 
     def calculate_glrlm(self, image, mask, levels, longest, force2d, dimension):
-        runs = _glrlm(self._bins, self._near.ahead, self._near.behind, levels, longest)
+        runs = _glrlm(self._bins, self._near.later, levels, longest)
         runs[:, :, ~self._near.lined] = 0
         return runs[None], self._near.angles
 
     def calculate_glszm(self, image, mask, levels, voxels, force2d, dimension):
-        level, size = _zones(self._bins, self._near.ahead, self._near.behind)
+        level, size = _zones(self._bins, self._near.earlier)
         zones = np.zeros((1, levels, int(size.max())))
         np.add.at(zones[0], (level, size - 1), 1)
         return zones
@@ -74,8 +77,14 @@ class Matrices:
 def use(feature_class: object, matrices: Matrices) -> None:
     """Let this object's ``_calculateMatrix``, PyRadiomics' own, call ``matrices`` for ``cMatrices``."""
     own = type(feature_class)._calculateMatrix
-    code = types.FunctionType(own.__code__, {**own.__globals__, "cMatrices": matrices}, argdefs=own.__defaults__)
-    feature_class._calculateMatrix = types.MethodType(code, feature_class)
+    feature_class._calculateMatrix = types.MethodType(with_globals(own, cMatrices=matrices), feature_class)
+
+
+def with_globals(function: types.FunctionType, **replaced: object) -> types.FunctionType:
+    """The same code, in which some global names mean something else."""
+    return types.FunctionType(
+        function.__code__, {**function.__globals__, **replaced}, function.__name__, function.__defaults__
+    )
 
 
 @numba.njit(cache=True)
@@ -90,49 +99,51 @@ def _glcm(bins, ahead, levels):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _glrlm(bins, ahead, behind, levels, longest):  # pragma: no cover - compiled
-    out = np.zeros((levels, longest, ahead.shape[1]))
-    for i in range(ahead.shape[0]):
-        level = bins[i]
-        for k in range(ahead.shape[1]):
-            j = behind[i, k]
-            if j >= 0 and bins[j] == level:
-                continue  # not the first of its run
-            length = 0
-            j = ahead[i, k]
-            while j >= 0 and bins[j] == level:
-                length += 1
-                j = ahead[j, k]
-            out[level, length, k] += 1
+def _glrlm(bins, later, levels, longest):  # pragma: no cover - compiled
+    """Runs grow backwards voxel by voxel; each voxel replaces the run that it lengthens. No branch to mispredict."""
+    n, directions = later.shape
+    level_of = np.empty(n + 1, np.int32)
+    level_of[:n] = bins
+    level_of[n] = -1  # what the index -1 finds
+    run = np.zeros((n + 1, directions), np.int32)
+    out = np.zeros((levels, longest, directions))
+    for i in range(n - 1, -1, -1):
+        level = level_of[i]
+        for k in range(directions):
+            j = later[i, k]
+            same = np.int32(level_of[j] == level)
+            length = same * run[j, k]
+            run[i, k] = length + 1
+            out[level, length, k] += 1.0
+            out[level, length - same, k] -= np.float64(same)
     return out
 
 
 @numba.njit(cache=True)
-def _zones(bins, ahead, behind):  # pragma: no cover - compiled
+def _zones(bins, earlier):  # pragma: no cover - compiled
+    """Level and size of each zone of equal level; disjoint sets with path halving."""
     n = bins.size
-    seen = np.zeros(n, np.bool_)
-    stack = np.empty(n, np.int32)
-    levels, sizes = np.empty(n, np.int64), np.empty(n, np.int64)
-    count = 0
-    for start in range(n):
-        if seen[start]:
-            continue
-        level, size, top = bins[start], 0, 1
-        stack[0] = start
-        seen[start] = True
-        while top > 0:
-            top -= 1
-            i = stack[top]
-            size += 1
-            for k in range(ahead.shape[1]):
-                for j in (ahead[i, k], behind[i, k]):
-                    if j >= 0 and not seen[j] and bins[j] == level:
-                        seen[j] = True
-                        stack[top] = j
-                        top += 1
-        levels[count], sizes[count] = level, size
-        count += 1
-    return levels[:count], sizes[:count]
+    parent = np.empty(n, np.int32)
+    size = np.ones(n, np.int64)
+    for i in range(n):
+        root = np.int32(i)
+        parent[i] = root
+        for k in range(earlier.shape[1]):
+            j = earlier[i, k]
+            if j < 0 or bins[j] != bins[i]:
+                continue
+            while parent[j] != j:
+                parent[j] = parent[parent[j]]
+                j = parent[j]
+            if j != root:  # the lower number becomes the root, so that every parent comes before its children
+                low, high = min(j, root), max(j, root)
+                parent[high] = low
+                root = low
+    for i in range(n - 1, -1, -1):
+        if parent[i] != i:
+            size[parent[i]] += size[i]
+    roots = np.flatnonzero(parent == np.arange(n))
+    return bins[roots], size[roots]
 
 
 @numba.njit(cache=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import platform
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,10 @@ from joblib.externals import loky
 from tqdm import tqdm
 
 from analysis_lib.extraction import fast_radiomics
+from analysis_lib.extraction.cluster import DEATHS, ClusterError, run_dask, scheduler_address
 from analysis_lib.extraction.fast_radiomics import expected_names, extract
 from analysis_lib.files import remove_leftovers, write_text
+from analysis_lib.parallel import worker_count
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
 Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, reason of a failure
@@ -36,7 +38,6 @@ Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, 
 _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
-_DEATHS = 2  # worker processes that a patient may end before it is given up
 
 
 class FeatureCountError(ValueError):
@@ -51,8 +52,12 @@ class Task:
     fingerprint: Callable[[str], str]
     parameter_files: dict[str, Path]
     cache_dir: Path
+    versions: tuple[str, ...] = field(default_factory=lambda: _versions())
 
     def __call__(self, patient_id: str) -> Result:
+        if self.versions != _versions():  # a worker of another environment would give other bytes
+            differing = ", ".join(sorted(set(_versions()) - set(self.versions)))
+            raise ClusterError(f"worker {platform.node()} has {differing}; start it from the environment of this run")
         try:
             key = self._key(patient_id)
             path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
@@ -74,7 +79,7 @@ class Task:
         return patient_id, features, ""
 
     def _key(self, patient_id: str) -> str:
-        parts = [self.fingerprint(patient_id), *_versions()]
+        parts = [self.fingerprint(patient_id), *self.versions]
         parts += [f"{roi}={path.read_text(encoding='utf-8')}" for roi, path in self.parameter_files.items()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -84,13 +89,14 @@ class Task:
         for roi, path in self.parameter_files.items():
             if roi not in masks:
                 raise ValueError(f"no mask of {roi.upper()}")
+            where = f"{roi.upper()}: " if roi else ""
             try:
-                values = extract(image, masks[roi], path)
+                values = extract(image, masks[roi], path, label=1)
             except (ValueError, RuntimeError) as error:
-                raise ValueError(f"{roi.upper()}: {error}") from error
+                raise ValueError(f"{where}{error}") from error
             if difference := set(values) ^ set(expected_names(path)):
-                raise ValueError(f"{roi.upper()}: missing or unexpected features: {', '.join(sorted(difference))}")
-            features |= {f"{roi}_{name}": value for name, value in values.items()}
+                raise ValueError(f"{where}missing or unexpected features: {', '.join(sorted(difference))}")
+            features |= {_column(roi, name): value for name, value in values.items()}
         return features
 
 
@@ -109,10 +115,11 @@ def feature_table(
 
     load: patient_id -> (CT in HU, {'sm': mask, 'pm': mask}), images on one grid, label 1; called in workers.
     fingerprint: patient_id -> text that changes when the patient's input files do.
-    parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns.
+    parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns, none if ''.
     cache_dir: one file a patient. workers: processes, 0 takes all cores. quiet: no progress on stderr.
-    executor: (task, patient_ids, workers) -> results in any order; ``run_local`` if None, ``run_here`` for
-    one process, or one that sends the task elsewhere. The table does not depend on it.
+    executor: (task, patient_ids, workers) -> results in any order. If None, the Dask cluster that the environment
+    variable SCHEDULER names, else processes of this machine (``run_local``); ``run_here`` is this process alone.
+    The table does not depend on it.
 
     Returns (features, failures): features has index patient_id, sorted, and one float64 column a feature;
     failures has patient_id, stage ('features'), reason.
@@ -127,8 +134,11 @@ def feature_table(
     task = Task(load, fingerprint, parameter_files, Path(cache_dir))
     done: dict[str, dict[str, float]] = {}
     failed: dict[str, str] = {}
-    with tqdm(total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr) as progress:
-        for patient_id, features, reason in (executor or run_local)(task, ids, workers or os.cpu_count() or 1):
+    quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars
+    with tqdm(
+        total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
+    ) as progress:
+        for patient_id, features, reason in (executor or _executor())(task, ids, worker_count(workers)):
             if features is None:
                 failed[patient_id] = reason
             else:
@@ -146,7 +156,7 @@ def feature_table(
 
 def feature_names(parameter_files: dict[str, Path], expected_count: int | None = None) -> list[str]:
     """Columns of the table, ``<roi>_<image>_<class>_<Feature>``, in the order of the parameter files."""
-    names = [f"{roi}_{name}" for roi, path in parameter_files.items() for name in expected_names(path)]
+    names = [_column(roi, name) for roi, path in parameter_files.items() for name in expected_names(path)]
     if expected_count is not None and len(names) != expected_count:
         groups = Counter("_".join(name.split("_")[i] for i in (0, 2)) for name in names)
         counts = ", ".join(f"{group} {n}" for group, n in groups.items())
@@ -155,6 +165,16 @@ def feature_names(parameter_files: dict[str, Path], expected_count: int | None =
             f"({counts}); change the parameter files or expected_count"
         )
     return names
+
+
+def _column(roi: str, name: str) -> str:
+    return f"{roi}_{name}" if roi else name
+
+
+def _executor() -> Callable[[Callable[[str], Result], Sequence[str], int], Iterator[Result]]:
+    if address := scheduler_address():
+        return lambda task, ids, _: run_dask(task, ids, address)
+    return run_local
 
 
 def run_here(task: Callable[[str], Result], patient_ids: Sequence[str], workers: int = 1) -> Iterator[Result]:
@@ -190,7 +210,7 @@ def run_local(task: Callable[[str], Result], patient_ids: Sequence[str], workers
 
 
 def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:
-    for _ in range(_DEATHS):
+    for _ in range(DEATHS):
         with _pool(1) as pool:
             try:
                 return pool.submit(task, patient_id).result()
@@ -199,15 +219,16 @@ def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:
     return (
         patient_id,
         None,
-        f"its worker process died {_DEATHS} times (out of memory, or a library crashed)",
+        f"its worker process died {DEATHS} times (out of memory, or a library crashed)",
     )
 
 
 def _pool(workers: int) -> loky.ProcessPoolExecutor:
-    return loky.ProcessPoolExecutor(max_workers=workers, initializer=_start_worker, env=_ONE_THREAD)
+    return loky.ProcessPoolExecutor(max_workers=workers, initializer=start_worker, env=_ONE_THREAD)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """What each worker process does first: one thread, because the other cores have patients of their own."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
