@@ -20,13 +20,14 @@ from analysis_lib.params import HuWindow, ParameterError, Params, load_params
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 2 with one line on standard error otherwise."""
     options = _parser().parse_args(arguments)
+    from analysis_lib.modelling.fit_table import TableError
     from analysis_lib.notebooks import NotebookError
     from analysis_lib.stages import StageError
 
     try:
         return options.run(options) or 0
-    except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError, TableError) as error:
+        print(f"error: {' '.join(str(error).split()) if isinstance(error, TableError) else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -70,6 +71,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print JSON")
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
     one.set_defaults(run=_indices)
+
+    fit = commands.add_parser(
+        "fit",
+        help="The survival network on any table, without a study.",
+        description="Fit the Cox networks on a table with one row a patient, and measure them on every split.",
+    )
+    fit.add_argument("--table", required=True, type=Path, help="CSV or Parquet, one row a patient")
+    fit.add_argument("--time", required=True, help="column of follow-up times")
+    fit.add_argument("--event", required=True, help="column that is 1 for an event, 0 for a censored patient")
+    fit.add_argument("--split", help="column with train, test (or other test sets), perhaps valid; else 7:3 is drawn")
+    fit.add_argument("--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="no covariates")
+    fit.add_argument("--autoencoder", type=int, metavar="N", help="variables of an AutoEncoder; without, none")
+    fit.add_argument("--seeds", type=int, default=5, help="networks in the ensemble")
+    fit.add_argument("--seed", type=int, default=0, help="of the split and of every network")
+    fit.add_argument("--out", required=True, type=Path, help="folder for metrics.json, risk.csv and the model")
+    fit.set_defaults(run=_fit)
     return parser
 
 
@@ -121,6 +138,27 @@ def _docs(_: argparse.Namespace) -> None:
     from analysis_lib.reference import write_pages
 
     write_pages()
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from analysis_lib.modelling.fit_table import fit_table
+
+    metrics = fit_table(
+        options.table,
+        options.time,
+        options.event,
+        options.out,
+        split=options.split,
+        drop=options.drop,
+        code_size=options.autoencoder,
+        seeds=options.seeds,
+        seed=options.seed,
+    )
+    for note in json.loads((options.out / "report.json").read_text(encoding="utf-8"))["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    for name, found in metrics.items():
+        value, low, high = (f"{found[k]:.3f}" if found[k] is not None else "NA" for k in ("c_index", "low", "high"))
+        print(f"{name:<12} C-index {value} ({low}-{high}), {found['n']} patients, {found['events']} events")
 
 
 def _indices(options: argparse.Namespace) -> None:
