@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     stage("features", "Extract the radiomics features.", _features)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
+    stage("optimism", "Fit the whole pipeline to other splits and bootstrap samples.", _optimism)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
@@ -126,6 +127,12 @@ def _assemble(params: Params, _: argparse.Namespace) -> None:
     from analysis_lib.stages import assemble_patients
 
     assemble_patients(params)
+
+
+def _optimism(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import resample_pipeline
+
+    resample_pipeline(params, options.quiet)
 
 
 def _notebook(params: Params, options: argparse.Namespace) -> None:

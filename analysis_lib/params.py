@@ -168,6 +168,9 @@ class AutoEncoderParams(Section):
 class NetworkParams(Section):
     """TFDeepSurv: the Cox proportional hazards network."""
 
+    rotate: bool = Field(
+        True, description="Turn the inputs to their principal axes first, so that strong directions are learnt first."
+    )
     hidden: list[int] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
     activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
@@ -185,6 +188,21 @@ class NetworkParams(Section):
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     ensemble: int = Field(10, ge=1, description="Networks over as many seeds; their mean risk counts.")
     c_index_every: int = Field(5, gt=0, description="Steps between two C-indices of the learning curve.")
+
+
+class ComparatorParams(Section):
+    """Other models beside the network, on the same training patients."""
+
+    coxnet_l1_ratio: float = Field(0.5, gt=0, le=1, description="Share of L1 in the elastic net's penalty.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that choose the elastic net's penalty.")
+    trees: int = Field(300, gt=0, description="Trees of the random survival forest and of gradient boosting.")
+
+
+class OptimismParams(Section):
+    """The whole pipeline fitted again to other patients."""
+
+    repeats: int = Field(50, ge=0, description="Random splits, and as many bootstrap samples; 0 leaves both out.")
+    permutations: int = Field(20, ge=0, description="Splits with permuted outcomes, the negative control.")
 
 
 class StatisticsParams(Section):
@@ -220,6 +238,8 @@ class Params(Section):
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
+    comparators: ComparatorParams = Field(default_factory=ComparatorParams, description="Other models.")
+    optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."

@@ -149,6 +149,17 @@ def assemble_patients(params: Params) -> None:
     write_text(build / "patients.csv", patients.to_csv(index=False, lineterminator="\n"))
 
 
+def resample_pipeline(params: Params, quiet: bool = False) -> None:
+    """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
+    from analysis_lib.modelling.optimism import resample  # here, because TensorFlow takes seconds to import
+
+    build = params.build_path
+    patients = pd.read_parquet(build / "patients.parquet")
+    features = pd.read_parquet(build / "features.parquet")
+    table = resample(patients, features, params, build / "optimism", quiet)
+    write_text(build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)

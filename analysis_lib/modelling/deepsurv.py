@@ -152,7 +152,11 @@ def _shapes(d: int, hidden) -> list[tuple[int, ...]]:
 
 
 def _initial_weights(d: int, hidden, activation: str, seed: int) -> list[np.ndarray]:
-    """Glorot's uniform initialisation (He's for relu, LeCun's for selu and elu), biases zero."""
+    """Glorot's uniform initialisation (He's for relu, LeCun's for selu and elu), biases zero.
+
+    With more than 10 inputs the output starts the smaller, the more there are. Otherwise a random function of all
+    inputs, which early stopping after a few steps leaves in place, would be part of every risk.
+    """
     rng = np.random.default_rng(seed)
     weights = []
     for shape in _shapes(d, hidden):
@@ -162,6 +166,7 @@ def _initial_weights(d: int, hidden, activation: str, seed: int) -> list[np.ndar
         variance = {"relu": 2 / shape[0], "tanh": 2 / sum(shape)}.get(activation, 1 / shape[0])
         limit = np.sqrt(3 * variance)
         weights.append(rng.uniform(-limit, limit, shape).astype(np.float32))
+    weights[-1] *= np.float32(min(1.0, 10 / d))
     return weights
 
 
