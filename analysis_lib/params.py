@@ -163,6 +163,13 @@ class AutoEncoderParams(Section):
     patience: int = Field(20, gt=0, description="Epochs without better validation loss before stopping.")
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     clip: Positive = Field(5.0, description="Scaled features are clipped at this many SDs.")
+    joint: bool = Field(
+        False, description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other."
+    )
+    joint_weight: Positive = Field(
+        0.1, description="With joint: weight of the partial likelihood per event beside the reconstruction error."
+    )
+    compare_folds: int = Field(5, ge=2, description="Folds in the training set that compare two steps with joint.")
 
 
 class NetworkParams(Section):
@@ -175,7 +182,7 @@ class NetworkParams(Section):
     activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
     l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
-    l2: float = Field(1e-4, ge=0, description="L2 penalty on the weights.")
+    l2: float = Field(1e-3, ge=0, description="L2 penalty on the weights.")
     ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
     learning_rate: Positive = Field(

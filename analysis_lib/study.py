@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.params import Params, load_params
+from analysis_lib.params import PARAMS_DIR, Params, load_params
 
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
@@ -58,6 +60,13 @@ class Study:
     def cut_off(self) -> float:
         """Median risk of the training patients, the border of the two risk groups in every set."""
         return float(json.loads((self.build / "model" / "model.json").read_text(encoding="utf-8"))["cutoff"])
+
+    def provenance(self) -> dict:
+        """What a saved model must say of its inputs: feature parameter files by hash, and versions."""
+        files = sorted(entry.parameter_file for entry in self.params.features.rois.values())
+        hashes = {f: hashlib.sha256((PARAMS_DIR / f).read_bytes()).hexdigest() for f in files}
+        packages = {name: version(name) for name in ("pyradiomics", "SimpleITK", "numpy", "pandas")}
+        return {"study": self.params.study, "seed": self.params.seed, "feature_parameters": hashes, "versions": packages}
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""

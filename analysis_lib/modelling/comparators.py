@@ -26,6 +26,7 @@ from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 CLINICAL = ["sex", "age", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]
 INDICES = ["sex", "sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", "smi", "pmi"]
 CEILING = "True risk"
+OTHER = "TFDeepSurv joint"
 
 
 def fit_comparators(
@@ -34,11 +35,13 @@ def fit_comparators(
     model: RadiomicsSurvivalModel,
     params: ComparatorParams,
     seed: int,
+    joint: RadiomicsSurvivalModel | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Risks of every patient (index patient_id, one column a model) and times (model, seconds).
 
     patients : as patients.parquet, index patient_id; those whose split is 'train' are learnt from, in their
-    order, which is the order that ``model`` was fitted in. features : radiomics by patient_id. A model whose
+    order, which is the order that ``model`` was fitted in. features : radiomics by patient_id. ``joint`` is the
+    network's other option, fitted to the same patients. A model whose
     covariates a set lacks altogether is NaN in that set; a single missing value takes the training median.
     """
     train = (patients["split"] == "train").to_numpy()
@@ -68,6 +71,8 @@ def fit_comparators(
         found = fit(x[train], months, died, x)
         seconds.append((name, time.perf_counter() - begun))
         risks[name] = np.where(unknown, np.nan, found)
+    if joint is not None:
+        risks[OTHER] = joint.risk(features).to_numpy()
     risks["SM area"] = -patients["sm_area_cm2"].to_numpy(np.float64)
     return pd.DataFrame(risks, index=patients.index), pd.DataFrame(seconds, columns=["model", "seconds"])
 

@@ -17,10 +17,11 @@ from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from analysis_lib.modelling.deepsurv import CoxNetwork, train_network
+from analysis_lib.modelling.joint import train_joint
 from analysis_lib.modelling.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
 from analysis_lib.modelling.scaling import canonical_order
 from analysis_lib.modelling.tf_setup import derived_seed, keras, load_keras, save_keras
-from analysis_lib.params import NetworkParams
+from analysis_lib.params import AutoEncoderParams, NetworkParams
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class CoxEnsemble:
         params: NetworkParams,
         seed: int,
         strata: ArrayLike | None = None,
+        joint: AutoEncoderParams | None = None,
     ) -> CoxEnsemble:
         """Train on x (n, d) finite numbers, times (n,) and events (n,) 0/1; strata (n,) by centre, say.
+        With ``joint`` each network holds an AutoEncoder of these parameters, trained with it.
 
         The order of the patients does not matter, to the last bit. Raises ValueError for impossible values,
         NoEventsError without events, TrainingError if training diverges.
@@ -73,14 +76,18 @@ class CoxEnsemble:
         mean, sd = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
         sd[~(sd > 1e-6 * np.maximum(np.abs(mean), 1e-30))] = np.inf  # a constant input tells nothing
         z = ((x - mean) / sd).astype(np.float32)
-        axes = principal_axes(z) if params.rotate else None
+        axes = principal_axes(z) if params.rotate and joint is None else None
         z = z if axes is None else _turned(z, axes)
 
         networks, histories, risk_mean, risk_sd = [], [], [], []
         held_sum, held_count = np.zeros(len(time)), np.zeros(len(time))
         for k in range(params.ensemble):
             held_out = _held_out(event, params.validation_fraction, k, seed)
-            network, history = train_network(z[sets.rows], sets, ~held_out[sets.rows], params, derived_seed(seed, 1, k))
+            part = z[sets.rows], sets, ~held_out[sets.rows]
+            if joint is None:
+                network, history = train_network(*part, params, derived_seed(seed, 1, k))
+            else:
+                network, history = train_joint(*part, joint, params, derived_seed(seed, 1, k))
             log_risk = network.log_risk(z)
             networks.append(network)
             histories.append(history.assign(network=str(k + 1)))
@@ -138,8 +145,8 @@ class CoxEnsemble:
         outputs = []
         for k, network in enumerate(self.networks):
             h = inputs
-            for i, kernel in enumerate(network.weights[:-1:2]):
-                h = keras.layers.Dense(kernel.shape[1], network.activation, name=f"network_{k}_{i}")(h)
+            for i, (kernel, act) in enumerate(zip(network.weights[:-1:2], network.activations, strict=True)):
+                h = keras.layers.Dense(kernel.shape[1], act, name=f"network_{k}_{i}")(h)
             outputs.append(keras.layers.Dense(1, use_bias=False, name=f"network_{k}_out")(h))
         model = keras.Model(inputs, outputs, name="cox_networks")
         for k, network in enumerate(self.networks):

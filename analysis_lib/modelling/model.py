@@ -23,14 +23,14 @@ from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
 from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class RadiomicsSurvivalModel:
     """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
 
-    ``autoencoder`` is None for the networks alone on the scaled features.
+    ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it.
     """
 
     scaler: FeatureScaler
@@ -61,9 +61,10 @@ class RadiomicsSurvivalModel:
         features = features[sorted(features.columns)]
         scaler = FeatureScaler.fit(features, autoencoder.clip if autoencoder else clip)
         z = scaler.transform(features)
-        encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder else None
+        joint = autoencoder if autoencoder and autoencoder.joint else None
+        encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder and not joint else None
         x = encoder.encode(z) if encoder else z
-        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata)
+        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
         return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))))
 
     def inputs(self, features: pd.DataFrame) -> np.ndarray:
@@ -105,8 +106,11 @@ class RadiomicsSurvivalModel:
         """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
         return self.ensemble.history
 
-    def save(self, folder: Path) -> None:
-        """Write the model into ``folder``, which is replaced as a whole and only when all is written."""
+    def save(self, folder: Path, provenance: dict | None = None) -> None:
+        """Write the model into ``folder``, which is replaced as a whole and only when all is written.
+
+        ``provenance`` (plain values: where the features come from, versions) is kept in model.json.
+        """
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} holds something that is not a saved model; choose another folder")
@@ -122,6 +126,7 @@ class RadiomicsSurvivalModel:
                 "cutoff": self.cutoff,
                 "autoencoder": self.autoencoder is not None,
                 "n_features": len(self.scaler.names),
+                "provenance": provenance or {},
                 "versions": {
                     "tensorflow": tf.__version__,
                     "keras": keras.__version__,

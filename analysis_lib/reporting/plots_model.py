@@ -25,6 +25,7 @@ MODEL_STYLES = [
     (plots.PURPLE, (0, (8, 1.5)), "P"),
     (plots.BLUE, (0, (2, 2)), "X"),
     (plots.GREY, (0, (1, 2)), "<"),
+    (plots.BLUE, "-", "h"),
     (plots.GREY, "-", ">"),
 ]
 
