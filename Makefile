@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env study search docs gallery test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -67,6 +67,9 @@ $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopen
 $(N)/11_small_data.ipynb: $(COMMON) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb
 	@$(RUN) notebook $* --study $(STUDY)
+
+search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
+	@$(RUN) search --study $(STUDY)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
 	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("features", "Extract the radiomics features.", _features)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
     stage("optimism", "Fit the whole pipeline to other splits and bootstrap samples.", _optimism)
+    stage("search", "Search hyperparameters inside the training set.", _search)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
@@ -133,6 +134,12 @@ def _optimism(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.stages import resample_pipeline
 
     resample_pipeline(params, options.quiet)
+
+
+def _search(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import search_hyperparameters
+
+    search_hyperparameters(params, options.quiet)
 
 
 def _notebook(params: Params, options: argparse.Namespace) -> None:

@@ -212,6 +212,13 @@ class OptimismParams(Section):
     permutations: int = Field(20, ge=0, description="Splits with permuted outcomes, the negative control.")
 
 
+class SearchParams(Section):
+    """Search of hyperparameters inside the training set (make search)."""
+
+    trials: int = Field(40, ge=1, description="Trials in all, those of an interrupted search included.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that judge a trial.")
+
+
 class StatisticsParams(Section):
     """Intervals, horizons and follow-up."""
 
@@ -247,6 +254,7 @@ class Params(Section):
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
     comparators: ComparatorParams = Field(default_factory=ComparatorParams, description="Other models.")
     optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
+    search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."
