@@ -29,7 +29,13 @@ NOTEBOOKS: dict[str, list[str]] = {
         "joint_comparison.csv",
     ],
     "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],
-    "06_discrimination": [*_figure("fig5"), *_figure("fig5_models"), "c_index.csv", "auc.csv", "c_index_difference.csv"],
+    "06_discrimination": [
+        *_figure("fig5"),
+        *_figure("fig5_models"),
+        "c_index.csv",
+        "auc.csv",
+        "c_index_difference.csv",
+    ],
     "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison")],
     "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
 }

@@ -164,7 +164,8 @@ class AutoEncoderParams(Section):
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     clip: Positive = Field(5.0, description="Scaled features are clipped at this many SDs.")
     joint: bool = Field(
-        False, description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other."
+        False,
+        description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other.",
     )
     joint_weight: Positive = Field(
         0.1, description="With joint: weight of the partial likelihood per event beside the reconstruction error."

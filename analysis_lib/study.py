@@ -66,7 +66,12 @@ class Study:
         files = sorted(entry.parameter_file for entry in self.params.features.rois.values())
         hashes = {f: hashlib.sha256((PARAMS_DIR / f).read_bytes()).hexdigest() for f in files}
         packages = {name: version(name) for name in ("pyradiomics", "SimpleITK", "numpy", "pandas")}
-        return {"study": self.params.study, "seed": self.params.seed, "feature_parameters": hashes, "versions": packages}
+        return {
+            "study": self.params.study,
+            "seed": self.params.seed,
+            "feature_parameters": hashes,
+            "versions": packages,
+        }
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""

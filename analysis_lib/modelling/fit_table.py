@@ -228,9 +228,7 @@ def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np
     return months, np.nan_to_num(died).astype(int), excluded
 
 
-def _splits(
-    frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: dict[int, str], seed: int
-) -> pd.Series:
+def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: dict[int, str], seed: int) -> pd.Series:
     """Name of each row's split; rows without one are added to ``excluded``."""
     if split:
         name = frame[split].astype(str).str.strip()

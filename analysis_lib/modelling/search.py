@@ -28,6 +28,8 @@ from analysis_lib.params import Params
 
 HIDDEN = {"none": [], "16": [16], "32": [32], "64": [64], "32-16": [32, 16], "64-32": [64, 32]}
 
+DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200), (0.0, 1.0)
+
 
 def search(
     features: pd.DataFrame, months: np.ndarray, died: np.ndarray, params: Params, folder: Path, quiet: bool = False
@@ -57,24 +59,26 @@ def search(
         if not quiet:
             print(f"trial {number + 1} of {params.search.trials}: best {study.best_value:.4f}", flush=True)
     trials = [t for t in study.trials if t.state.is_finished()][: params.search.trials]
-    rows = [
-        {"trial": i, "state": t.state.name.lower(), "value": t.value, **t.params} for i, t in enumerate(trials, 1)
-    ]
+    rows = [{"trial": i, "state": t.state.name.lower(), "value": t.value, **t.params} for i, t in enumerate(trials, 1)]
     best = min((t for t in trials if t.value is not None), key=lambda t: t.value)
     return pd.DataFrame(rows), best.params
 
 
 def own_values(params: Params) -> dict:
-    """The study's values as a trial; a width that is not in the space becomes the nearest, the first."""
+    """The study's values as a trial, brought inside the space where they lie outside."""
     network, autoencoder = params.network, params.autoencoder
+
+    def inside(value: float, bounds: tuple[float, float]) -> float:
+        return min(max(value, bounds[0]), bounds[1])
+
     hidden = next((name for name, widths in HIDDEN.items() if widths == network.hidden), "32-16")
     return {
         "network.hidden": hidden,
-        "network.dropout": network.dropout,
-        "network.l2": network.l2,
-        "network.learning_rate": network.learning_rate,
-        "autoencoder.code_size": autoencoder.code_size,
-        "autoencoder.noise": autoencoder.noise,
+        "network.dropout": inside(network.dropout, DROPOUT),
+        "network.l2": inside(network.l2, L2),
+        "network.learning_rate": inside(network.learning_rate, RATE),
+        "autoencoder.code_size": inside(autoencoder.code_size, CODE),
+        "autoencoder.noise": inside(autoencoder.noise, NOISE),
     }
 
 
@@ -82,14 +86,14 @@ def suggested(trial: optuna.Trial, params: Params) -> Params:
     """Parameters of a trial; the space is written here and in docs/modelling.md."""
     network = {
         "hidden": HIDDEN[trial.suggest_categorical("network.hidden", list(HIDDEN))],
-        "dropout": trial.suggest_float("network.dropout", 0.0, 0.5),
-        "l2": trial.suggest_float("network.l2", 1e-5, 1e-1, log=True),
-        "learning_rate": trial.suggest_float("network.learning_rate", 1e-3, 5e-2, log=True),
+        "dropout": trial.suggest_float("network.dropout", *DROPOUT),
+        "l2": trial.suggest_float("network.l2", *L2, log=True),
+        "learning_rate": trial.suggest_float("network.learning_rate", *RATE, log=True),
         "ensemble": min(5, params.network.ensemble),  # one round over the folds: half the time, the same ranking
     }
     autoencoder = {
-        "code_size": trial.suggest_int("autoencoder.code_size", 10, 200, log=True),
-        "noise": trial.suggest_float("autoencoder.noise", 0.0, 1.0),
+        "code_size": trial.suggest_int("autoencoder.code_size", *CODE, log=True),
+        "noise": trial.suggest_float("autoencoder.noise", *NOISE),
     }
     sections = {
         "network": params.network.model_copy(update=network),
