@@ -177,13 +177,14 @@ class NetworkParams(Section):
     """TFDeepSurv: the Cox proportional hazards network."""
 
     rotate: bool = Field(
-        True, description="Turn the inputs to their principal axes first, so that strong directions are learnt first."
+        True,
+        description="Turn more than 10 inputs to their principal axes, so that strong directions are learnt first.",
     )
     hidden: list[int] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
     activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
     l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
-    l2: float = Field(1e-3, ge=0, description="L2 penalty on the weights.")
+    l2: float = Field(1e-4, ge=0, description="L2 penalty on the weights.")
     ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
     learning_rate: Positive = Field(

@@ -76,7 +76,7 @@ class CoxEnsemble:
         mean, sd = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
         sd[~(sd > 1e-6 * np.maximum(np.abs(mean), 1e-30))] = np.inf  # a constant input tells nothing
         z = ((x - mean) / sd).astype(np.float32)
-        axes = principal_axes(z) if params.rotate and joint is None else None
+        axes = principal_axes(z) if params.rotate and joint is None and z.shape[1] > 10 else None
         z = z if axes is None else _turned(z, axes)
 
         networks, histories, risk_mean, risk_sd = [], [], [], []
