@@ -30,7 +30,7 @@ $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/
 P := $(B)/params
 N := $(B)/notebooks
 NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
-             07_paper_comparison
+             07_paper_comparison 11_small_data
 LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done ## from DICOM to every table and figure, in figures/$(STUDY)
@@ -59,6 +59,9 @@ $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard param
 	@$(RUN) features --study $(STUDY)
 $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
 	@$(RUN) assemble --study $(STUDY)
+$(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
+                   $(wildcard analysis_lib/modelling/*.py)
+	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
 $(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(wildcard analysis_lib/extraction/*.py)
@@ -81,6 +84,18 @@ $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
+$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
+$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json \
+                                  $(P)/comparators.json $(P)/statistics.json $(LIB)
+$(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
+$(N)/11_small_data.ipynb: $(COMMON) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/%.ipynb: notebooks/%.ipynb
+	@$(RUN) notebook $* --study $(STUDY)
+
+search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
+	@$(RUN) search --study $(STUDY)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
 	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)

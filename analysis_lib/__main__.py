@@ -43,10 +43,11 @@ def _told_in_one_line() -> tuple[type[Exception], ...]:
     from analysis_lib.extraction.cases import CaseError
     from analysis_lib.extraction.cluster import ClusterError
     from analysis_lib.extraction.fast_radiomics import ExtractionError
+    from analysis_lib.modelling.fit_table import TableError
     from analysis_lib.notebooks import NotebookError
     from analysis_lib.stages import StageError
 
-    known = (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError)
+    known = (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError, TableError)
     return (*known, CaseError, ClusterError, ExtractionError)
 
 
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_features(commands)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
     stage("stability", "Extract features of disturbed images and masks (if stability.patients > 0).", _stability)
+    stage("optimism", "Fit the whole pipeline to other splits and bootstrap samples.", _optimism)
+    stage("search", "Search hyperparameters inside the training set.", _search)
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
@@ -106,6 +109,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print JSON")
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
     one.set_defaults(run=_indices)
+
+    fit = commands.add_parser(
+        "fit",
+        help="The survival network on any table, without a study.",
+        description="Fit the Cox networks on a table with one row a patient, and measure them on every split.",
+    )
+    fit.add_argument("--table", required=True, type=Path, help="CSV or Parquet, one row a patient")
+    fit.add_argument("--time", required=True, help="column of follow-up times")
+    fit.add_argument("--event", required=True, help="column that is 1 for an event, 0 for a censored patient")
+    fit.add_argument("--split", help="column with train, test (or other test sets), perhaps valid; else 7:3 is drawn")
+    fit.add_argument("--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="no covariates")
+    fit.add_argument("--autoencoder", type=int, metavar="N", help="variables of an AutoEncoder; without, none")
+    fit.add_argument("--seeds", type=int, default=5, help="networks in the ensemble")
+    fit.add_argument("--seed", type=int, default=0, help="of the split and of every network")
+    fit.add_argument("--out", required=True, type=Path, help="folder for metrics.json, risk.csv and the model")
+    fit.set_defaults(run=_fit)
     return parser
 
 
@@ -211,6 +230,18 @@ def _stability(params: Params, options: argparse.Namespace) -> None:
     analyse_stability(params, options.quiet)
 
 
+def _optimism(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import resample_pipeline
+
+    resample_pipeline(params, options.quiet)
+
+
+def _search(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.stages import search_hyperparameters
+
+    search_hyperparameters(params, options.quiet)
+
+
 def _notebook(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.notebooks import run_notebook
 
@@ -234,6 +265,27 @@ def _docs(_: argparse.Namespace) -> None:
     from analysis_lib.reference import write_pages
 
     write_pages()
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from analysis_lib.modelling.fit_table import fit_table
+
+    metrics = fit_table(
+        options.table,
+        options.time,
+        options.event,
+        options.out,
+        split=options.split,
+        drop=options.drop,
+        code_size=options.autoencoder,
+        seeds=options.seeds,
+        seed=options.seed,
+    )
+    for note in json.loads((options.out / "report.json").read_text(encoding="utf-8"))["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    for name, found in metrics.items():
+        value, low, high = (f"{found[k]:.3f}" if found[k] is not None else "NA" for k in ("c_index", "low", "high"))
+        print(f"{name:<12} C-index {value} ({low}-{high}), {found['n']} patients, {found['events']} events")
 
 
 def _indices(options: argparse.Namespace) -> None:

@@ -23,10 +23,22 @@ NOTEBOOKS: dict[str, list[str]] = {
         *_figure("figS3"),
     ],
     "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
-    "04_autoencoder_deepsurv": [*_figure("fig4ab")],
+    "04_autoencoder_deepsurv": [
+        *_figure("fig4ab"),
+        "reconstruction.csv",
+        "explained_variance.csv",
+        "joint_comparison.csv",
+    ],
     "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],
-    "06_discrimination": [*_figure("fig5"), "c_index.csv", "auc.csv", "c_index_difference.csv"],
+    "06_discrimination": [
+        *_figure("fig5"),
+        *_figure("fig5_models"),
+        "c_index.csv",
+        "auc.csv",
+        "c_index_difference.csv",
+    ],
     "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison")],
+    "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
 }
 
 

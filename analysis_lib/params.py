@@ -225,11 +225,23 @@ class AutoEncoderParams(Section):
     patience: int = Field(20, gt=0, description="Epochs without better validation loss before stopping.")
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     clip: Positive = Field(5.0, description="Scaled features are clipped at this many SDs.")
+    joint: bool = Field(
+        False,
+        description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other.",
+    )
+    joint_weight: Positive = Field(
+        0.1, description="With joint: weight of the partial likelihood per event beside the reconstruction error."
+    )
+    compare_folds: int = Field(5, ge=2, description="Folds in the training set that compare two steps with joint.")
 
 
 class NetworkParams(Section):
     """TFDeepSurv: the Cox proportional hazards network."""
 
+    rotate: bool = Field(
+        True,
+        description="Turn more than 10 inputs to their principal axes, so that strong directions are learnt first.",
+    )
     hidden: list[int] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
     activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
@@ -247,6 +259,28 @@ class NetworkParams(Section):
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     ensemble: int = Field(10, ge=1, description="Networks over as many seeds; their mean risk counts.")
     c_index_every: int = Field(5, gt=0, description="Steps between two C-indices of the learning curve.")
+
+
+class ComparatorParams(Section):
+    """Other models beside the network, on the same training patients."""
+
+    coxnet_l1_ratio: float = Field(0.5, gt=0, le=1, description="Share of L1 in the elastic net's penalty.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that choose the elastic net's penalty.")
+    trees: int = Field(300, gt=0, description="Trees of the random survival forest and of gradient boosting.")
+
+
+class OptimismParams(Section):
+    """The whole pipeline fitted again to other patients."""
+
+    repeats: int = Field(50, ge=0, description="Random splits, and as many bootstrap samples; 0 leaves both out.")
+    permutations: int = Field(20, ge=0, description="Splits with permuted outcomes, the negative control.")
+
+
+class SearchParams(Section):
+    """Search of hyperparameters inside the training set (make search)."""
+
+    trials: int = Field(40, ge=1, description="Trials in all, those of an interrupted search included.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that judge a trial.")
 
 
 class StatisticsParams(Section):
@@ -284,6 +318,9 @@ class Params(Section):
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
+    comparators: ComparatorParams = Field(default_factory=ComparatorParams, description="Other models.")
+    optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
+    search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."

@@ -311,6 +311,37 @@ def assemble_patients(params: Params) -> None:
     write_text(build / "patients.csv", patients.to_csv(index=False, lineterminator="\n"))
 
 
+def resample_pipeline(params: Params, quiet: bool = False) -> None:
+    """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
+    from analysis_lib.modelling.optimism import resample  # here, because TensorFlow takes seconds to import
+
+    build = params.build_path
+    patients = pd.read_parquet(build / "patients.parquet")
+    features = pd.read_parquet(build / "features.parquet")
+    table = resample(patients, features, params, build / "optimism", quiet)
+    write_text(build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def search_hyperparameters(params: Params, quiet: bool = False) -> None:
+    """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
+    from analysis_lib.modelling.search import search, write_tuned
+    from analysis_lib.reporting import plots, plots_small_data
+
+    build = params.build_path
+    patients = pd.read_parquet(build / "patients.parquet")
+    train = patients[patients["split"] == "train"]
+    features = pd.read_parquet(build / "features.parquet").loc[train["patient_id"]]
+    months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
+    trials, best = search(features, months, died, params, build / "search", quiet)
+    write_text(params.figures_path / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    own = trials.loc[trials["trial"] == 1, "value"].dropna()
+    figure = plots_small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
+    plots.save_figure(figure, params.figures_path, "search", trials, params.synthetic)
+    path = PARAMS_DIR / f"{params.study}-tuned.yaml"
+    write_tuned(path, params.study, best, trials, params)
+    print(f"chosen values are in {path.relative_to(ROOT)}; run them with make study STUDY={path.stem}")
+
+
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)

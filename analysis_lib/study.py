@@ -69,6 +69,11 @@ class Study:
         """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""
         return pd.read_csv(self.build / "risk.csv", dtype={"patient_id": str})
 
+    def comparators(self) -> pd.DataFrame:
+        """Risk of each analysed patient by the other models, index patient_id; NaN where one cannot say."""
+        table = pd.read_csv(self.build / "comparators.csv", dtype={"patient_id": str})
+        return table.set_index("patient_id").drop(columns="set")
+
     def cut_off(self) -> float:
         """Median risk of the training patients, the border of the two risk groups in every set."""
         return float(json.loads((self.build / "model" / "model.json").read_text(encoding="utf-8"))["cutoff"])

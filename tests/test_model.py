@@ -112,15 +112,19 @@ def test_outcomes_in_another_order_are_refused(data):
 
 
 def test_permuted_outcomes_teach_nothing(data):
+    """Negative control: the mean over permutations is 0.5 within three of its own standard errors. A single one
+    scatters widely, because eight factors make up the features and one of them is the hazard."""
     features, time, event, _ = data
-    values = []
-    for seed in range(3):
+    network = NetworkParams(ensemble=2, max_epochs=150)
+    values, held_out = [], []
+    for seed in range(10):
         p = np.random.default_rng(seed).permutation(250)
-        null = RadiomicsSurvivalModel.fit(features[:250], time[p], event[p], AUTOENCODER, NETWORK, seed=seed)
+        null = RadiomicsSurvivalModel.fit(features[:250], time[p], event[p], None, network, seed=seed)
         values.append(c_index(time[250:], event[250:], null.risk(features[250:])))
-        held_out = c_index(time[p], event[p], null.ensemble.held_out_risk)
-        assert abs(held_out - 0.5) < 0.13  # 3 SE with about 130 deaths
-    assert abs(np.mean(values) - 0.5) < 0.1
+        known = np.isfinite(null.ensemble.held_out_risk)
+        held_out.append(c_index(time[p][known], event[p][known], null.ensemble.held_out_risk[known]))
+    for found in (values, held_out):
+        assert abs(np.mean(found) - 0.5) < 3 * np.std(found, ddof=1) / np.sqrt(10)
 
 
 @pytest.mark.slow

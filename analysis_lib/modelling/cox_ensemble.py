@@ -14,19 +14,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
+from threadpoolctl import threadpool_limits
 
 from analysis_lib.modelling.deepsurv import CoxNetwork, train_network
+from analysis_lib.modelling.joint import train_joint
 from analysis_lib.modelling.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
 from analysis_lib.modelling.scaling import canonical_order
 from analysis_lib.modelling.tf_setup import derived_seed, keras, load_keras, save_keras
-from analysis_lib.params import NetworkParams
+from analysis_lib.params import AutoEncoderParams, NetworkParams
 
 
 @dataclass(frozen=True)
 class CoxEnsemble:
     """A fitted ensemble of k networks on d inputs.
 
-    mean, sd : (d,) of the training inputs. risk_mean, risk_sd : (k,) of each network's training log-risk.
+    mean, sd : (d,) of the training inputs. axes : (d, m) principal axes of the standardised training inputs, in
+    SDs of the first component, or none. risk_mean, risk_sd : (k,) of each network's training log-risk.
     slope : log hazard ratio per unit of risk, from held-out risks, so that survival curves are not
     overconfident. baseline : times and Breslow's cumulative hazard at risk 0, columns months,
     cumulative_hazard. history : see ``train_network``, with a column network ('1' ... and 'mean').
@@ -39,6 +42,7 @@ class CoxEnsemble:
     sd: np.ndarray
     risk_mean: np.ndarray
     risk_sd: np.ndarray
+    axes: np.ndarray | None = None
     slope: float = 0.0
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -53,8 +57,10 @@ class CoxEnsemble:
         params: NetworkParams,
         seed: int,
         strata: ArrayLike | None = None,
+        joint: AutoEncoderParams | None = None,
     ) -> CoxEnsemble:
         """Train on x (n, d) finite numbers, times (n,) and events (n,) 0/1; strata (n,) by centre, say.
+        With ``joint`` each network holds an AutoEncoder of these parameters, trained with it.
 
         The order of the patients does not matter, to the last bit. Raises ValueError for impossible values,
         NoEventsError without events, TrainingError if training diverges.
@@ -70,12 +76,18 @@ class CoxEnsemble:
         mean, sd = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
         sd[~(sd > 1e-6 * np.maximum(np.abs(mean), 1e-30))] = np.inf  # a constant input tells nothing
         z = ((x - mean) / sd).astype(np.float32)
+        axes = principal_axes(z) if params.rotate and joint is None and z.shape[1] > 10 else None
+        z = z if axes is None else _turned(z, axes)
 
         networks, histories, risk_mean, risk_sd = [], [], [], []
         held_sum, held_count = np.zeros(len(time)), np.zeros(len(time))
         for k in range(params.ensemble):
             held_out = _held_out(event, params.validation_fraction, k, seed)
-            network, history = train_network(z[sets.rows], sets, ~held_out[sets.rows], params, derived_seed(seed, 1, k))
+            part = z[sets.rows], sets, ~held_out[sets.rows]
+            if joint is None:
+                network, history = train_network(*part, params, derived_seed(seed, 1, k))
+            else:
+                network, history = train_joint(*part, joint, params, derived_seed(seed, 1, k))
             log_risk = network.log_risk(z)
             networks.append(network)
             histories.append(history.assign(network=str(k + 1)))
@@ -85,7 +97,7 @@ class CoxEnsemble:
             held_count += held_out
         with np.errstate(invalid="ignore"):
             held = held_sum / held_count
-        fitted = cls(tuple(networks), mean, sd, np.array(risk_mean), np.array(risk_sd))
+        fitted = cls(tuple(networks), mean, sd, np.array(risk_mean), np.array(risk_sd), axes)
         basis = held if held_count.any() else fitted.risk(x)
         known = np.isfinite(basis)
         slope = _slope(basis[known], time[known], event[known], strata[known], params.ties)
@@ -97,6 +109,7 @@ class CoxEnsemble:
             sd,
             fitted.risk_mean,
             fitted.risk_sd,
+            axes,
             slope,
             breslow_baseline(slope * basis[known], time[known], event[known]),
             _with_mean(histories),
@@ -108,6 +121,7 @@ class CoxEnsemble:
         z = ((np.asarray(x, dtype=np.float32) - self.mean) / self.sd).astype(np.float32)
         if len(z) == 0:
             return np.empty((0, len(self.networks)))
+        z = z if self.axes is None else _turned(z, self.axes)
         each = np.stack([network.log_risk(z) for network in self.networks], axis=1)
         return (each - self.risk_mean) / self.risk_sd
 
@@ -126,13 +140,13 @@ class CoxEnsemble:
 
     def save(self, folder: Path) -> None:
         """Write networks.keras, ensemble.json, ensemble.npz and network_history.csv into ``folder``."""
-        d = len(self.mean)
+        d = len(self.networks[0].weights[0])
         inputs = keras.Input((d,), name="code")
         outputs = []
         for k, network in enumerate(self.networks):
             h = inputs
-            for i, kernel in enumerate(network.weights[:-1:2]):
-                h = keras.layers.Dense(kernel.shape[1], network.activation, name=f"network_{k}_{i}")(h)
+            for i, (kernel, act) in enumerate(zip(network.weights[:-1:2], network.activations, strict=True)):
+                h = keras.layers.Dense(kernel.shape[1], act, name=f"network_{k}_{i}")(h)
             outputs.append(keras.layers.Dense(1, use_bias=False, name=f"network_{k}_out")(h))
         model = keras.Model(inputs, outputs, name="cox_networks")
         for k, network in enumerate(self.networks):
@@ -149,6 +163,7 @@ class CoxEnsemble:
             months=self.baseline["months"].to_numpy(),
             cumulative_hazard=self.baseline["cumulative_hazard"].to_numpy(),
             held_out_risk=self.held_out_risk,
+            **({} if self.axes is None else {"axes": self.axes}),
         )
         depth = len(self.networks[0].weights) // 2
         settings = {
@@ -179,6 +194,35 @@ class CoxEnsemble:
         )  # fmt: skip
 
 
+def principal_axes(z: np.ndarray) -> np.ndarray:
+    """Axes (d, m) that turn standardised inputs (n, d) to their principal components, float32.
+
+    Components are in SDs of the first, so that weak ones stay weak: a step of Adam moves every weight by the same
+    amount, and on correlated columns it would follow their noise as eagerly as what they share. With fewer
+    patients than inputs nothing is lost, for the training patients span no more than m <= n directions. On one
+    thread, because the last bits of a decomposition depend on how many there are.
+    """
+    z = np.asarray(z, np.float64)
+    with threadpool_limits(1):
+        if z.shape[1] <= z.shape[0]:
+            variance, axes = np.linalg.eigh(z.T @ z)
+        else:
+            variance, patients = np.linalg.eigh(z @ z.T)
+            axes = z.T @ (patients / np.sqrt(np.maximum(variance, 1e-300)))
+        keep = np.flatnonzero(variance > 1e-8 * variance[-1])[::-1]
+        if len(keep) == 0:  # every input is constant
+            return np.zeros((z.shape[1], 1), np.float32)
+        axes = axes[:, keep]
+    largest = np.abs(axes).argmax(axis=0)
+    axes = axes * np.sign(axes[largest, np.arange(len(keep))])  # the sign of an eigenvector is arbitrary
+    return (axes / np.sqrt(variance[-1] / len(z))).astype(np.float32)
+
+
+def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    with threadpool_limits(1):
+        return z @ axes
+
+
 def breslow_baseline(log_risk: ArrayLike, time: ArrayLike, event: ArrayLike) -> pd.DataFrame:
     """Breslow's cumulative baseline hazard (log-risk 0): columns months (event times), cumulative_hazard.
 
@@ -202,11 +246,17 @@ def _held_out(event: np.ndarray, fraction: float, k: int, seed: int) -> np.ndarr
     folds = min(max(2, round(1 / fraction)), int(event.sum()))
     if folds < 2:  # one event cannot be in both parts
         return np.zeros(len(event), bool)
-    rng = np.random.default_rng(derived_seed(seed, 2, k // folds))
+    return folds_by_event(event, folds, np.random.default_rng(derived_seed(seed, 2, k // folds))) == k % folds
+
+
+def folds_by_event(event: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Number (n,) of each patient's fold, the events spread evenly over at most as many folds as events."""
+    folds = max(1, min(folds, int(np.sum(event))))
+    event = np.asarray(event, bool)
     fold = np.empty(len(event), int)
     for part in (event, ~event):
         fold[part] = rng.permutation(np.arange(part.sum()) % folds)
-    return fold == k % folds
+    return fold
 
 
 def _slope(risk, time, event, strata, ties) -> float:

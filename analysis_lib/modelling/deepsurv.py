@@ -38,17 +38,22 @@ class TrainingError(RuntimeError):
 @dataclass(frozen=True)
 class CoxNetwork:
     """Weights of one trained network: kernels (in, out) and biases (out,) of each hidden layer, then the
-    output kernel (width, 1) with no bias, which a partial likelihood cannot see."""
+    output kernel (width, 1) with no bias, which a partial likelihood cannot see. ``activation`` is that of every
+    hidden layer, or one for each, joined by commas."""
 
     weights: tuple[np.ndarray, ...]
     activation: str
 
+    @property
+    def activations(self) -> list[str]:
+        names = self.activation.split(",")
+        return names if len(names) > 1 else names * (len(self.weights) // 2)
+
     def log_risk(self, x: ArrayLike) -> np.ndarray:
         """Log-risk (n,) of standardised inputs (n, d), float64; higher is worse."""
         h = tf.convert_to_tensor(np.asarray(x, dtype=np.float32))
-        act = _activation(self.activation)
-        for kernel, bias in zip(self.weights[:-1:2], self.weights[1::2], strict=True):
-            h = act(tf.matmul(h, kernel) + bias)
+        for act, kernel, bias in zip(self.activations, self.weights[:-1:2], self.weights[1::2], strict=True):
+            h = _activation(act)(tf.matmul(h, kernel) + bias)
         return tf.matmul(h, self.weights[-1]).numpy()[:, 0].astype(np.float64)
 
 
@@ -106,7 +111,7 @@ def train_network(
     shapes = _shapes(d, params.hidden)
     parts = np.split(flat, np.cumsum([int(np.prod(s)) for s in shapes])[:-1])
     network = CoxNetwork(tuple(p.reshape(s) for p, s in zip(parts, shapes, strict=True)), params.activation)
-    return network, _history(losses, risks, every, sets, in_training, best_step)
+    return network, learning_curve(losses, risks, every, sets, in_training, best_step)
 
 
 def _rate(params: NetworkParams, d: int) -> float:
@@ -115,7 +120,9 @@ def _rate(params: NetworkParams, d: int) -> float:
     return params.learning_rate * min(1.0, (10 / d) ** 0.5)
 
 
-def _history(losses, risks, every, sets: RiskSets, in_training, best_step) -> pd.DataFrame:
+def learning_curve(losses, risks, every, sets: RiskSets, in_training, best_step) -> pd.DataFrame:
+    """History of one network (see ``train_network``) from its losses (steps, 2: training part, everybody), summed
+    over events, and the log-risks (k, n) of every ``every``-th step."""
     event = sets.event.astype(bool)
     n_train, n_val = (event & in_training).sum(), (event & ~in_training).sum()
     history = pd.DataFrame({"step": np.arange(1, len(losses) + 1), "train_loss": losses[:, 0] / n_train})
@@ -152,7 +159,11 @@ def _shapes(d: int, hidden) -> list[tuple[int, ...]]:
 
 
 def _initial_weights(d: int, hidden, activation: str, seed: int) -> list[np.ndarray]:
-    """Glorot's uniform initialisation (He's for relu, LeCun's for selu and elu), biases zero."""
+    """Glorot's uniform initialisation (He's for relu, LeCun's for selu and elu), biases zero.
+
+    With more than 10 inputs the output starts the smaller, the more there are. Otherwise a random function of all
+    inputs, which early stopping after a few steps leaves in place, would be part of every risk.
+    """
     rng = np.random.default_rng(seed)
     weights = []
     for shape in _shapes(d, hidden):
@@ -162,11 +173,15 @@ def _initial_weights(d: int, hidden, activation: str, seed: int) -> list[np.ndar
         variance = {"relu": 2 / shape[0], "tanh": 2 / sum(shape)}.get(activation, 1 / shape[0])
         limit = np.sqrt(3 * variance)
         weights.append(rng.uniform(-limit, limit, shape).astype(np.float32))
+    weights[-1] *= np.float32(min(1.0, 10 / d))
     return weights
 
 
 def _activation(name: str):
-    return {"relu": tf.nn.relu, "tanh": tf.tanh, "selu": tf.nn.selu, "elu": tf.nn.elu}[name]
+    return {
+        "relu": tf.nn.relu, "tanh": tf.tanh, "selu": tf.nn.selu, "elu": tf.nn.elu,
+        "linear": tf.identity, "sigmoid": tf.sigmoid,
+    }[name]  # fmt: skip
 
 
 @lru_cache(maxsize=8)

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.files import write_text
-from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.params import AutoEncoderParams, NetworkParams
-from analysis_lib.statistics.evaluation import c_index_analytic
+from analysis_lib.statistics.survival import bootstrap_c_index
 
 LEARNT_FROM = ("train", "valid")
+SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
+SPLIT_NAMES |= {"testing": "test", "test": "test"}
+REPLICATES = 1000
 
 
 class TableError(ValueError):
@@ -44,47 +46,62 @@ def fit_table(
     stratified by event is drawn. drop : columns that are no covariates. code_size : variables of an
     AutoEncoder before the networks; none means the networks alone. seeds : networks in the ensemble.
 
-    Writes into ``out`` metrics.json (returned: by split c_index, low, high, n, events), risk.csv (row, split,
-    risk), report.json (duplicates, imputed, constant and clipped covariates) and the folder model.
-    Raises TableError for a table that cannot be used.
+    Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
+    risk.csv (row, counted from 0, split, risk), report.json (duplicates, excluded rows, imputed, constant and
+    clipped covariates, notes) and the folder model. A row without a usable time, event or split counts nowhere
+    and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot be used.
     """
+    if seeds < 1 or (code_size is not None and code_size < 1):
+        raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
     frame = read_table(table)
     for column in (time, event, *([split] if split else []), *drop):
         if column not in frame:
-            raise TableError(f"{table} has no column '{column}'; it has {', '.join(map(str, frame.columns[:8]))} ...")
-    months, died = _outcome(frame, time, event)
-    part = _splits(frame, split, died, seed)
-    covariates = frame.drop(columns=[time, event, *([split] if split else []), *drop])
-    learn = part.isin(LEARNT_FROM).to_numpy()
+            raise TableError(f"{table} has no column '{column}'; it has {', '.join(frame.columns[:8])} ...")
+    months, died, excluded = _outcome(frame, time, event)
+    part = _splits(frame, split, died, excluded, seed)
+    used = ~frame.index.isin(list(excluded))
+    learn = part.isin(LEARNT_FROM).to_numpy() & used
+    if (died[learn] == 1).sum() == 0:
+        raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
+    covariates = frame.drop(columns=list({time, event, *([split] if split else []), *drop}))
     x = encode_categories(covariates, learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
 
+    from analysis_lib.modelling.deepsurv import TrainingError  # here, so that a wrong table is told at once
+    from analysis_lib.modelling.model import RadiomicsSurvivalModel
+    from analysis_lib.modelling.scaling import FeatureError
+
     autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
     network = NetworkParams(ensemble=seeds)
-    fitted = RadiomicsSurvivalModel.fit(x[learn], months[learn], died[learn], autoencoder, network, seed)
+    out = Path(out)
+    try:
+        fitted = RadiomicsSurvivalModel.fit(x[learn], months[learn], died[learn], autoencoder, network, seed)
+        fitted.save(out / "model")
+    except (FeatureError, TrainingError, OSError) as error:
+        raise TableError(str(error)) from error
     risk = fitted.risk(x)
 
     metrics = {}
-    for name in part.unique():
-        rows = (part == name).to_numpy()
-        found = c_index_analytic(months[rows], died[rows], risk[rows], confidence)
-        known = {k: None if np.isnan(found[k]) else float(found[k]) for k in ("c_index", "low", "high")}
-        metrics[name] = {**known, "n": int(rows.sum()), "events": int(died[rows].sum())}
+    for name in dict.fromkeys(part[used]):
+        rows = (part == name).to_numpy() & used
+        metrics[name] = _metrics(months[rows], died[rows], risk[rows], confidence, seed)
     care = fitted.scaler.report()
     report = {
-        "duplicate_rows_train_test": duplicates(covariates.assign(_time=months, _event=died), learn),
-        "duplicate_covariates_train_test": duplicates(covariates, learn),
+        "rows": len(frame),
+        "excluded": {str(row): reason for row, reason in sorted(excluded.items())},
+        "duplicate_rows_train_test": duplicates(covariates.assign(_time=months, _event=died), learn, used),
+        "duplicate_covariates_train_test": duplicates(covariates, learn, used),
         "covariates": x.shape[1],
         "imputed": care.loc[care["n_missing"] > 0, "n_missing"].to_dict(),
         "constant": care.index[care["constant"]].tolist(),
         "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
+        "row_numbers": _row_numbers(covariates),
         "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
         "seed": seed,
     }
-    out = Path(out)
-    fitted.save(out / "model")
+    report["notes"] = _notes(report)
     rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
     write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
@@ -97,64 +114,135 @@ def read_table(path: Path) -> pd.DataFrame:
     path = Path(path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pd.read_parquet(path).reset_index(drop=True)
+            frame = pd.read_parquet(path)
+            if frame.index.name is not None:  # to_parquet keeps a named index, such as patient_id
+                frame = frame.reset_index()
+            frame = frame.reset_index(drop=True)
         else:
             frame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
     except FileNotFoundError:
         raise TableError(f"there is no file {path}") from None
     except (ValueError, OSError) as error:
         raise TableError(f"{path} is neither CSV nor Parquet: {error}") from None
-    return frame.set_axis(frame.columns.astype(str), axis=1)
+    frame = frame.set_axis(frame.columns.astype(str), axis=1)
+    if repeated := frame.columns[frame.columns.duplicated()].tolist():
+        raise TableError(f"{path} has two columns '{repeated[0]}'; rename one")
+    return frame
 
 
 def encode_categories(covariates: pd.DataFrame, learn: np.ndarray) -> pd.DataFrame:
     """Numbers as they are; a column of words becomes one 0/1 column for each word seen in training rows.
 
-    A missing word, or one seen in test rows only, is 0 in all of them. TableError for a column with as many
-    words as training rows, which is a name rather than a category.
+    A missing word, or one seen in test rows only, is 0 in all of them. TableError for a column with so many
+    words that it is a name or a date rather than a category.
     """
-    parts = []
+    parts = {}
     for name, column in covariates.items():
-        if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-            parts.append(column.astype(np.float64).rename(name))
+        numbers = _numbers(column)
+        if numbers is not None:
+            parts[name] = numbers
             continue
-        words = sorted(column[learn].dropna().astype(str).unique())
-        if len(words) > max(10, learn.sum() / 2):
-            raise TableError(f"column '{name}' has {len(words)} different words; leave it out with --drop {name}")
-        text = column.astype(str).where(column.notna())
-        parts += [(text == word).astype(np.float64).rename(f"{name}={word}") for word in words]
-    return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=covariates.index)
+        text = column.astype(str).str.strip().where(column.notna())
+        words = sorted(text[learn].dropna().unique())
+        if len(words) > max(10, learn.sum() / 5) or pd.api.types.is_datetime64_any_dtype(column):
+            raise TableError(
+                f"column '{name}' has {len(words)} different words in {learn.sum()} training rows, which is a name "
+                f"or a date and no category; leave it out with --drop {name}"
+            )
+        parts |= {f"{name}={word}": (text == word).to_numpy(np.float64) for word in words}
+    return pd.DataFrame(parts, index=covariates.index)
 
 
-def duplicates(frame: pd.DataFrame, learn: np.ndarray) -> int:
+def _numbers(column: pd.Series) -> np.ndarray | None:
+    """The column as float64 with NaN where empty; None if it holds words."""
+    if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+        try:
+            column = pd.to_numeric(column)
+        except (ValueError, TypeError):
+            return None
+        if pd.api.types.is_datetime64_any_dtype(column):
+            return None
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def duplicates(frame: pd.DataFrame, learn: np.ndarray, used: np.ndarray) -> int:
     """Number of test rows that occur among the training rows too."""
-    key = pd.util.hash_pandas_object(frame, index=False)
-    return int(key[~learn].isin(key[learn]).sum())
+    key = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    return int(np.isin(key[used & ~learn], key[learn]).sum())
 
 
-def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray]:
-    months = pd.to_numeric(frame[time], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    died = pd.to_numeric(frame[event].astype(object).map(lambda v: {"True": 1, "False": 0}.get(v, v)), errors="coerce")
-    died = died.to_numpy(np.float64, na_value=np.nan)
-    if bad := np.flatnonzero(~(np.isfinite(months) & (months >= 0))).tolist():
-        raise TableError(f"column '{time}': {len(bad)} times are missing or negative, the first in row {bad[0]}")
-    if bad := np.flatnonzero(~np.isin(died, (0, 1))).tolist():
-        raise TableError(f"column '{event}': {len(bad)} values are not 0 or 1, the first in row {bad[0]}")
-    return months, died.astype(int)
+def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dict[str, float | int | None]:
+    found = dict.fromkeys(("c_index", "low", "high"))
+    if died.sum() > 0 and len(died) > 1:
+        row = bootstrap_c_index(
+            months, died, risk.rename("risk").to_frame(), replicates=REPLICATES, confidence=confidence, seed=seed
+        ).iloc[0]
+        found = {k: None if pd.isna(row[k]) else float(row[k]) for k in found}
+    return {**found, "n": len(died), "events": int(died.sum())}
 
 
-def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, seed: int) -> pd.Series:
+def _row_numbers(covariates: pd.DataFrame) -> list[str]:
+    """Whole-number columns that only count the rows up by one: not a covariate that anybody means."""
+    whole = covariates.select_dtypes("integer")
+    return [name for name, column in whole.items() if len(column) > 1 and (column.diff().iloc[1:] == 1).all()]
+
+
+def _notes(report: dict) -> list[str]:
+    """What the reader must know, one sentence each."""
+    notes = []
+    if n := len(report["excluded"]):
+        row, reason = next(iter(report["excluded"].items()))
+        notes.append(f"{n} rows are left out, the first is row {row}: {reason}")
+    if n := report["duplicate_rows_train_test"]:
+        notes.append(f"{n} test rows occur among the training rows too, outcome included; they flatter the test")
+    elif n := report["duplicate_covariates_train_test"]:
+        notes.append(f"{n} test rows have the covariates of a training row")
+    for name in report["row_numbers"]:
+        notes.append(f"column '{name}' only numbers the rows; leave it out with --drop '{name}'")
+    if n := len(report["constant"]):
+        notes.append(f"{n} covariates are constant in the training rows and ignored")
+    if n := len(report["imputed"]):
+        notes.append(f"{n} covariates have missing values, which take the training median")
+    return notes
+
+
+def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Times, events (0 where unknown) and the rows that cannot be used, with the reason."""
+    months = _numbers(frame[time])
+    if months is None:
+        raise TableError(f"column '{time}' holds words; it must hold times, such as months of follow-up")
+    words = {"true": 1, "false": 0}
+    died = _numbers(frame[event].map(lambda v: words.get(str(v).strip().lower(), v)))
+    known = np.zeros(0) if died is None else died[~np.isnan(died)]
+    if died is None or not np.isin(known, (0, 1)).all():
+        wrong = "all" if died is None else int((~np.isin(known, (0, 1))).sum())
+        raise TableError(f"column '{event}': {wrong} values are not 0 or 1; 1 is an event, 0 a censored patient")
+    excluded = {}
+    for row in np.flatnonzero(~(np.isfinite(months) & (months >= 0))):
+        excluded[int(row)] = f"'{time}' is {'negative' if months[row] < 0 else 'missing'}"
+    for row in np.flatnonzero(np.isnan(died)):
+        excluded.setdefault(int(row), f"'{event}' is missing")
+    if len(excluded) > len(frame) / 2:
+        row = min(excluded)
+        raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {row}: {excluded[row]}")
+    return months, np.nan_to_num(died).astype(int), excluded
+
+
+def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: dict[int, str], seed: int) -> pd.Series:
+    """Name of each row's split; rows without one are added to ``excluded``."""
     if split:
-        if frame[split].isna().any():
-            raise TableError(f"column '{split}' is empty in {int(frame[split].isna().sum())} rows")
-        names = {"validation": "valid", "val": "valid", "training": "train"}
-        part = frame[split].astype(str).str.strip().str.lower().replace(names)
+        name = frame[split].astype(str).str.strip()
+        part = name.str.lower().map(SPLIT_NAMES).fillna(name).where(frame[split].notna(), "")
+        for row in np.flatnonzero(part == ""):
+            excluded.setdefault(int(row), f"'{split}' is empty")
         if not (part == "train").any():
-            raise TableError(f"column '{split}' has no row 'train'")
+            found = ", ".join(sorted(part.unique())[:5])
+            raise TableError(f"column '{split}' has no row 'train'; it has {found}")
         return part
     part = np.full(len(frame), "train", dtype=object)
     rng = np.random.default_rng(seed)
+    usable = ~frame.index.isin(list(excluded))
     for value in (0, 1):
-        rows = rng.permutation(np.flatnonzero(died == value))
+        rows = rng.permutation(np.flatnonzero((died == value) & usable))
         part[rows[: int(0.3 * len(rows))]] = "test"
     return pd.Series(part, index=frame.index)

@@ -38,7 +38,7 @@ def package_versions() -> dict[str, str]:
 class RadiomicsSurvivalModel:
     """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
 
-    ``autoencoder`` is None for the networks alone on the scaled features. ``training`` is where the training
+    ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it. ``training`` is where the training
     patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
     """
 
@@ -72,9 +72,10 @@ class RadiomicsSurvivalModel:
         features = features[sorted(features.columns)]
         scaler = FeatureScaler.fit(features, autoencoder.clip if autoencoder else clip)
         z = scaler.transform(features)
-        encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder else None
+        joint = autoencoder if autoencoder and autoencoder.joint else None
+        encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder and not joint else None
         x = encoder.encode(z) if encoder else z
-        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata)
+        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
         error = encoder.patient_error(z) if encoder else None
         training = TrainingRange.fit(features, os_months, error)
         return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))), training)

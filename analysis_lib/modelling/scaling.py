@@ -34,8 +34,8 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class FeatureScaler:
-    """Fitted scaling. ``table`` has a row a feature: median, scale, mean, sd, constant, n_missing, n_clipped
-    (the last two counted in the training patients). ``clip`` is in SDs."""
+    """Fitted scaling. ``table`` has a row a feature: median, scale, mean, sd, low, high (range of the training
+    patients), constant, n_missing, n_clipped (the last two counted in the training patients). ``clip`` is in SDs."""
 
     table: pd.DataFrame
     clip: float
@@ -54,6 +54,7 @@ class FeatureScaler:
         missing = np.isnan(x)
         n_known = (~missing).sum(axis=0)
         x[:, n_known == 0] = 0.0
+        low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
         q25, median, q75 = np.nanpercentile(x, [25, 50, 75], axis=0)
         deviation = np.where(np.isnan(x), 0.0, x - median)
         spread = np.sqrt(np.mean(deviation**2, axis=0))
@@ -75,6 +76,8 @@ class FeatureScaler:
                 "scale": scale,
                 "mean": np.where(constant, 0.0, mean),
                 "sd": np.where(constant, 1.0, sd),
+                "low": low,
+                "high": high,
                 "constant": constant,
                 "n_missing": missing.sum(axis=0),
                 "n_clipped": (np.abs(z) > clip).sum(axis=0),
@@ -105,6 +108,12 @@ class FeatureScaler:
         z = (z - t["mean"].to_numpy()) / t["sd"].to_numpy()
         z[:, t["constant"].to_numpy()] = 0.0
         return np.clip(z, -self.clip, self.clip).astype(np.float32)
+
+    def out_of_range(self, features: pd.DataFrame) -> pd.Series:
+        """Share (0 to 1) of each patient's features that lie outside the range of the training patients."""
+        x = _numbers(features.set_axis(features.columns.astype(str), axis=1)[self.names])
+        outside = (x < self.table["low"].to_numpy()) | (x > self.table["high"].to_numpy())
+        return pd.Series(outside.mean(axis=1), index=features.index, name="out_of_range")
 
     def report(self) -> pd.DataFrame:
         """Features that needed care: constant, missing or clipped in some training patient."""

@@ -8,7 +8,11 @@ so small that threads would not help anyway; run several fits as several process
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,27 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN is slower at these sizes, and rounds by machine
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a graphics card would give other bits
 
-with warnings.catch_warnings():
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ writes to standard error before its log level counts (the missing
+    graphics card, twice); it is shown after all if the block fails."""
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        keep = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(keep, held.read())
+            raise
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
+
+
+with warnings.catch_warnings(), _quiet():
     warnings.simplefilter("ignore")  # deprecations inside TensorFlow's own imports
     import keras
     import tensorflow as tf
@@ -38,6 +62,8 @@ except RuntimeError:  # somebody used TensorFlow before us
         stacklevel=2,
     )
 tf.config.experimental.enable_op_determinism()
+with _quiet():
+    tf.config.list_physical_devices()
 
 
 def save_keras(model: keras.Model, path: Path) -> None:

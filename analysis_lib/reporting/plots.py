@@ -200,15 +200,17 @@ def plain_log_ticks(ax: Axes, which: str = "y") -> None:
     axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
-def top_legend(fig: Figure, keys: Sequence[Line2D], left: float, handlelength: float = 2.4) -> None:
-    """One line of keys along the upper edge."""
+def top_legend(
+    fig: Figure, keys: Sequence[Line2D], left: float, handlelength: float = 2.4, columns: int | None = None
+) -> None:
+    """Keys along the upper edge, in one line or in lines of ``columns``."""
     width, height = size_mm(fig)
     fig.legend(
         handles=list(keys),
         loc="upper left",
         bbox_to_anchor=(left / width, 1 - 0.8 / height),
         borderaxespad=0,
-        ncols=len(keys),
+        ncols=columns or len(keys),
         handlelength=handlelength,
         columnspacing=1.6,
         handletextpad=0.5,

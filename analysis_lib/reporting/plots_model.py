@@ -25,6 +25,8 @@ MODEL_STYLES = [
     (plots.PURPLE, (0, (8, 1.5)), "P"),
     (plots.BLUE, (0, (2, 2)), "X"),
     (plots.GREY, (0, (1, 2)), "<"),
+    (plots.BLUE, "-", "h"),
+    (plots.GREY, "-", ">"),
 ]
 
 MONTHS_PER_YEAR = 12
@@ -209,7 +211,9 @@ def auc_and_c_index(
     auc = auc[auc["set"].isin(sets) & auc["model"].isin(names)]
     c_index = c_index[c_index["set"].isin(sets) & c_index["model"].isin(names)]
 
-    top, height, gap, left, values = 8.0, 38.0, 16.0, 13.0, 28.5
+    legend_rows = -(-len(names) // 6)
+    columns = -(-len(names) // legend_rows)
+    top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 16.0, 13.0, 28.5
     name_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names) + 3.5
     right_left = 97.0 + name_mm
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(sets) * (height + gap) - 2.0)
@@ -232,7 +236,8 @@ def auc_and_c_index(
         mine = c_index[c_index["set"] == name].set_index("model")
         _c_index_panel(right_ax, mine, names)
         right_ax.set(xlabel="C-index", xlim=bounds)
-        right_ax.xaxis.set_major_locator(MultipleLocator(0.1 if bounds[1] - bounds[0] <= 0.5 else 0.2))
+        wide = bounds[1] - bounds[0]  # long names leave little room for tick labels
+        right_ax.xaxis.set_major_locator(MultipleLocator(0.1 if wide <= 0.5 else 0.2 if name_mm < 24 else 0.5))
         first = mine.iloc[0]
         size = f"{labels.get(name, name)} (n = {int(first['n'])}, {int(first['events'])} {outcome})"
         for j, x0 in enumerate((left, right_left)):
@@ -252,7 +257,7 @@ def auc_and_c_index(
         )
         for k, (name, (colour, dashes, marker)) in enumerate(zip(names, MODEL_STYLES, strict=False))
     ]
-    plots.top_legend(fig, keys, 2.0, handlelength=3.2)
+    plots.top_legend(fig, keys, 2.0, handlelength=3.2, columns=columns)
     return fig
 
 

@@ -287,7 +287,8 @@ def discrimination(
 
     Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p)
     and auc (set, model, month, auc, low, high; test sets only). A marker that a patient lacks leaves that patient
-    out of every marker's row in that set, so that all are compared on the same patients.
+    out of every marker's row in that set, so that all are compared on the same patients. A marker that nobody of a
+    set has gives rows of NaN there.
     """
     indexed = patients.set_index("patient_id")
     c_index, difference, auc = [], [], []
@@ -300,6 +301,7 @@ def discrimination(
     for name in ["train", *cohort.test_sets]:
         part = indexed[indexed["split"] == name]
         scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        unknown = [m for m in markers if m not in scores]
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0 or MODEL not in scores:
             c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
@@ -312,6 +314,8 @@ def discrimination(
             "seed": seed,
         }
         c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
+        if unknown:
+            c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
         difference.append(
             survival.bootstrap_c_index_difference(time, event, scores, reference=MODEL, **settings).assign(set=name)
         )

@@ -1,0 +1,136 @@
+"""How far one split of few patients can be trusted: the whole pipeline fitted again and again.
+
+Scaling, AutoEncoder, networks and cut-off are learnt anew in every replicate, so that nothing of a tested
+patient is in any of them. Three kinds:
+
+- ``split``: another random split of the discovery set in the study's proportion, tested on the part left out;
+- ``bootstrap``: fitted to a bootstrap sample of the study's training patients, and tested on that sample
+  (``c_index_train``) and on the patients it was drawn from (``c_index``). The mean difference is the optimism
+  of the training C-index (Harrell FE et al. Stat Med 1996;15:361, doi
+  10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4);
+- ``permuted``: a split with the outcomes dealt to other patients, the negative control.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.cohort import split_patients
+from analysis_lib.files import write_text
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.tf_setup import derived_seed
+from analysis_lib.parallel import map_patients
+from analysis_lib.params import Params
+from analysis_lib.statistics.survival import c_index, cox_binary
+
+KINDS = ("split", "bootstrap", "permuted")
+COLUMNS = ["kind", "replicate", "n_train", "n_test", "events_test", "c_index_train", "c_index", "hr"]
+
+
+def resample(
+    patients: pd.DataFrame, features: pd.DataFrame, params: Params, folder: Path, quiet: bool = False
+) -> pd.DataFrame:
+    """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
+
+    patients : as patients.parquet; only the discovery set is used. features : by patient_id. Each replicate is
+    kept in ``folder`` as it is done, under a key of everything it depends on, so that an interrupted run goes on
+    where it stopped, with the same result for any number of processes.
+    """
+    patients = patients[patients["set"] == params.cohort.discovery].reset_index(drop=True)
+    x = features.loc[patients["patient_id"]]
+    folder = Path(folder) / _key(patients, x, params)
+    counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
+    counts["permuted"] = params.optimism.permutations if params.optimism.repeats else 0
+    jobs = [
+        (patients, x, params, kind, r, folder / f"{kind}-{r}.json")
+        for kind in KINDS
+        for r in range(counts[kind])
+    ]  # fmt: skip
+    rows = map_patients(_kept, jobs, workers=params.workers, label="resampling the pipeline", quiet=quiet, unit="fit")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _kept(patients, features, params: Params, kind: str, replicate: int, path: Path) -> dict:
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    row = one_replicate(patients, features, params, kind, replicate)
+    write_text(path, json.dumps(row) + "\n")
+    return row
+
+
+def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params, kind: str, replicate: int) -> dict:
+    """Fit and test once; a dictionary of COLUMNS. ``hr`` compares the risk groups at the median of the training
+    risks in the tested patients. NaN where the tested patients cannot tell."""
+    seed = derived_seed(params.seed, 11, KINDS.index(kind), replicate)
+    rng = np.random.default_rng(seed)
+    months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
+    if kind == "bootstrap":
+        test = np.flatnonzero(patients["split"] == "train")
+        train = rng.choice(test, len(test))
+    else:
+        if kind == "permuted":
+            order = rng.permutation(len(patients))
+            months, died = months[order], died[order]
+            patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
+        part = split_patients(patients, params.cohort, seed)
+        train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
+    row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
+    row |= {"events_test": int(died[test].sum()), "c_index_train": None, "c_index": None, "hr": None}
+    if not died[train].any() or not died[test].any():
+        return row
+    x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
+    fitted = RadiomicsSurvivalModel.fit(
+        x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1)
+    )
+    risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
+    groups = cox_binary(months[test], died[test], risk > fitted.cutoff, 0.95)
+    return row | {
+        "c_index_train": float(c_index(months[train], died[train], risk_train)),
+        "c_index": float(c_index(months[test], died[test], risk)),
+        "hr": None if pd.isna(groups["hr"]) else float(groups["hr"]),
+    }
+
+
+def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
+    """One row a quantity: name, value, low, high, n, meaning.
+
+    apparent : C-index of the study's model in its training patients. single : in its internal test set. low and
+    high are the quantiles over the replicates, but for 'permuted mean', which has the normal interval of a mean.
+    """
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    known = {kind: table.loc[(table["kind"] == kind) & table["c_index"].notna()].astype(
+        {"c_index": float, "c_index_train": float}) for kind in KINDS}  # fmt: skip
+    rows = [("training", apparent, np.nan, np.nan, 1, "C-index in the training patients themselves")]
+    rows.append(("single split", single, np.nan, np.nan, 1, "C-index in the one internal test set"))
+    if len(split := known["split"]["c_index"]):
+        rows.append(("repeated splits", split.mean(), *split.quantile(tails), len(split), "mean over random splits"))
+        place = float((split < single).mean() + 0.5 * (split == single).mean())
+        rows.append(("place of the single split", place, np.nan, np.nan, len(split), "share of random splits below it"))
+    if len(boot := known["bootstrap"]):
+        gap = boot["c_index_train"] - boot["c_index"]
+        rows.append(("optimism", gap.mean(), *gap.quantile(tails), len(gap), "training less original, bootstrap"))
+        rows.append(("training, corrected", apparent - gap.mean(), np.nan, np.nan, len(gap), "training less optimism"))
+    if len(permuted := known["permuted"]["c_index"]) > 1:
+        from scipy.stats import t
+
+        width = t.ppf(tails[1], len(permuted) - 1) * permuted.std() / np.sqrt(len(permuted))
+        rows.append(
+            ("permuted mean", permuted.mean(), permuted.mean() - width, permuted.mean() + width, len(permuted),
+             "outcomes dealt to other patients; must hold 0.5")
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "meaning"])
+
+
+def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    table = patients[["patient_id", "split", "os_months", "os_event"]]
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    digest.update(np.ascontiguousarray(features.to_numpy(np.float64)).tobytes())
+    settings = params.model_dump(mode="json", include={"seed", "cohort", "autoencoder", "network"})
+    digest.update(json.dumps([settings, features.columns.tolist()], sort_keys=True).encode())
+    return digest.hexdigest()
