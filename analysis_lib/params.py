@@ -109,6 +109,14 @@ class ImageParams(Section):
     )
 
 
+class BmiClass(Section):
+    """Cut-offs of a definition from a body mass index on."""
+
+    bmi_at_least: Positive = Field(description="Lowest BMI of the class, kg/m2.")
+    men: float = Field(description="Cut-off for men in the class.")
+    women: float = Field(description="Cut-off for women in the class.")
+
+
 class DefinitionParams(Section):
     """One published definition of sarcopenia: below the cut-off is sarcopenic."""
 
@@ -121,6 +129,11 @@ class DefinitionParams(Section):
     unit: str = Field(description="Unit of index and cut-off.")
     men: float = Field(description="Cut-off for men; below is sarcopenic.")
     women: float = Field(description="Cut-off for women; below is sarcopenic.")
+    bmi_classes: list[BmiClass] = Field(
+        default_factory=list,
+        description="Cut-offs that replace men and women from a BMI on; a patient of unknown BMI whom they concern "
+        "has no verdict.",
+    )
 
 
 class RoiFeatures(Section):
@@ -198,6 +211,30 @@ class StatisticsParams(Section):
     horizons_months: list[Positive] = Field(
         default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
     )
+    adjust_for: list[Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]] = (
+        Field(
+            default_factory=lambda: ["age", "sex", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"],
+            description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
+        )
+    )
+    imputations: int = Field(20, ge=2, description="Imputed data sets of the adjusted hazard ratios.")
+    imputation_rounds: int = Field(10, ge=1, description="Rounds of chained equations for each imputed data set.")
+    firth_below_events: int = Field(
+        5, ge=0, description="Firth's penalised hazard ratio is given where a group has fewer events than this."
+    )
+    rmst_months: Positive = Field(60, description="Horizon of the restricted mean survival time, months.")
+    spline_knots: list[Fraction] = Field(
+        default_factory=lambda: [0.05, 0.35, 0.65, 0.95],
+        min_length=3,
+        description="Quantiles at which the spline of an index has its knots (Harrell 2015, 10.1007/978-3-319-19425-7).",
+    )
+    calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
+    decision_thresholds: list[Fraction] = Field(
+        default_factory=lambda: [0.02, 0.6],
+        min_length=2,
+        max_length=2,
+        description="First and last threshold probability of the decision curves.",
+    )
 
 
 class Params(Section):
@@ -216,6 +253,10 @@ class Params(Section):
     cohort: CohortParams = Field(description="Sets and split.")
     images: ImageParams = Field(description="CT and masks.")
     definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    further_definitions: dict[str, DefinitionParams] = Field(
+        default_factory=dict,
+        description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
+    )
     features: FeatureParams = Field(description="Radiomics.")
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis_lib.imaging.indices import sarcopenic
+from analysis_lib.imaging.indices import cut_offs, sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
 from analysis_lib.statistics import survival
@@ -267,8 +267,7 @@ def continuous_markers(patients: pd.DataFrame, definitions: dict[str, Definition
     indexed = patients.set_index("patient_id")
     columns = {}
     for key, definition in definitions.items():
-        cut_off = indexed["sex"].map({"M": definition.men, "F": definition.women})
-        columns[f"{key} continuous"] = -(indexed[definition.column] - cut_off)
+        columns[f"{key} continuous"] = cut_offs(indexed, definition) - indexed[definition.column]
     return pd.DataFrame(columns)
 
 
