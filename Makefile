@@ -26,7 +26,7 @@ $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/
 P := $(B)/params
 N := $(B)/notebooks
 NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
-             07_paper_comparison
+             07_paper_comparison 09_beyond_the_letter
 LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
@@ -54,7 +54,7 @@ $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.j
 	@$(RUN) assemble --study $(STUDY)
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
-COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json $(P)/seed.json $(LIB)
 $(N)/01_cohort.ipynb: $(COMMON)
 $(N)/02_sarcopenia.ipynb: $(COMMON)
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
@@ -62,6 +62,7 @@ $(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/s
 $(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
+$(N)/09_beyond_the_letter.ipynb: $(COMMON) params/published.yaml $(N)/04_autoencoder_deepsurv.ipynb $(N)/06_discrimination.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 

@@ -16,16 +16,37 @@ NOTEBOOKS: dict[str, list[str]] = {
     "02_sarcopenia": [
         "table2.csv",
         "table2.html",
+        "table2_extended.csv",
+        "table2_extended.html",
         *_figure("fig2"),
         *_figure("figS1"),
         *_figure("figS2"),
         *_figure("figS3"),
+        *_figure("spline"),
     ],
     "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
     "04_autoencoder_deepsurv": [*_figure("fig4ab")],
     "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],
-    "06_discrimination": [*_figure("fig5"), "c_index.csv", "auc.csv", "c_index_difference.csv"],
+    "06_discrimination": [
+        *_figure("fig5"),
+        "c_index.csv",
+        "auc.csv",
+        "c_index_difference.csv",
+        "auc_horizons.csv",
+        "c_index_intervals.csv",
+    ],
     "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison")],
+    "09_beyond_the_letter": [
+        *_figure("calibration"),
+        *_figure("decision_curves"),
+        *_figure("cumulative_incidence"),
+        "calibration_summary.csv",
+        "brier.csv",
+        "nri.csv",
+        "added_value.csv",
+        "incidence.csv",
+        "c_index_published.csv",
+    ],
 }
 
 

@@ -226,7 +226,7 @@ class StatisticsParams(Section):
     spline_knots: list[Fraction] = Field(
         default_factory=lambda: [0.05, 0.35, 0.65, 0.95],
         min_length=3,
-        description="Quantiles at which the spline of an index has its knots (Harrell 2015, 10.1007/978-3-319-19425-7).",
+        description="Quantiles at which the spline of an index has its knots (10.1007/978-3-319-19425-7).",
     )
     calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
     decision_thresholds: list[Fraction] = Field(

@@ -381,8 +381,8 @@ def auc_curve(
     an external set has its own follow-up; ``train`` (time, event) gives another one, kept fixed.
 
     Returns model, month, auc, low, high (pointwise), low_simultaneous, high_simultaneous (for all months of the
-    model together, ``resampling.simultaneous_band``, within 0 to 1). Months at which no patient has died yet or none is followed beyond
-    are left out; ``attrs["note"]`` names them, or is empty. Estimates equal scikit-survival's
+    model together, ``resampling.simultaneous_band``, within 0 to 1). Months at which no patient has died yet or
+    none is followed beyond are left out; ``attrs["note"]`` names them, or is empty. Estimates equal scikit-survival's
     ``cumulative_dynamic_auc`` month by month, tied risks counting one half.
     """
     names, matrix = resampling.risk_matrix(risks)
