@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
 
-LEFT_MM, GAP_MM, ROW_GAP_MM, TOP_MM, KEY_MM = 14.0, 15.0, 16.0, 8.0, 4.0
+LEFT_MM, GAP_MM, ROW_GAP_MM, TOP_MM, KEY_MM = 15.0, 17.0, 16.0, 8.0, 4.0
 # colour and dashes, so that curves can be told apart without colour too
 LINES = [
     (plots.BLUE, "-"),
