@@ -8,7 +8,7 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env study docs gallery multiverse test test-slow lint bench explore clean distclean FORCE
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -79,6 +79,8 @@ lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
+multiverse: $(B)/patients.parquet ## the choices an analyst could have made instead, and the power page, in figures/$(STUDY)
+	$(RUN) multiverse --study $(STUDY)
 gallery: study ## write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## time the engines side by side with others, into build/bench

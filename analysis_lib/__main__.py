@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     notebook = stage("notebook", "Run one numbered notebook headless.", _notebook)
     notebook.add_argument("name", help="for example 02_sarcopenia")
 
+    stage("multiverse", "Run the choices an analyst could have made instead, and the power page.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
@@ -117,6 +118,13 @@ def _notebook(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.notebooks import run_notebook
 
     run_notebook(params, options.name)
+
+
+def _multiverse(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.multiverse import run_multiverse
+    from analysis_lib.study import Study
+
+    run_multiverse(Study(params), options.quiet)
 
 
 def _gallery(params: Params, _: argparse.Namespace) -> None:

@@ -17,7 +17,13 @@ def worker_count(workers: int) -> int:
 
 
 def map_patients(
-    function: Callable[..., Any], arguments: Iterable[tuple], *, workers: int, label: str, quiet: bool = False
+    function: Callable[..., Any],
+    arguments: Iterable[tuple],
+    *,
+    workers: int,
+    label: str,
+    quiet: bool = False,
+    unit: str = "patient",
 ) -> list[Any]:
     """Apply ``function`` to each tuple of arguments, one patient each; results in the order given.
 
@@ -28,7 +34,7 @@ def map_patients(
     progress = tqdm(
         total=len(arguments),
         desc=label,
-        unit="patient",
+        unit=unit,
         file=sys.stderr,
         disable=quiet,
         mininterval=1,

@@ -237,6 +237,26 @@ class StatisticsParams(Section):
     )
 
 
+class MultiverseParams(Section):
+    """The choices an analyst could have made instead (``make multiverse``)."""
+
+    cut_off_steps: int = Field(5, ge=2, description="Cut-offs tried between the lowest and the highest published one.")
+    cut_off_spread: Fraction = Field(
+        0.1, description="Share by which a cut-off is moved down and up where only one is published."
+    )
+    hu_windows: list[HuWindow] = Field(
+        default_factory=list, description="Other HU windows of SM, measured anew where the images are there."
+    )
+    split_seeds: int = Field(4, ge=1, description="Random splits of the discovery set.")
+    code_sizes: list[int] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
+    ensemble: int = Field(3, ge=1, description="Networks of each model.")
+    power_factors: list[Positive] = Field(
+        default_factory=lambda: [0.3, 0.5, 1.0, 2.0, 4.0, 8.0],
+        description="Sizes of the power calculation, as multiples of the discovery set.",
+    )
+    power_draws: int = Field(100, ge=10, description="Synthetic cohorts drawn for each size.")
+
+
 class Params(Section):
     """Everything a run depends on beside its data."""
 
@@ -262,6 +282,7 @@ class Params(Section):
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
+    multiverse: MultiverseParams = Field(default_factory=MultiverseParams, description="What if.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."
     )

@@ -22,6 +22,7 @@ from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 
 Risks = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
 NAN = float("nan")
+LARGEST_LOG_HR = 100.0
 
 
 # ---- Kaplan-Meier -------------------------------------------------------------------------------------
@@ -246,6 +247,10 @@ def _cox(time: NDArray, dead: NDArray, covariates: pd.DataFrame, confidence: flo
         return {name: nothing | {"note": str(error)} for name in covariates}
     error = np.sqrt(np.diag(fit.covariance))
     width = norm.ppf((1 + confidence) / 2) * error
+    # An interval that no number can hold is a likelihood that is all but flat: no estimate either.
+    if (np.abs(fit.coefficients) + width > LARGEST_LOG_HR).any():
+        nothing = {"hr": NAN, "low": NAN, "high": NAN, "p": NAN}
+        return {name: nothing | {"note": "the covariates all but separate the events"} for name in covariates}
     return {
         name: {
             "hr": float(np.exp(fit.coefficients[k])),
