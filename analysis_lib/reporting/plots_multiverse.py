@@ -84,6 +84,8 @@ def power_curves(table: pd.DataFrame) -> Figure:
     fig, axes = panel_axes(list(kinds.values()), 2, 55.0)
     for ax, prefix in zip(axes, kinds, strict=True):
         part = table[table["finding"].str.startswith(prefix)]
+        if part.empty:
+            continue
         for (finding, own), (colour, dashes) in zip(part.groupby("finding", sort=False), LINES, strict=False):
             own = own.sort_values("events")
             ax.fill_between(own["events"].to_numpy(float), own["low"].to_numpy(float), own["high"].to_numpy(float),
