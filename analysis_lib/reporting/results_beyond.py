@@ -118,6 +118,7 @@ def _cells(probabilities: pd.DataFrame):
     """(set, frame by patient of outcome and one column a model, month) for each set and month."""
     for (name, month), part in probabilities.groupby(["set", "month"], sort=False):
         wide = part.pivot(index="patient_id", columns="model", values="probability")
+        wide = wide.reindex(columns=MODELS)  # a model that could not be fitted has no row
         truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
         yield name, truth.join(wide), float(month)
 
