@@ -30,7 +30,7 @@ $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/
 P := $(B)/params
 N := $(B)/notebooks
 NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
-             07_paper_comparison 11_small_data
+             07_paper_comparison 09_beyond_the_letter 11_small_data
 LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
 study: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done ## from DICOM to every table and figure, in figures/$(STUDY)
@@ -70,7 +70,7 @@ $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebook
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
-COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/seed.json $(LIB)
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json $(P)/seed.json $(LIB)
 $(N)/01_cohort.ipynb: $(COMMON)
 $(N)/02_sarcopenia.ipynb: $(COMMON)
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json $(B)/stability.done
@@ -78,6 +78,7 @@ $(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(B)/stability.done $(
 $(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
+$(N)/09_beyond_the_letter.ipynb: $(COMMON) params/published.yaml $(N)/04_autoencoder_deepsurv.ipynb $(N)/06_discrimination.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
@@ -110,6 +111,8 @@ lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
+multiverse: $(B)/patients.parquet ## the choices an analyst could have made instead, and the power page, in figures/$(STUDY)
+	$(RUN) multiverse --study $(STUDY)
 gallery: study ## write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## time the engines side by side with others, into build/bench

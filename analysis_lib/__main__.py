@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = stage("predict", "Apply a saved model to patients without outcomes.", _predict)
     predict.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model")
 
+    stage("multiverse", "Run the choices an analyst could have made instead, and the power page.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
@@ -252,6 +253,13 @@ def _predict(params: Params, options: argparse.Namespace) -> None:
     from analysis_lib.predict import predict
 
     print(predict(params, options.model, options.quiet))
+
+
+def _multiverse(params: Params, options: argparse.Namespace) -> None:
+    from analysis_lib.multiverse import run_multiverse
+    from analysis_lib.study import Study
+
+    run_multiverse(Study(params), options.quiet)
 
 
 def _gallery(params: Params, _: argparse.Namespace) -> None:

@@ -17,10 +17,13 @@ NOTEBOOKS: dict[str, list[str]] = {
     "02_sarcopenia": [
         "table2.csv",
         "table2.html",
+        "table2_extended.csv",
+        "table2_extended.html",
         *_figure("fig2"),
         *_figure("figS1"),
         *_figure("figS2"),
         *_figure("figS3"),
+        *_figure("spline"),
     ],
     "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
     "04_autoencoder_deepsurv": [
@@ -36,8 +39,21 @@ NOTEBOOKS: dict[str, list[str]] = {
         "c_index.csv",
         "auc.csv",
         "c_index_difference.csv",
+        "auc_horizons.csv",
+        "c_index_intervals.csv",
     ],
     "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison")],
+    "09_beyond_the_letter": [
+        *_figure("calibration"),
+        *_figure("decision_curves"),
+        *_figure("cumulative_incidence"),
+        "calibration_summary.csv",
+        "brier.csv",
+        "nri.csv",
+        "added_value.csv",
+        "incidence.csv",
+        "c_index_published.csv",
+    ],
     "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
 }
 

@@ -153,6 +153,14 @@ class ImageParams(Section):
     )
 
 
+class BmiClass(Section):
+    """Cut-offs of a definition from a body mass index on."""
+
+    bmi_at_least: Positive = Field(description="Lowest BMI of the class, kg/m2.")
+    men: float = Field(description="Cut-off for men in the class.")
+    women: float = Field(description="Cut-off for women in the class.")
+
+
 class DefinitionParams(Section):
     """One published definition of sarcopenia: below the cut-off is sarcopenic."""
 
@@ -165,6 +173,11 @@ class DefinitionParams(Section):
     unit: str = Field(description="Unit of index and cut-off.")
     men: float = Field(description="Cut-off for men; below is sarcopenic.")
     women: float = Field(description="Cut-off for women; below is sarcopenic.")
+    bmi_classes: list[BmiClass] = Field(
+        default_factory=list,
+        description="Cut-offs that replace men and women from a BMI on; a patient of unknown BMI whom they concern "
+        "has no verdict.",
+    )
 
 
 class RoiFeatures(Section):
@@ -294,6 +307,50 @@ class StatisticsParams(Section):
     horizons_months: list[Positive] = Field(
         default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
     )
+    adjust_for: list[Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]] = (
+        Field(
+            default_factory=lambda: ["age", "sex", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"],
+            description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
+        )
+    )
+    imputations: int = Field(20, ge=2, description="Imputed data sets of the adjusted hazard ratios.")
+    imputation_rounds: int = Field(10, ge=1, description="Rounds of chained equations for each imputed data set.")
+    firth_below_events: int = Field(
+        5, ge=0, description="Firth's penalised hazard ratio is given where a group has fewer events than this."
+    )
+    rmst_months: Positive = Field(60, description="Horizon of the restricted mean survival time, months.")
+    spline_knots: list[Fraction] = Field(
+        default_factory=lambda: [0.05, 0.35, 0.65, 0.95],
+        min_length=3,
+        description="Quantiles at which the spline of an index has its knots (10.1007/978-3-319-19425-7).",
+    )
+    calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
+    decision_thresholds: list[Fraction] = Field(
+        default_factory=lambda: [0.02, 0.6],
+        min_length=2,
+        max_length=2,
+        description="First and last threshold probability of the decision curves.",
+    )
+
+
+class MultiverseParams(Section):
+    """The choices an analyst could have made instead (``make multiverse``)."""
+
+    cut_off_steps: int = Field(5, ge=2, description="Cut-offs tried between the lowest and the highest published one.")
+    cut_off_spread: Fraction = Field(
+        0.1, description="Share by which a cut-off is moved down and up where only one is published."
+    )
+    hu_windows: list[HuWindow] = Field(
+        default_factory=list, description="Other HU windows of SM, measured anew where the images are there."
+    )
+    split_seeds: int = Field(4, ge=1, description="Random splits of the discovery set.")
+    code_sizes: list[int] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
+    ensemble: int = Field(3, ge=1, description="Networks of each model.")
+    power_factors: list[Positive] = Field(
+        default_factory=lambda: [0.3, 0.5, 1.0, 2.0, 4.0, 8.0],
+        description="Sizes of the power calculation, as multiples of the discovery set.",
+    )
+    power_draws: int = Field(100, ge=10, description="Synthetic cohorts drawn for each size.")
 
 
 class Params(Section):
@@ -313,6 +370,10 @@ class Params(Section):
     clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
     images: ImageParams = Field(description="CT and masks.")
     definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    further_definitions: dict[str, DefinitionParams] = Field(
+        default_factory=dict,
+        description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
+    )
     features: FeatureParams = Field(description="Radiomics.")
     stability: StabilityParams = Field(default_factory=StabilityParams, description="Stability of the features.")
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
@@ -322,6 +383,7 @@ class Params(Section):
     optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
     search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
+    multiverse: MultiverseParams = Field(default_factory=MultiverseParams, description="What if.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."
     )

@@ -200,4 +200,4 @@ def test_auc_curve(name):
 
 def test_auc_curve_without_any_usable_month():
     found = survival.auc_curve([1, 2, 3], [1, 0, 1], {"a": [3, 2, 1]}, [5, 9], 100, 0.95, 1)
-    assert found.empty and list(found) == ["model", "month", "auc", "low", "high"] and found.attrs["note"]
+    assert found.empty and list(found)[:5] == ["model", "month", "auc", "low", "high"] and found.attrs["note"]

@@ -38,7 +38,8 @@ def package_versions() -> dict[str, str]:
 class RadiomicsSurvivalModel:
     """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
 
-    ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it. ``training`` is where the training
+    ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it.
+    ``training`` is where the training
     patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
     """
 

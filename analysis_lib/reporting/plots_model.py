@@ -196,9 +196,9 @@ def auc_and_c_index(
 
     ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
     auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
-    order, the first is drawn bold and with its band (default: order in ``c_index``); ``model_labels``: their
-    names in the legend. What is empty is not drawn; an empty C-index prints NA. ValueError for a missing
-    column or set.
+    order, the first is drawn bold and with its band, the simultaneous one dotted where ``auc`` has it (default:
+    order in ``c_index``); ``model_labels``: their names in the legend. What is empty is not drawn; an empty C-index
+    prints NA. ValueError for a missing column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
     plots.need_columns(c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices")
@@ -273,6 +273,9 @@ def _auc_panel(ax: Axes, auc: pd.DataFrame, names: Sequence[str]) -> None:
     ax.axhline(0.5, color=plots.GREY, linewidth=0.5, zorder=0.5)
     for k, (name, (colour, dashes, _)) in enumerate(zip(names, MODEL_STYLES, strict=False)):
         curve = auc[(auc["model"] == name) & auc["auc"].notna()].sort_values("month", kind="stable")
+        if k == 0 and "low_simultaneous" in curve:
+            for limit in ("low_simultaneous", "high_simultaneous"):
+                ax.plot(curve["month"], curve[limit], color=colour, linestyle=(0, (1, 2)), linewidth=0.7, zorder=1)
         if k == 0:
             ax.fill_between(
                 curve["month"].to_numpy(float),

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.cohort import RADIOMICS_STAGE
-from analysis_lib.imaging.indices import sarcopenic
+from analysis_lib.imaging.indices import cut_offs, sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
 from analysis_lib.statistics import survival
+from analysis_lib.statistics.evaluation import c_index_analytic
 from analysis_lib.statistics.separation import separation
 
 MODEL = "TFDeepSurv"
@@ -149,14 +150,27 @@ def risk_group_curves(
 def risk_group_table(
     table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams
 ) -> pd.DataFrame:
-    """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months."""
+    """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months.
+
+    ``hr_per_sd`` is the hazard ratio of the risk as a continuous score, for one SD of the training patients.
+    """
     rows = []
+    sd = table.loc[table["split"] == "train", "risk"].std()
     for name in ["train", *cohort.test_sets]:
         part = table[table["split"] == name]
         if part.empty:
             continue
         high = part["risk"] > cut_off
         fit = survival.cox_binary(part["os_months"], part["os_event"], high, statistics.confidence)
+        score = survival.cox_continuous(
+            part["os_months"], part["os_event"], part["risk"] / sd, statistics.confidence, per_sd=False
+        )
+        medians = {
+            value: survival.median_survival(part.loc[high == value, "os_months"], part.loc[high == value, "os_event"])
+            if (high == value).any()
+            else np.nan
+            for value in (True, False)
+        }
         rows.append(
             {
                 "set": name,
@@ -170,6 +184,12 @@ def risk_group_table(
                 "p": fit["p"],
                 "p_logrank": survival.logrank_p(part["os_months"], part["os_event"], high),
                 "median_follow_up_months": survival.median_follow_up(part["os_months"], part["os_event"]),
+                "hr_per_sd": score["hr"],
+                "hr_per_sd_low": score["low"],
+                "hr_per_sd_high": score["high"],
+                "p_per_sd": score["p"],
+                "median_high_risk_months": medians[True],
+                "median_low_risk_months": medians[False],
             }
         )
     return pd.DataFrame(rows)
@@ -271,8 +291,7 @@ def continuous_markers(patients: pd.DataFrame, definitions: dict[str, Definition
     indexed = patients.set_index("patient_id")
     columns = {}
     for key, definition in definitions.items():
-        cut_off = indexed["sex"].map({"M": definition.men, "F": definition.women})
-        columns[f"{key} continuous"] = -(indexed[definition.column] - cut_off)
+        columns[f"{key} continuous"] = cut_offs(indexed, definition) - indexed[definition.column]
     return pd.DataFrame(columns)
 
 
@@ -285,13 +304,15 @@ def discrimination(
 ) -> dict[str, pd.DataFrame]:
     """C-index, its difference from the model, and AUC over time, for every marker in every split.
 
-    Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p)
-    and auc (set, model, month, auc, low, high; test sets only). A marker that a patient lacks leaves that patient
+    Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p),
+    auc (set, model, month, auc, low, high; test sets only), bands (the same with simultaneous bands), horizons
+    (the rows of ``bands`` at the horizons, empty with a note where a set is not followed so far) and notes (set,
+    note: months left out of the AUC). A marker that a patient lacks leaves that patient
     out of every marker's row in that set, so that all are compared on the same patients. A marker that nobody of a
     set has gives rows of NaN there.
     """
     indexed = patients.set_index("patient_id")
-    c_index, difference, auc = [], [], []
+    c_index, difference, auc, horizons, notes = [], [], [], [], []
     months = np.arange(
         statistics.auc_first_month,
         statistics.auc_last_month + statistics.auc_step_months / 2,
@@ -320,11 +341,20 @@ def discrimination(
             survival.bootstrap_c_index_difference(time, event, scores, reference=MODEL, **settings).assign(set=name)
         )
         if name != "train":
-            auc.append(survival.auc_curve(time, event, scores, months, **settings).assign(set=name))
+            curve = survival.auc_curve(time, event, scores, months, **settings)
+            notes.append((name, curve.attrs["note"]))
+            auc.append(curve.assign(set=name))
+            cells = pd.MultiIndex.from_product([scores.columns, statistics.horizons_months], names=["model", "month"])
+            at = curve.set_index(["model", "month"]).reindex(cells).reset_index()
+            horizons.append(at.assign(set=name, note=np.where(at["auc"].isna(), curve.attrs["note"], "")))
+    bands = ["set", "model", "month", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
         "difference": _stacked(difference, ["set", "model", "difference", "low", "high", "p"]),
-        "auc": _stacked(auc, ["set", "model", "month", "auc", "low", "high"]),
+        "auc": _stacked(auc, bands[:6]),
+        "bands": _stacked(auc, bands),
+        "horizons": _stacked(horizons, [*bands, "note"]),
+        "notes": pd.DataFrame(notes, columns=["set", "note"]),
     }
 
 
@@ -336,3 +366,44 @@ def _unknown(markers: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
 
 def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat([frame[columns] for frame in frames]) if frames else pd.DataFrame(columns=columns)
+
+
+def c_index_intervals(
+    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+) -> pd.DataFrame:
+    """Harrell's C-index with three intervals that check each other, and Uno's, for every marker in every split.
+
+    Returns set, model, n, events, harrell with percentile_, bca_ and analytic_ low and high, uno with uno_low and
+    uno_high (percentile), and tau_months, up to which Uno's counts: the last month of the AUC curves, or the
+    longest follow-up of a set that ends before.
+    """
+    indexed, tables = patients.set_index("patient_id"), []
+    for name in ["train", *cohort.test_sets]:
+        part = indexed[indexed["split"] == name]
+        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        part = part.loc[scores.index]
+        if part["os_event"].sum() == 0:
+            continue
+        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
+        settings = (statistics.bootstrap_replicates, level, seed)
+        table = survival.bootstrap_c_index(time, event, scores, *settings)
+        table = table.rename(columns={"c_index": "harrell", "low": "percentile_low", "high": "percentile_high"})
+        bca = survival.bootstrap_c_index(time, event, scores, *settings, method="bca")
+        uno = survival.bootstrap_c_index(time, event, scores, *settings, uno_tau=tau)
+        analytic = pd.DataFrame([c_index_analytic(time, event, scores[m], level) for m in scores])
+        table = table.assign(
+            set=name,
+            bca_low=bca["low"],
+            bca_high=bca["high"],
+            analytic_low=analytic["low"],
+            analytic_high=analytic["high"],
+            uno=uno["c_index"],
+            uno_low=uno["low"],
+            uno_high=uno["high"],
+            tau_months=tau,
+        )
+        tables.append(table)
+    ends = [f"{kind}_{end}" for kind in ("percentile", "bca", "analytic") for end in ("low", "high")]
+    columns = ["set", "model", "n", "events", "harrell", *ends, "uno", "uno_low", "uno_high", "tau_months"]
+    return pd.concat(tables, ignore_index=True)[columns]

@@ -84,7 +84,7 @@ def brier(
     censoring = (time, dead) if train is None else train
     at_time = uncensored_probability(*censoring, time)
     at_month = uncensored_probability(*censoring, months)
-    everybody = survival_at(kaplan_meier(time, dead, 0.95), months)["survival"].to_numpy()
+    everybody = np.array([survived(time, dead, month) for month in months])
     rows = []
     for k, month in enumerate(months):
         case, control = (time <= month) & dead, time > month
@@ -140,22 +140,39 @@ def calibration_summary(
     Source: Austin 2020, doi:10.1002/sim.8570; Crowson 2016, doi:10.1177/0962280213497434.
     """
     time, dead = _arrays(time, event)
-    probability = np.clip(np.asarray(probability, dtype=float), 1e-6, 1 - 1e-6)
-    scale = np.log(-np.log1p(-probability))
+    probability = np.asarray(probability, dtype=float)
+    scale = _loglog(probability)
     try:
         line = cox_fit(time, dead, scale)
-        curve = restricted_cubic_spline(scale, np.quantile(scale, [0.1, 0.5, 0.9]))
-        smooth = cox_fit(time, dead, curve)
-    except NoFiniteEstimate as error:
+        observed = smooth_observed(time, dead, probability, month, probability)
+    except (NoFiniteEstimate, ValueError) as error:
         return {"slope": NAN, "slope_error": NAN, "ici": NAN, "note": str(error)}
-    log_risk = curve @ smooth.coefficients
-    observed = 1 - predicted_survival((time, dead), log_risk, log_risk, [month])[:, 0]
     return {
         "slope": float(line.coefficients[0]),
         "slope_error": float(np.sqrt(line.covariance[0, 0])),
         "ici": float(np.mean(np.abs(observed - probability))),
         "note": "",
     }
+
+
+def smooth_observed(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, at: ArrayLike
+) -> NDArray[np.float64]:
+    """Observed probability of the event by ``month`` as a smooth function of the predicted one, ``at`` values.
+
+    A Cox model with a restricted cubic spline (3 knots) of log(-log(1 - probability)), see
+    ``calibration_summary``. Raises NoFiniteEstimate, or ValueError where predictions hardly differ.
+    """
+    scale = _loglog(probability)
+    knots = np.quantile(scale, [0.1, 0.5, 0.9])
+    curve = restricted_cubic_spline(scale, knots)
+    fit = cox_fit(time, event, curve)
+    wanted = restricted_cubic_spline(_loglog(at), knots) @ fit.coefficients
+    return 1 - predicted_survival((time, event), curve @ fit.coefficients, wanted, [month])[:, 0]
+
+
+def _loglog(probability: ArrayLike) -> NDArray[np.float64]:
+    return np.log(-np.log1p(-np.clip(np.asarray(probability, dtype=float), 1e-6, 1 - 1e-6)))
 
 
 def restricted_cubic_spline(value: ArrayLike, knots: ArrayLike) -> NDArray[np.float64]:
@@ -287,5 +304,16 @@ def _arrays(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], NDA
     return time, dead.astype(bool)
 
 
+def survived(time: ArrayLike, event: ArrayLike, month: float) -> float:
+    """Kaplan-Meier estimate at one month; NaN beyond the follow-up of the living. Fast, for the bootstrap."""
+    time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=bool)
+    ordered = np.sort(time)
+    if month > ordered[-1] and not dead[time == ordered[-1]].all():
+        return NAN
+    months, deaths = np.unique(time[dead & (time <= month)], return_counts=True)
+    at_risk = len(time) - np.searchsorted(ordered, months, side="left")
+    return float(np.prod(1 - deaths / at_risk))
+
+
 def _event_by(time: NDArray, dead: NDArray, month: float) -> float:
-    return 1 - float(survival_at(kaplan_meier(time, dead, 0.95), month)["survival"].iloc[0])
+    return 1 - survived(time, dead, month)

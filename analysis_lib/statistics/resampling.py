@@ -175,6 +175,35 @@ def percentile_interval(
     return low, high
 
 
+def simultaneous_band(
+    values: NDArray[np.float64], estimate: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Band that holds a whole curve with the given confidence (sup-t): limits of the shape of ``estimate``.
+
+    Args:
+        values: bootstrap replicates of the curve, shape (replicates, times).
+        estimate: the curve, shape (times,).
+        confidence: of the curve as a whole.
+
+    Each replicate's largest distance from the curve in standard errors has a quantile; the band lies that many
+    standard errors away. It is never narrower than the pointwise interval of the same normal form.
+    Source: Montiel Olea and Plagborg-Moller 2019, doi:10.1002/jae.2656.
+    """
+    usable = np.isfinite(values).mean(axis=0) >= 0.5
+    low, high = np.full(estimate.shape, np.nan), np.full(estimate.shape, np.nan)
+    sample = values[:, usable]
+    error = np.nanstd(sample, axis=0, ddof=1) if usable.any() else np.empty(0)
+    moving = np.flatnonzero(usable)[error > 0]
+    low[usable], high[usable] = estimate[usable], estimate[usable]
+    if len(moving):
+        error = error[error > 0]
+        distance = np.abs(values[:, moving] - estimate[moving]) / error
+        furthest = np.nanmax(distance[np.isfinite(distance).any(axis=1)], axis=1)
+        wide = np.quantile(furthest, confidence) * error
+        low[moving], high[moving] = estimate[moving] - wide, estimate[moving] + wide
+    return low, high
+
+
 def bca_interval(
     values: NDArray[np.float64], estimate: float, jackknife: NDArray[np.float64], confidence: float
 ) -> tuple[float, float]:

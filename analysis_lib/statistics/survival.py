@@ -22,6 +22,7 @@ from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 
 Risks = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
 NAN = float("nan")
+LARGEST_LOG_HR = 100.0
 
 
 # ---- Kaplan-Meier -------------------------------------------------------------------------------------
@@ -246,6 +247,10 @@ def _cox(time: NDArray, dead: NDArray, covariates: pd.DataFrame, confidence: flo
         return {name: nothing | {"note": str(error)} for name in covariates}
     error = np.sqrt(np.diag(fit.covariance))
     width = norm.ppf((1 + confidence) / 2) * error
+    # An interval that no number can hold is a likelihood that is all but flat: no estimate either.
+    if (np.abs(fit.coefficients) + width > LARGEST_LOG_HR).any():
+        nothing = {"hr": NAN, "low": NAN, "high": NAN, "p": NAN}
+        return {name: nothing | {"note": "the covariates all but separate the events"} for name in covariates}
     return {
         name: {
             "hr": float(np.exp(fit.coefficients[k])),
@@ -380,8 +385,9 @@ def auc_curve(
     The censoring distribution is that of the patients themselves, estimated anew in each replicate, because
     an external set has its own follow-up; ``train`` (time, event) gives another one, kept fixed.
 
-    Returns model, month, auc, low, high. Months at which no patient has died yet or none is followed beyond
-    are left out; ``attrs["note"]`` names them, or is empty. Estimates equal scikit-survival's
+    Returns model, month, auc, low, high (pointwise), low_simultaneous, high_simultaneous (for all months of the
+    model together, ``resampling.simultaneous_band``, within 0 to 1). Months at which no patient has died yet or
+    none is followed beyond are left out; ``attrs["note"]`` names them, or is empty. Estimates equal scikit-survival's
     ``cumulative_dynamic_auc`` month by month, tied risks counting one half.
     """
     names, matrix = resampling.risk_matrix(risks)
@@ -390,10 +396,11 @@ def auc_curve(
     estimate = resampling.auc_replicates(time, event, matrix, months, 1, seed, train=train, counts=ones)[0]
     known = np.isfinite(estimate).all(axis=0)
     kept = months[known]
-    columns = ["model", "month", "auc", "low", "high"]
+    columns = ["model", "month", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     if len(kept):
         values = resampling.auc_replicates(time, event, matrix, kept, replicates, seed, train=train)
         low, high = resampling.percentile_interval(values, confidence)
+        bands = [resampling.simultaneous_band(values[:, k], estimate[k, known], confidence) for k in range(len(names))]
         table = pd.DataFrame(
             {
                 "model": np.repeat(names, len(kept)),
@@ -401,6 +408,8 @@ def auc_curve(
                 "auc": estimate[:, known].ravel(),
                 "low": low.ravel(),
                 "high": high.ravel(),
+                "low_simultaneous": np.concatenate([band[0] for band in bands]).clip(0, 1),
+                "high_simultaneous": np.concatenate([band[1] for band in bands]).clip(0, 1),
             }
         )
     else:
