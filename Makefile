@@ -8,7 +8,8 @@ RUN := $(PYTHON) -m analysis_lib
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE
+.PHONY: help env study docs gallery test test-slow lint bench explore clean distclean FORCE \
+        report verify expect reproduce compare package
 MAKEFLAGS += --no-builtin-rules
 
 help: ## print the targets
@@ -29,8 +30,10 @@ NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05
              07_paper_comparison
 LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
 
-study: $(NOTEBOOKS:%=$(N)/%.ipynb) ## from DICOM to every table and figure, in figures/$(STUDY)
+study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
+$(B)/run.json: $(NOTEBOOKS:%=$(N)/%.ipynb)
+	@$(RUN) record --study $(STUDY)
 
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
@@ -62,6 +65,14 @@ $(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb
 	@$(RUN) notebook $* --study $(STUDY)
+
+# ---- reading, checking and passing on a finished run -------------------------------------------------------
+verify: $(ENV) ## check a run's files and numbers against the committed expectation
+	@$(RUN) verify --study $(STUDY)
+expect: $(ENV) ## keep a run's tables as the expectation, to be committed with the change that explains it
+	@$(RUN) expect --study $(STUDY)
+reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUCTION.md
+	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
 
 explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
 	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1

@@ -9,23 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis_lib.cohort.clinical import COLUMNS, ClinicalTableError
-from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.certify.commands import add_commands
+from analysis_lib.errors import StudyError
 from analysis_lib.params import HuWindow, ParameterError, Params, load_params
+
+STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 2 with one line on standard error otherwise."""
     options = _parser().parse_args(arguments)
-    from analysis_lib.notebooks import NotebookError
-    from analysis_lib.stages import StageError
-
     try:
         return options.run(options) or 0
-    except (ParameterError, ClinicalTableError, ImageError, StageError, NotebookError) as error:
+    except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--study", required=True, help="name of the parameter file, params/<study>.yaml")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
-        command.set_defaults(run=lambda options: function(load_params(options.study), options))
+        command.set_defaults(run=lambda options: _recorded(load_params(options.study), name, function, options))
         return command
 
     stage("prepare", "Check the parameters and write each section for make.", _prepare)
@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
     docs.set_defaults(run=_docs)
+
+    add_commands(commands)
 
     one = commands.add_parser(
         "indices",
@@ -73,8 +75,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _recorded(params: Params, name: str, function: Callable[[Params, argparse.Namespace], None], options) -> None:
+    """Run one stage and keep its time and memory; a notebook is a stage under its own name."""
+    from analysis_lib.certify.record import recorded_stage
+
+    with recorded_stage(params, getattr(options, "name", name), STARTED):
+        function(params, options)
+
+
 def _prepare(params: Params, _: argparse.Namespace) -> None:
-    from analysis_lib.stages import prepare
+    from analysis_lib.prepare import prepare
 
     prepare(params)
 
@@ -88,7 +98,7 @@ def _cohort(params: Params, options: argparse.Namespace) -> None:
 
 
 def _inputs(params: Params, _: argparse.Namespace) -> None:
-    from analysis_lib.stages import list_inputs
+    from analysis_lib.prepare import list_inputs
 
     list_inputs(params)
 
@@ -124,6 +134,7 @@ def _docs(_: argparse.Namespace) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
+    from analysis_lib.cohort.clinical import COLUMNS
     from analysis_lib.imaging.indices import MEASURES, add_height_indices, measure, sarcopenic
 
     params = load_params(options.study)

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.artefacts import notebooks_to_run_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.errors import StudyError
 from analysis_lib.extraction.features import feature_table
-from analysis_lib.files import replacing, write_text, write_text_if_changed
+from analysis_lib.files import replacing, write_text
 from analysis_lib.imaging import indices
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
+from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params
 
 
-class StageError(RuntimeError):
+class StageError(StudyError, RuntimeError):
     """A stage ends with nothing to go on with; the message says why."""
 
 
@@ -34,23 +34,6 @@ def ct_path(params: Params, patient_id: str) -> Path:
 
 def mask_path(params: Params, patient_id: str) -> Path:
     return params.data_path / "masks" / f"{patient_id}.seg.nrrd"
-
-
-def prepare(params: Params) -> None:
-    """Write the resolved parameters by section and forget executed notebooks whose outputs are gone."""
-    write_sections(params, params.build_path / "params")
-    for notebook in notebooks_to_run_again(params):
-        notebook.unlink()
-
-
-def list_inputs(params: Params) -> None:
-    """Write ``inputs.txt``: each input file with size and time, so that make sees when one changed."""
-    lines = []
-    for path in sorted(params.data_path.rglob("*")):
-        if path.is_file() and path.name != "truth.csv" and not path.name.startswith("."):
-            status = path.stat()
-            lines.append(f"{path.relative_to(params.data_path)}\t{status.st_size}\t{status.st_mtime_ns}\n")
-    write_text_if_changed(params.build_path / "inputs.txt", "".join(lines))
 
 
 def measure_patients(params: Params, quiet: bool = False) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
+from analysis_lib.errors import StudyError
+
 EXCLUSION_COLUMNS = ["patient_id", "stage", "reason"]
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class ClinicalTableError(ValueError):
+class ClinicalTableError(StudyError, ValueError):
     """The table as a whole cannot be used; the message says why and what to do."""
 
 
