@@ -67,6 +67,8 @@ $(N)/%.ipynb: notebooks/%.ipynb
 	@$(RUN) notebook $* --study $(STUDY)
 
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
+report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there
+	@$(RUN) report --study $(STUDY)
 verify: $(ENV) ## check a run's files and numbers against the committed expectation
 	@$(RUN) verify --study $(STUDY)
 expect: $(ENV) ## keep a run's tables as the expectation, to be committed with the change that explains it
@@ -74,8 +76,9 @@ expect: $(ENV) ## keep a run's tables as the expectation, to be committed with t
 reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUCTION.md
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
 
-explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
-	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1
+explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab with this study's parameters
+	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) .venv/bin/jupyter lab --notebook-dir=notebooks \
+	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
 test: $(ENV) ## the tests

@@ -21,6 +21,7 @@ def add_commands(commands) -> None:
     add("record", "Write run.json of a finished run.", _record)
     add("verify", "Check a run's files and numbers; 1 if they differ.", _verify)
     add("expect", "Keep a run's tables as the expectation that verify compares with.", _expect)
+    add("report", "Write report.html of a finished run, and report.pdf if Chromium is there.", _report)
     certificate = add("certificate", "Write REPRODUCTION.md of a run made from an empty folder.", _certificate)
     certificate.add_argument(
         "--steps", type=Path, required=True, help="lines of name, seconds and command, tab-separated"
@@ -50,6 +51,13 @@ def _expect(params: Params, _: argparse.Namespace) -> None:
 
     folder = write_expectation(params)
     print(f"expectation of '{params.study}' written to {folder}; commit it with the change that explains it")
+
+
+def _report(params: Params, _: argparse.Namespace) -> None:
+    from analysis_lib.certify.report import write_report
+
+    for path in write_report(params):
+        print(f"written: {path}")
 
 
 def _certificate(params: Params, options: argparse.Namespace) -> int:
