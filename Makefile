@@ -69,6 +69,11 @@ $(N)/%.ipynb: notebooks/%.ipynb
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
 report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there
 	@$(RUN) report --study $(STUDY)
+compare: $(ENV) ## what changed between two studies: make compare A=standin B=mytweak
+	@$(if $(and $(A),$(B)),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
+	@$(RUN) compare $(A) $(B)
+package: $(B)/run.json ## one zip of the results for a journal, without any patient
+	@$(RUN) package --study $(STUDY)
 verify: $(ENV) ## check a run's files and numbers against the committed expectation
 	@$(RUN) verify --study $(STUDY)
 expect: $(ENV) ## keep a run's tables as the expectation, to be committed with the change that explains it

@@ -22,6 +22,11 @@ def add_commands(commands) -> None:
     add("verify", "Check a run's files and numbers; 1 if they differ.", _verify)
     add("expect", "Keep a run's tables as the expectation that verify compares with.", _expect)
     add("report", "Write report.html of a finished run, and report.pdf if Chromium is there.", _report)
+    add("package", "Write one zip of a finished run without any patient.", _package)
+    both = commands.add_parser("compare", help="Compare two studies.", description="Each number in A and in B.")
+    both.add_argument("a", help="name of the first study")
+    both.add_argument("b", help="name of the second")
+    both.set_defaults(run=_compare)
     certificate = add("certificate", "Write REPRODUCTION.md of a run made from an empty folder.", _certificate)
     certificate.add_argument(
         "--steps", type=Path, required=True, help="lines of name, seconds and command, tab-separated"
@@ -58,6 +63,20 @@ def _report(params: Params, _: argparse.Namespace) -> None:
 
     for path in write_report(params):
         print(f"written: {path}")
+
+
+def _package(params: Params, _: argparse.Namespace) -> None:
+    from analysis_lib.certify.package import write_package
+
+    print(f"written: {write_package(params)}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from analysis_lib.certify.compare import write_comparison
+
+    folder, text = write_comparison(load_params(options.a), load_params(options.b))
+    print(text)
+    print(f"written: {folder / 'compare.html'} and compare.csv")
 
 
 def _certificate(params: Params, options: argparse.Namespace) -> int:

@@ -31,10 +31,10 @@ from analysis_lib.study import Study
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SHOWN_PACKAGES = (
-    "numpy scipy pandas scikit-learn scikit-survival lifelines tensorflow keras pyradiomics SimpleITK pydicom numba "
-    "matplotlib joblib papermill"
-).split()
+SHOWN_PACKAGES = [
+    *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "pyradiomics"),
+    *("SimpleITK", "pydicom", "numba", "matplotlib", "joblib", "papermill"),
+]
 LONGEST_TABLE = 150
 
 
