@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from analysis_lib.artefacts import notebooks_to_run_again
 from analysis_lib.files import write_text_if_changed
 from analysis_lib.params import Params, write_sections
@@ -9,7 +11,10 @@ from analysis_lib.params import Params, write_sections
 
 def prepare(params: Params) -> None:
     """Write the resolved parameters by section and forget executed notebooks whose outputs are gone."""
-    write_sections(params, params.build_path / "params")
+    folder = params.build_path / "params"
+    write_sections(params, folder)
+    # For what depends on which definitions there are and not on their cut-offs.
+    write_text_if_changed(folder / "definition_names.json", json.dumps(list(params.definitions)) + "\n")
     for notebook in notebooks_to_run_again(params):
         notebook.unlink()
 
