@@ -70,9 +70,13 @@ class Explorer:
         self.reset.on_click(lambda _: self._reset())
         self._paused = False
         self.show()
-        left = w.VBox([*choices, *self.sliders.values(), self.reset, self.name, self.write, self.said])
-        right = w.VBox([self.summary, self.curve, self.prevalence])
-        self.box = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap"))
+        self.summary.add_class("explore-summary")
+        self.prevalence.add_class("explore-prevalence")
+        holds = [*choices, *self.sliders.values(), self.reset, self.name, self.write, self.said]
+        left = w.VBox(holds, layout=w.Layout(flex="0 0 20rem"))
+        shows = [self.summary, self.curve, self.prevalence]
+        right = w.VBox(shows, layout=w.Layout(flex="1 1 0", min_width="0"))
+        self.box = w.HBox([left, right])
 
     @property
     def choice(self) -> x.Choice:
@@ -120,14 +124,11 @@ def _summary(result: x.Result, choice: x.Choice, note: str) -> str:
     ratio = format_ratio(hazard["hr"], hazard["low"], hazard["high"])
     lines = [f"<b>{note}</b>"] if note else []
     lines.append(
-        f"<span data-explore='hr'>HR {ratio}, {format_p(hazard['p'])}</span> "
+        f"HR {ratio}, {format_p(hazard['p'])} "
         f"({hazard['n']} patients, {hazard['n_events']} events; adjusted for: {choice.adjustment}) {hazard['note']}"
     )
     for row in result.auc.itertuples():
-        lines.append(
-            f"AUC at {row.month:g} months, {row.model}: "
-            f"<span data-explore='auc {row.model}'>{format_estimate(row.auc, row.low, row.high, 3)}</span>"
-        )
+        lines.append(f"AUC at {row.month:g} months, {row.model}: {format_estimate(row.auc, row.low, row.high, 3)}")
     if result.note:
         lines.append(result.note)
     return "<br>".join(lines)
@@ -135,8 +136,7 @@ def _summary(result: x.Result, choice: x.Choice, note: str) -> str:
 
 def _prevalence(table: pd.DataFrame) -> str:
     rows = "".join(
-        f"<tr><td>{r.definition}</td><td data-explore='prevalence {r.definition}'>"
-        f"{format_count(r.n_sarcopenic, r.prevalence)}</td><td>{r.n}</td></tr>"
+        f"<tr><td>{r.definition}</td><td>{format_count(r.n_sarcopenic, r.prevalence)}</td><td>{r.n}</td></tr>"
         for r in table.itertuples()
     )
     return f"<table><tr><th>definition</th><th>sarcopenic, n (%)</th><th>of</th></tr>{rows}</table>"

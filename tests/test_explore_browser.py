@@ -68,10 +68,10 @@ def test_a_reader_moves_a_cut_off_in_jupyterlab(lab):
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(120_000)
         page.goto(f"{address}/lab/tree/08_explore.ipynb?token={TOKEN}&reset")
-        page.locator(".jp-Notebook").wait_for()
+        page.get_by_text("Python 3 (ipykernel) | Idle").first.wait_for()  # a click before the kernel is there is lost
         page.get_by_text("Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        page.locator("[data-explore='hr']").wait_for()
+        page.locator(".explore-prevalence table").wait_for()
         params = toy_params()
         start = x.Choice.of(params)
         assert _shown(page) == _expected(params, start)
@@ -83,8 +83,7 @@ def test_a_reader_moves_a_cut_off_in_jupyterlab(lab):
         moved = x.replace(start, definition="PMI").with_cut_off("PMI", 6.9, params.definitions["PMI"].women)
         expected = _expected(params, moved)
         assert expected != _expected(params, x.replace(start, definition="PMI"))
-        page.get_by_text(expected["hr"]).first.wait_for()
-        page.wait_for_function("t => document.body.innerText.includes(t)", arg=expected["PMI"])
+        playwright.expect(page.locator(".explore-summary")).to_contain_text(expected["hr"], timeout=60_000)
         assert _shown(page) == expected
         page.get_by_role("button", name="Write parameter file").click()
         page.get_by_text("make study STUDY=mytweak").wait_for()
@@ -103,7 +102,8 @@ def _expected(params, choice) -> dict[str, str]:
 
 
 def _shown(page) -> dict[str, str]:
-    cells = page.locator("[data-explore^='prevalence ']").all()
-    counts = {c.get_attribute("data-explore").split()[1]: c.inner_text().split()[0] for c in cells}
-    hr = re.match(r"HR [^)]*\)", page.locator("[data-explore='hr']").inner_text()).group()
-    return counts | {"hr": hr, "auc": page.locator("[data-explore='auc TFDeepSurv']").inner_text().split()[0]}
+    rows = page.locator(".explore-prevalence tr").all()[1:]
+    counts = {name: count.split()[0] for name, count, _ in (row.locator("td").all_inner_texts() for row in rows)}
+    summary = page.locator(".explore-summary").inner_text()
+    hr = re.search(r"HR [^)]*\)", summary).group()
+    return counts | {"hr": hr, "auc": re.search(r"TFDeepSurv: (\S+)", summary).group(1)}
