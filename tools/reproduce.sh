@@ -3,6 +3,7 @@
 # Usage: tools/reproduce.sh STUDY [FOLDER]; without FOLDER a new one under /tmp, which stays for inspection.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that called: the copy is built on its own
 study=$1
 folder=${2:-$(mktemp -d -t reproduce-XXXXXX)}
 origin=$PWD

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.artefacts import describe, produced, stems
+from analysis_lib.certify.record import read_run
 from analysis_lib.certify.report import html_table
 from analysis_lib.certify.verify import NUMBER
 from analysis_lib.errors import StudyError
@@ -92,7 +93,12 @@ def write_comparison(a: Params, b: Params) -> tuple[Path, str]:
 def summary(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
     """What a terminal shows: parameters that differ, numbers by file, and the changed numbers of the tables."""
     out = StringIO()
-    out.write(f"A = {a.study}, B = {b.study}\n\nParameters that differ: {len(parameters) or 'none'}\n")
+    out.write(f"A = {a.study}, B = {b.study}\n")
+    for params in (a, b):
+        run = read_run(params)
+        if run and {**run["parameters"], "workers": 0} != {**params.model_dump(mode="json"), "workers": 0}:
+            out.write(f"params/{params.study}.yaml has changed since its run: make study STUDY={params.study}\n")
+    out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
     out.write("\nNumbers that differ, by file:\n")
