@@ -76,8 +76,9 @@ $(N)/%.ipynb: notebooks/%.ipynb
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
 report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there
 	@$(RUN) report --study $(STUDY)
+# B on the command line names a study here, and hides the folder $(B), which this target does not use.
 compare: $(ENV) ## what changed between two studies: make compare A=standin B=mytweak
-	@$(if $(and $(A),$(B)),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
+	@$(if $(and $(A),$(filter command,$(origin B))),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
 	@$(RUN) compare $(A) $(B)
 package: $(B)/run.json ## one zip of the results for a journal, without any patient
 	@$(RUN) package --study $(STUDY)
