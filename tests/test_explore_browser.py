@@ -72,6 +72,8 @@ def test_a_reader_moves_a_cut_off_in_jupyterlab(lab):
         page.get_by_text("Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.locator(".explore-prevalence table").wait_for()
+        controls, shown = (page.locator(c).bounding_box() for c in (".widget-dropdown >> nth=0", ".explore-summary"))
+        assert shown["x"] >= controls["x"] + controls["width"]  # results stay in sight while a slider moves
         params = toy_params()
         start = x.Choice.of(params)
         assert _shown(page) == _expected(params, start)

@@ -87,11 +87,10 @@ def read_run(params: Params) -> dict | None:
 
 def run_record(params: Params) -> dict:
     """Everything ``run.json`` says."""
-    stages = []
-    for name in [*STAGES, *NOTEBOOKS]:
-        path = params.build_path / "stages" / f"{name}.json"
-        if path.is_file():
-            stages.append(json.loads(path.read_text(encoding="utf-8")))
+    order = {name: k for k, name in enumerate([*STAGES, *NOTEBOOKS])}
+    paths = (params.build_path / "stages").glob("*.json")
+    ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
+    stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
     return {
         "study": params.study,
         "title": params.title,
@@ -105,7 +104,7 @@ def run_record(params: Params) -> dict:
         "outputs": {name: file_hash(path) for name, path in output_files(params).items()},
         "environment": environment(),
         "stages": stages,
-        "wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
+        "stages_wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
     }
 
 
