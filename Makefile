@@ -12,8 +12,11 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env check study predict docs gallery test test-slow lint bench explore clean distclean FORCE
-MAKEFLAGS += --no-builtin-rules
+.PHONY: help env check study predict search multiverse docs gallery test test-slow lint bench explore clean distclean \
+        FORCE report verify expect reproduce compare package
+# Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,10 +34,16 @@ P := $(B)/params
 N := $(B)/notebooks
 NOTEBOOKS := 01_cohort 02_sarcopenia 03_radiomics_pca 04_autoencoder_deepsurv 05_risk_groups 06_discrimination \
              07_paper_comparison 09_beyond_the_letter 11_small_data
-LIB := $(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py analysis_lib/reporting/*.py)
+# Not the library's face to make, readers and reviewers: it computes no result.
+FACE := $(addprefix analysis_lib/,__main__.py artefacts.py check.py explore.py explore_widgets.py gallery.py prepare.py \
+                                  reference.py)
+LIB := $(filter-out $(FACE),$(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py \
+                                       analysis_lib/reporting/*.py))
 
-study: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done ## from DICOM to every table and figure, in figures/$(STUDY)
+study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
+$(B)/run.json: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done
+	@$(RUN) record --study $(STUDY)
 
 check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
 	@$(RUN) check --study $(STUDY)
@@ -70,36 +79,50 @@ $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebook
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
-COMMON := $(B)/patients.parquet $(P)/title.json $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json $(P)/seed.json $(LIB)
-$(N)/01_cohort.ipynb: $(COMMON)
-$(N)/02_sarcopenia.ipynb: $(COMMON)
-$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json $(B)/stability.done
-$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(B)/stability.done $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json $(LIB)
-$(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
-$(N)/09_beyond_the_letter.ipynb: $(COMMON) params/published.yaml $(N)/04_autoencoder_deepsurv.ipynb $(N)/06_discrimination.ipynb
+# A new cut-off changes definitions.json, so only the notebooks that name it run again; the model never sees a cut-off.
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json $(LIB)
+STATISTICS := $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json
+$(N)/01_cohort.ipynb: $(COMMON) $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
+$(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
+$(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
+$(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/statistics.json $(P)/autoencoder.json $(P)/network.json \
+                                    $(P)/comparators.json $(B)/stability.done
+$(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json params/published.yaml \
+                                $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
+$(N)/09_beyond_the_letter.ipynb: $(COMMON) $(STATISTICS) params/published.yaml $(N)/06_discrimination.ipynb
+$(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
-$(N)/03_radiomics_pca.ipynb: $(COMMON) $(P)/pca.json
-$(N)/04_autoencoder_deepsurv.ipynb: $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/autoencoder.json $(P)/network.json \
-                                  $(P)/comparators.json $(P)/statistics.json $(LIB)
-$(N)/05_risk_groups.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/06_discrimination.ipynb: $(COMMON) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/07_paper_comparison.ipynb: $(COMMON) params/published.yaml $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
-$(N)/11_small_data.ipynb: $(COMMON) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/%.ipynb: notebooks/%.ipynb
-	@$(RUN) notebook $* --study $(STUDY)
-
 search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
 	@$(RUN) search --study $(STUDY)
+multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## the choices an analyst could have made instead, and the power page
+	@$(RUN) multiverse --study $(STUDY)
 
-explore: $(B)/patients.parquet ## open the notebooks in JupyterLab with this study's parameters
-	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) .venv/bin/jupyter lab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
+# ---- reading, checking and passing on a finished run -------------------------------------------------------
+report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there
+	@$(RUN) report --study $(STUDY)
+# B on the command line names a study here, and hides the folder $(B), which this target does not use.
+compare: $(ENV) ## what changed between two studies: make compare A=standin B=mytweak
+	@$(if $(and $(A),$(filter command,$(origin B))),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
+	@$(RUN) compare $(A) $(B)
+package: $(B)/run.json ## one zip of the results for a journal, without any patient
+	@$(RUN) package --study $(STUDY)
+verify: $(ENV) ## check a run's files and numbers against the committed expectation
+	@$(RUN) verify --study $(STUDY)
+expect: $(ENV) ## keep a run's tables as the expectation, to be committed with the change that explains it
+	@$(RUN) expect --study $(STUDY)
+reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUCTION.md
+	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
+
+explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab with this study's parameters
+	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) .venv/bin/jupyter lab --notebook-dir=notebooks \
+	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
 test: $(ENV) ## the tests
@@ -111,8 +134,6 @@ lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
-multiverse: $(B)/patients.parquet ## the choices an analyst could have made instead, and the power page, in figures/$(STUDY)
-	$(RUN) multiverse --study $(STUDY)
 gallery: study ## write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## time the engines side by side with others, into build/bench

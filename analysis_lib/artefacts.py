@@ -1,9 +1,15 @@
-"""Which notebook makes which table and figure: one artefact, one place."""
+"""Which notebook makes which table and figure, and what each one is: one artefact, one place.
+
+``NOTEBOOKS`` lists the files; ``ARTEFACTS`` says of each table and figure what it shows, for the report, the
+comparison, ``codecheck.yml`` and the expectation. An artefact without an entry there still appears, under its name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from analysis_lib.params import Params
 
@@ -68,6 +74,189 @@ OPTIONAL_NOTEBOOKS: dict[str, list[str]] = {"10_stability": _figure("stability")
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
     """The notebooks of this study and what each makes."""
     return NOTEBOOKS | {name: files for name, files in OPTIONAL_NOTEBOOKS.items() if OPTIONAL[name](params)}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One table or figure: how it is named, described and checked.
+
+    ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``certify.facts``, as
+    ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` is a regular
+    expression of the rows of paper_comparison.csv that belong beside it. ``model`` tells that the numbers descend
+    from training, which another processor repeats less closely.
+    """
+
+    title: str
+    caption: str
+    alt: str = ""
+    part: Literal["paper", "extended"] = "extended"
+    published: str = ""
+    model: bool = False
+
+
+# In the order of the letter, then the extended results.
+ARTEFACTS: dict[str, Artefact] = {
+    "fig1": Artefact(
+        "Fig. 1",
+        "Flowchart of the study. {all}. {excluded} excluded.",
+        "Flowchart. For each set the patients in the clinical table, those excluded by stage, and those analysed; the "
+        "discovery set splits into training and internal test. Below, the chain from CT at the third lumbar vertebra "
+        "over masks, muscle indices, {features} features and {code_size} variables to the risk score. {all}.",
+        part="paper",
+    ),
+    "table1": Artefact(
+        "Table 1",
+        "Characteristics of the patients by set. {all}. Percentages are of the patients whose value is known; the "
+        "columns 'missing' count the others.",
+        part="paper",
+        published=r"^Table 1 ",
+    ),
+    "table2": Artefact(
+        "Table 2",
+        "Prevalence of sarcopenia by {definitions} definitions and univariable Cox hazard ratio ({level} interval, Wald "
+        "P). {all}. NA: no patient, or no event, in one of the groups.",
+        part="paper",
+        published=r"^Table 2 ",
+    ),
+    "fig2": Artefact(
+        "Fig. 2",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia, one panel a definition. {discovery}. "
+        "Bands: pointwise {level} intervals.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival over "
+        "months after surgery, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
+        "risk. {hazard_os_discovery}.",
+        part="paper",
+        published=r"^Table 2 discovery \w+ OS HR",
+    ),
+    "fig3": Artefact(
+        "Fig. 3",
+        "The first {components} principal components of the {features} radiomics features, coloured by each definition. "
+        "{all}. Fitted on the training patients.",
+        "{definitions} scatter plots of the leading principal components, one a definition, each dot a patient, coloured "
+        "by sarcopenia, with the cross-validated AUC of telling the two groups apart.",
+        part="paper",
+    ),
+    "fig4ab": Artefact(
+        "Fig. 4a, b",
+        "Training of the AutoEncoder (loss) and of TFDeepSurv (loss and C-index) against steps; {ensemble} networks. {train}.",
+        "Learning curves: training and validation loss of the AutoEncoder, then loss and C-index of the {ensemble} networks, "
+        "each against training steps.",
+        part="paper",
+        model=True,
+    ),
+    "fig4cf": Artefact(
+        "Fig. 4c-f",
+        "Kaplan-Meier curves of overall survival in the two risk groups, cut at the training median in every set. "
+        "{train}; {tests}. The training panel is optimistic.",
+        "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
+        "interval bands, hazard ratio, log-rank P and numbers at risk. {hazard_risk_groups}.",
+        part="paper",
+        model=True,
+    ),
+    "fig5": Artefact(
+        "Fig. 5",
+        "Time-dependent AUC and C-index of TFDeepSurv and of every definition. {tests}. {level} bootstrap intervals over "
+        "patients, {replicates} replicates. A continuous score has an advantage over a yes/no definition; the continuous "
+        "indices stand in the extended results.",
+        "For each test set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
+        "of each marker with its interval. {c_index_model}.",
+        part="paper",
+        published=r"^Fig\. 5 ",
+        model=True,
+    ),
+    "figS1": Artefact(
+        "Fig. S1",
+        "Kaplan-Meier curves of recurrence-free survival with and without sarcopenia. {discovery}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
+        "with interval bands and numbers at risk. {hazard_rfs_discovery}.",
+        part="paper",
+        published=r"^Table 2 discovery \w+ RFS HR",
+    ),
+    "figS2": Artefact(
+        "Fig. S2",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test1}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
+        "interval bands and numbers at risk. {hazard_os_test1}.",
+        part="paper",
+        published=r"^Table 2 external \w+ OS HR",
+    ),
+    "figS3": Artefact(
+        "Fig. S3",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test2}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
+        "interval bands and numbers at risk. {hazard_os_test2}.",
+        part="paper",
+        published=r"^Table 2 lt \w+ OS HR",
+    ),
+    "separation": Artefact(
+        "Separation in Fig. 3",
+        "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
+        "permutation P. {all}.",
+    ),
+    "risk_groups": Artefact(
+        "Risk groups in numbers",
+        "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, and median "
+        "follow-up by reverse Kaplan-Meier. {train}; {tests}.",
+        model=True,
+    ),
+    "c_index": Artefact(
+        "C-index",
+        "Harrell's C-index with {level} bootstrap interval over patients. {train}; {tests}.",
+        model=True,
+    ),
+    "auc": Artefact(
+        "Time-dependent AUC",
+        "Cumulative/dynamic AUC with inverse probability of censoring weights and {level} bootstrap interval. {tests}.",
+        model=True,
+    ),
+    "c_index_difference": Artefact(
+        "Difference of C-index",
+        "C-index of TFDeepSurv minus that of each definition and each continuous index, paired bootstrap. {train}; {tests}.",
+        model=True,
+    ),
+    "comparison": Artefact(
+        "Published and ours at a glance",
+        "Prevalences, hazard ratios and C-indices of the letter and of this run, with this run's {level} intervals. {all}.",
+        "Dot plot: for each published prevalence, hazard ratio and C-index the printed value and this run's value with its "
+        "interval, grouped by set.",
+        model=True,
+    ),
+    "paper_comparison": Artefact(
+        "Every published number beside ours",
+        "Printed numbers of the letter and this run's, with this run's {level} interval where there is one. {all}.",
+        model=True,
+    ),
+    "exclusions": Artefact(
+        "Exclusions",
+        "Patients who could not be used, with stage and reason. {excluded} excluded.",
+    ),
+}
+
+
+def describe(stem: str) -> Artefact:
+    """What a table or figure is; one without an entry goes by its name."""
+    return ARTEFACTS.get(stem) or Artefact(
+        stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True
+    )
+
+
+def stems() -> list[str]:
+    """Every table and figure of ``NOTEBOOKS`` once, in the order of ``ARTEFACTS``, then those without an entry."""
+    made = list(dict.fromkeys(Path(file).stem for files in NOTEBOOKS.values() for file in files))
+    return [s for s in ARTEFACTS if s in made] + [s for s in made if s not in ARTEFACTS]
+
+
+def notebook_of(stem: str) -> str:
+    """The notebook that makes a table or figure."""
+    return next(name for name, files in NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
+
+
+def produced(params: Params) -> list[str]:
+    """File names of the tables and figures that the study has made, in the order of ``stems``."""
+    listed = {file for files in NOTEBOOKS.values() for file in files}
+    order = {stem: k for k, stem in enumerate(stems())}
+    there = [file for file in listed if (params.figures_path / file).is_file()]
+    return sorted(there, key=lambda file: (order[Path(file).stem], file))
 
 
 def executed_notebook(params: Params, name: str) -> Path:

@@ -15,13 +15,14 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from analysis_lib.artefacts import NOTEBOOKS, OPTIONAL, executed_notebook, missing_artefacts
+from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing
 from analysis_lib.params import ROOT, Params
 
 NOTEBOOKS_DIR = ROOT / "notebooks"
 
 
-class NotebookError(RuntimeError):
+class NotebookError(StudyError, RuntimeError):
     """A notebook failed; the message names it, the cell and the cause."""
 
 

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from analysis_lib.cohort.clinical_params import ClinicalParams
+from analysis_lib.errors import StudyError
 from analysis_lib.files import write_text_if_changed
 from analysis_lib.standin.params import StandinParams
 
@@ -26,7 +27,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class ParameterError(ValueError):
+class ParameterError(StudyError, ValueError):
     """A parameter is misspelt or impossible; the message names it, the cause and the fix."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from analysis_lib.certify.certificate import codecheck_yml
 from analysis_lib.cohort.clinical import data_dictionary
 from analysis_lib.extraction.fast_radiomics import expected_names
 from analysis_lib.extraction.ibsi import describe
@@ -22,6 +23,7 @@ def pages() -> dict[str, str]:
         "data_dictionary.md": _data_dictionary(),
         "parameters.md": _parameters(),
         "ibsi_codes.md": _ibsi_codes(),
+        "../codecheck.yml": codecheck_yml(),
     }
 
 

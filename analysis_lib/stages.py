@@ -15,23 +15,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.artefacts import ask_again
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.errors import StudyError
 from analysis_lib.extraction import stability
 from analysis_lib.extraction.features import feature_table
-from analysis_lib.files import remove_leftovers, replacing, write_text, write_text_if_changed
+from analysis_lib.files import remove_leftovers, replacing, write_text
 from analysis_lib.imaging import indices, masks
 from analysis_lib.imaging.data_paths import files_below, inside
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params, write_sections
+from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params
 from analysis_lib.statistics.agreement import icc_table
-from analysis_lib.study import SYNTHETIC_NOTE
 
 
-class StageError(RuntimeError):
+class StageError(StudyError, RuntimeError):
     """A stage ends with nothing to go on with; the message says why."""
 
 
@@ -95,45 +94,6 @@ def sources(params: Params, clinical: pd.DataFrame) -> dict[str, Source]:
         )
         for row, z_mm in zip(texts.itertuples(index=False), heights, strict=True)
     }
-
-
-def prepare(params: Params) -> None:
-    """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
-
-    What killed runs left behind goes. The results' folder gets a README.txt that says what the data are: tables with
-    fixed columns cannot say so.
-    """
-    for folder in (
-        params.build_path,
-        params.build_path / "params",
-        params.build_path / "notebooks",
-        params.figures_path,
-    ):
-        remove_leftovers(folder)
-    write_sections(params, params.build_path / "params")
-    note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
-    write_text_if_changed(
-        params.figures_path / "README.txt",
-        f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
-    )
-    ask_again(params)
-
-
-def list_inputs(params: Params) -> None:
-    """Write ``inputs.txt``, which changes when an input file does, so that make sees it.
-
-    It holds a hash of each file's path, size and time and no path: the name of a file may be a person's.
-    """
-    digest, count = hashlib.blake2b(digest_size=16), 0
-    for path in sorted(params.data_path.rglob("*")):
-        relative = path.relative_to(params.data_path)
-        hidden = any(part.startswith(".") for part in relative.parts)  # stamps, and what is being written
-        if path.is_file() and path.name != "truth.csv" and not hidden:
-            status = path.stat()
-            line = f"{relative}\t{status.st_size}\t{status.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-            count += 1
-    write_text_if_changed(params.build_path / "inputs.txt", f"{count} files, {digest.hexdigest()}\n")
 
 
 def measure_patients(params: Params, quiet: bool = False) -> None:

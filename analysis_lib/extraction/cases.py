@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from analysis_lib.errors import StudyError
 from analysis_lib.extraction.fast_radiomics import default_label, expected_names, extract
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing
@@ -24,7 +25,7 @@ from analysis_lib.imaging import ct, masks
 Case = dict[str, str]
 
 
-class CaseError(ValueError):
+class CaseError(StudyError, ValueError):
     """The table, the parameter file or the output cannot be used; the message says why and what to do."""
 
 

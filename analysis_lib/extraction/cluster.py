@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis_lib.errors import StudyError
+
 ROOT = Path(__file__).resolve().parents[2]
 DEATHS = 2  # workers that a patient may lose before it is given up
 WORKER_TIMEOUT_S = 120  # without any worker for so long, the run ends; what is done is kept
 
 
-class ClusterError(RuntimeError):
+class ClusterError(StudyError, RuntimeError):
     """The cluster cannot be used; the message says why and what to do."""
 
 

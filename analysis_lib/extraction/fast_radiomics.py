@@ -24,6 +24,7 @@ import SimpleITK as sitk
 from radiomics import getFeatureClasses, imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
+from analysis_lib.errors import StudyError
 from analysis_lib.extraction.fast_filters import LaplacianOfGaussian, wavelet_bands
 from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, use, with_globals
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
@@ -47,7 +48,7 @@ _ONLY = {
 }  # fmt: skip
 
 
-class ExtractionError(ValueError):
+class ExtractionError(StudyError, ValueError):
     """Features that cannot be had; the message names the feature or image, the cause and the fix."""
 
 

@@ -26,6 +26,7 @@ import SimpleITK as sitk
 from joblib.externals import loky
 from tqdm import tqdm
 
+from analysis_lib.errors import StudyError
 from analysis_lib.extraction import fast_radiomics
 from analysis_lib.extraction.cluster import DEATHS, ClusterError, run_dask, scheduler_address
 from analysis_lib.extraction.fast_radiomics import expected_names, extract
@@ -40,7 +41,7 @@ _ONE_THREAD = {
 }
 
 
-class FeatureCountError(ValueError):
+class FeatureCountError(StudyError, ValueError):
     """The parameter files give another number of features than the study says."""
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from analysis_lib.errors import StudyError
 
-class ImageError(ValueError):
+
+class ImageError(StudyError, ValueError):
     """An image or mask cannot be used; the message says why and what to do, without naming a person."""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from analysis_lib.errors import StudyError
 from analysis_lib.modelling.partial_likelihood import (
     RiskSets,
     efron_fractions,
@@ -31,7 +32,7 @@ from analysis_lib.params import NetworkParams
 MAX_PAIRED = 2000  # patients whose pairs are counted for the C-index of the learning curve
 
 
-class TrainingError(RuntimeError):
+class TrainingError(StudyError, RuntimeError):
     """Training went to infinity; the message says what to lower."""
 
 

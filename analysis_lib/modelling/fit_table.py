@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.errors import StudyError
 from analysis_lib.files import write_text
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 from analysis_lib.statistics.survival import bootstrap_c_index
@@ -22,7 +23,7 @@ SPLIT_NAMES |= {"testing": "test", "test": "test"}
 REPLICATES = 1000
 
 
-class TableError(ValueError):
+class TableError(StudyError, ValueError):
     """The table cannot be used; the message names the column and the fix."""
 
 

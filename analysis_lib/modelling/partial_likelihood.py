@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis_lib.errors import StudyError
 from analysis_lib.modelling.tf_setup import tf
 
 SMALLEST_LOG = -690.0  # exp of it is 1e-300, and a sum of 1e5 reciprocals still fits float64
 
 
-class NoEventsError(ValueError):
+class NoEventsError(StudyError, ValueError):
     """There is no event to learn from or to compare with; the message says how many patients there were."""
 
 

@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.errors import StudyError
 from analysis_lib.files import write_text
 
 IQR_PER_SD = 1.3489795003921634  # of a normal distribution
 
 
-class FeatureError(ValueError):
+class FeatureError(StudyError, ValueError):
     """The features are not the ones the model was fitted on; the message says which differ."""
 
 

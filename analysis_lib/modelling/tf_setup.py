@@ -17,10 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN is slower at these sizes, and rounds by machine
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a graphics card would give other bits
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the other settings of the environment: analysis_lib.PINNED
 
 
 @contextmanager

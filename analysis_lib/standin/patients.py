@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from analysis_lib.errors import StudyError
 from analysis_lib.standin.params import AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
 from analysis_lib.standin.spec import PatientSpec, Scanner
 
@@ -32,7 +33,7 @@ CLINICAL = ("patient_id", "set", "sex", "age", "height_m", "bmi", "os_months", "
             "rfs_event", *FLAGS)  # fmt: skip
 
 
-class StandinError(ValueError):
+class StandinError(StudyError, ValueError):
     """The parameters ask for patients that cannot exist; the message says which."""
 
 

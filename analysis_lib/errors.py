@@ -1,0 +1,5 @@
+"""The errors that end a command with one line for the person who can mend the cause, and no traceback."""
+
+
+class StudyError(Exception):
+    """Base of all of them: the message names the patient or parameter, the cause and the fix."""

@@ -1,0 +1,125 @@
+"""A small finished study in a folder of its own, made by the library without notebooks, for tests of what reads one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib import params as params_module
+from analysis_lib.certify import certificate, compare, package, record, verify
+from analysis_lib.cohort import cohort
+from analysis_lib.params import Params, load_params
+from analysis_lib.reporting import paper, plots, plots_flowchart, plots_km, plots_model, results, tables
+from analysis_lib.study import Study
+
+SIZES = {"discovery": 60, "external": 25, "lt": 25}
+
+
+def toy_patients(seed: int = 7) -> pd.DataFrame:
+    """Patients as in patients.parquet, drawn at random."""
+    rng = np.random.default_rng(seed)
+    n = sum(SIZES.values())
+    names = np.repeat(list(SIZES), list(SIZES.values()))
+    height, sm, pm = rng.normal(1.66, 0.07, n), rng.normal(130, 22, n), rng.normal(15.5, 3, n)
+    split = np.where(names == "discovery", np.where(np.arange(n) % 10 < 7, "train", "internal"), names)
+    months = rng.exponential(60, n).clip(1, 90).round(2)
+    return pd.DataFrame(
+        {
+            "patient_id": [f"{name[0].upper()}{k:04d}" for k, name in enumerate(names)],
+            "set": names,
+            "split": split,
+            "sex": rng.choice(["M", "F"], n),
+            "age": rng.normal(55, 10, n).round(1),
+            "height_m": height.round(2),
+            "bmi": rng.normal(23, 3, n).round(1),
+            "os_months": months,
+            "os_event": (rng.random(n) < 0.5).astype(float),
+            "rfs_months": np.where(names == "external", np.nan, (months * 0.7).round(2)),
+            "rfs_event": np.where(names == "external", np.nan, (rng.random(n) < 0.6).astype(float)),
+            "tumour_diameter_over_5cm": rng.integers(0, 2, n).astype(float),
+            "tumour_single": rng.integers(0, 2, n).astype(float),
+            "vascular_invasion": np.where(names == "external", np.nan, rng.integers(0, 2, n)),
+            "sm_area_cm2": sm,
+            "sm_mean_hu": rng.normal(41, 6, n),
+            "pm_area_cm2": pm,
+            "pm_mean_hu": rng.normal(45, 6, n),
+            "smi": sm / height**2,
+            "pmi": pm / height**2,
+        }
+    )
+
+
+def point_library_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let studies lie under ``root``, with no expectation but the tolerances."""
+    for module in (params_module, record, verify, certificate, compare, package):
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(verify, "EXPECTED_DIR", root / "tests" / "expected")
+    source = params_module.PARAMS_DIR.parent / "tests" / "expected" / "tolerances.yaml"
+    (root / "tests" / "expected").mkdir(parents=True, exist_ok=True)
+    (root / "tests" / "expected" / "tolerances.yaml").write_bytes(source.read_bytes())
+
+
+def toy_params(name: str = "toy", **changes) -> Params:
+    return load_params("smoke").model_copy(update={"study": name, **changes})
+
+
+def finish_study(params: Params) -> None:
+    """Write a finished study where ``point_library_to`` points."""
+    patients = toy_patients()
+    build, figures = params.build_path, params.figures_path
+    build.mkdir(parents=True)
+    patients.to_parquet(build / "patients.parquet")
+    reason = {"patient_id": "D9999", "stage": "images", "reason": "the mask is missing", "set": "discovery"}
+    exclusions = pd.DataFrame([reason])
+    exclusions.to_parquet(build / "exclusions.parquet")
+    rng = np.random.default_rng(3)
+    risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)))
+    risk.to_csv(build / "risk.csv", index=False)
+    params.data_path.mkdir(parents=True)
+    (params.data_path / "patients.csv").write_text("patient_id\nD0001\n")
+    _write_results(Study(params), exclusions)
+    _write_notebook(params, "01_cohort", exclusions[["patient_id", "reason"]].to_html())
+    _write_notebook(params, "02_sarcopenia", "<b>Table 2</b>")
+    assert figures.is_dir()
+    with record.recorded_stage(params, "02_sarcopenia", record.time.monotonic()):
+        pass
+    record.write_run(params)
+
+
+def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
+    params, patients, synthetic = s.params, s.patients(), s.params.synthetic
+    tables.write_table(exclusions[["patient_id", "stage", "reason"]], s.figures, "exclusions", "E", "E.", synthetic)
+    counts = results.flowchart_counts(patients, exclusions, params.cohort, ["CT", "risk"])
+    plots.save_figure(plots_flowchart.flowchart(counts), s.figures, "fig1", counts, synthetic)
+    table1 = cohort.table_one(patients, params.cohort)
+    tables.write_table(table1, s.figures, "table1", "Table 1", "T.", synthetic)
+    table2 = results.table_two(patients, params.definitions, params.cohort, params.statistics)
+    reading = tables.table2_for_reading(table2, {k: k for k in SIZES}, {k: k for k in params.definitions})
+    tables.write_table(table2, s.figures, "table2", "Table 2", "T.", synthetic, reading=reading)
+    part = patients[patients["set"] == "discovery"]
+    frames = results.sarcopenia_curves(part, params.definitions, "OS", params.statistics, [0, 24, 60])
+    plots.save_figure(plots_km.km_grid(**frames), s.figures, "fig2", frames, synthetic)
+    scores = pd.DataFrame(np.random.default_rng(1).normal(size=(len(patients), 3)), columns=["PC1", "PC2", "PC3"])
+    scores.index = pd.Index(patients["patient_id"], name="patient_id")
+    groups = pd.DataFrame({"PMI": patients["pmi"].to_numpy() < 6}, index=scores.index)
+    frame = plots_model.pca_frame(scores, groups)
+    plots.save_figure(plots.new_figure(40, 30), s.figures, "fig3", frame, synthetic)
+    c_index = pd.DataFrame(
+        [(n, "TFDeepSurv", 0.7, 0.6, 0.8, 25, 12) for n in ("train", "internal", "external", "lt")],
+        columns=["set", "model", "c_index", "low", "high", "n", "events"],
+    )
+    tables.write_table(c_index, s.figures, "c_index", "C-index", "C.", synthetic)
+    comparison = paper.compare(patients, table2, c_index, params.statistics.confidence)
+    tables.write_table(comparison, s.figures, "paper_comparison", "Comparison", "C.", synthetic)
+
+
+def _write_notebook(params: Params, name: str, html: str) -> None:
+    output = nbformat.v4.new_output("display_data", {"text/html": html})
+    cell = nbformat.v4.new_code_cell("patients[['patient_id']]", outputs=[output], execution_count=1)
+    path = params.build_path / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
