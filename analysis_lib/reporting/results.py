@@ -358,6 +358,14 @@ def discrimination(
     }
 
 
+def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """``table`` and, after each set's rows, those of ``beside`` for the markers that it lacks."""
+    more = beside[~beside["model"].isin(table["model"])]
+    rank = {name: k for k, name in enumerate(["train", *cohort.test_sets])}
+    both = pd.concat([frame for frame in (table, more) if len(frame)], ignore_index=True)
+    return both.sort_values("set", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
+
+
 def _unknown(markers: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
     """Rows of a set in which nothing can be estimated (no deaths, or nobody with a risk score): all NA."""
     frame = pd.DataFrame({"set": name, "model": markers.columns})
@@ -365,7 +373,7 @@ def _unknown(markers: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
 
 
 def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    return pd.concat([frame[columns] for frame in frames]) if frames else pd.DataFrame(columns=columns)
+    return pd.concat([frame.reindex(columns=columns) for frame in frames]) if frames else pd.DataFrame(columns=columns)
 
 
 def c_index_intervals(
