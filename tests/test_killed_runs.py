@@ -51,7 +51,7 @@ def killed_and_resumed(finished, moments) -> None:
 
 
 def test_killed_at_two_moments(finished):
-    killed_and_resumed(finished, [0.5, 0.8])
+    killed_and_resumed(finished, [0.6, 0.9])
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_killed_between_writing_and_moving_leaves_nothing_behind(finished):
     assert study.outputs() == expected
 
 
-@pytest.mark.parametrize("kilobytes", [8, 40])
+@pytest.mark.parametrize("kilobytes", [pytest.param(8, marks=pytest.mark.slow), 40])
 def test_no_room_for_a_file(finished, kilobytes):
     """Files may have a few kilobytes only: the small tables are written, a feature file or table is not."""
     study, expected, _ = finished
@@ -92,6 +92,7 @@ def test_no_room_for_a_file(finished, kilobytes):
     assert study.outputs() == expected
 
 
+@pytest.mark.slow
 def test_full_disk(finished):
     """A disk of 60 kB, which the features of the first patients fill; needs the right to mount one."""
     study, expected, _ = finished
