@@ -75,7 +75,7 @@ $(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(P)/optimism.jso
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
 $(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(wildcard analysis_lib/extraction/*.py)
 	@$(RUN) stability --study $(STUDY) && touch $@
-$(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb
+$(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------

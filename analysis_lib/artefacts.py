@@ -69,6 +69,7 @@ OPTIONAL: dict[str, Callable[[Params], bool]] = {
     "10_stability": lambda params: params.stability.patients > 0,
 }
 OPTIONAL_NOTEBOOKS: dict[str, list[str]] = {"10_stability": _figure("stability")}
+ALL_NOTEBOOKS = NOTEBOOKS | OPTIONAL_NOTEBOOKS
 
 
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
@@ -188,10 +189,41 @@ ARTEFACTS: dict[str, Artefact] = {
         part="paper",
         published=r"^Table 2 lt \w+ OS HR",
     ),
+    "table2_extended": Artefact(
+        "Table 2, extended",
+        "Each definition (* not in the letter) with what a reviewer would ask for: events, log-rank P, Benjamini-Hochberg, "
+        "Firth's penalty where a group has few events, test of proportional hazards, hazard ratios adjusted for the clinical "
+        "covariates (complete cases and multiple imputation), the continuous index, median and restricted mean survival. {all}.",
+    ),
+    "spline": Artefact(
+        "The indices as curves",
+        "Hazard of death along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
+        "{discovery}. Bands: pointwise {level} intervals.",
+        "{definitions} panels, one an index, each with the hazard ratio on a logarithmic scale over the index, its interval "
+        "band, a dashed line at the cut-off, and ticks for the patients.",
+    ),
     "separation": Artefact(
         "Separation in Fig. 3",
         "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
         "permutation P. {all}.",
+    ),
+    "reconstruction": Artefact(
+        "Reconstruction error",
+        "Mean squared error of each feature after the AutoEncoder, in SDs of the training patients squared: 1 is no better "
+        "than the feature's mean. {train}; {tests}.",
+        model=True,
+    ),
+    "explained_variance": Artefact(
+        "Explained variance",
+        "Variance of the features that {code_size} variables keep, by the AutoEncoder and by as many principal components of "
+        "the same training patients. {train}; {tests}.",
+        model=True,
+    ),
+    "joint_comparison": Artefact(
+        "Two steps or one joint network",
+        "C-index of the letter's two steps and of one network trained on reconstruction and survival at once, by fold of a "
+        "cross-validation inside the training patients. {train}.",
+        model=True,
     ),
     "risk_groups": Artefact(
         "Risk groups in numbers",
@@ -204,15 +236,112 @@ ARTEFACTS: dict[str, Artefact] = {
         "Harrell's C-index with {level} bootstrap interval over patients. {train}; {tests}.",
         model=True,
     ),
+    "c_index_intervals": Artefact(
+        "C-index, further intervals",
+        "Harrell's C-index with percentile, BCa and analytic {level} intervals, and Uno's C-index. {train}; {tests}.",
+        model=True,
+    ),
+    "c_index_published": Artefact(
+        "Published and sampling intervals of the C-index",
+        "The letter's intervals of the C-index beside this run's bootstrap and analytic {level} intervals over patients, which "
+        "are several times as wide: the letter does not say what its intervals describe. {tests}.",
+        published=r"^Fig\. 5 \w+ TFDeepSurv",
+        model=True,
+    ),
+    "fig5_models": Artefact(
+        "Fig. 5 against other models",
+        "Time-dependent AUC and C-index of TFDeepSurv and of other models on the same patients, with {level} bootstrap "
+        "intervals. {tests}. NA: the set lacks a variable that the model needs.",
+        "For each test set the cumulative/dynamic AUC over months after surgery, a line a model, and beside it the C-index of "
+        "each model with its interval. {c_index_model}.",
+        model=True,
+    ),
     "auc": Artefact(
         "Time-dependent AUC",
         "Cumulative/dynamic AUC with inverse probability of censoring weights and {level} bootstrap interval. {tests}.",
+        model=True,
+    ),
+    "auc_horizons": Artefact(
+        "AUC at the horizons",
+        "Cumulative/dynamic AUC at the study's horizons with pointwise and simultaneous {level} bands; empty past a set's "
+        "follow-up. {tests}.",
         model=True,
     ),
     "c_index_difference": Artefact(
         "Difference of C-index",
         "C-index of TFDeepSurv minus that of each definition and each continuous index, paired bootstrap. {train}; {tests}.",
         model=True,
+    ),
+    "calibration": Artefact(
+        "Calibration",
+        "Observed against predicted risk of death at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
+        "and a smooth curve. {tests}.",
+        "A grid of panels, sets in rows and horizons in columns: observed risk of death over predicted risk, dots with "
+        "intervals for groups of patients, a smooth curve, and the diagonal of perfect calibration.",
+        model=True,
+    ),
+    "calibration_summary": Artefact(
+        "Calibration in numbers",
+        "Predicted and observed risk of death, their ratio, calibration slope and integrated calibration index, with {level} "
+        "bootstrap intervals. {tests}.",
+        model=True,
+    ),
+    "brier": Artefact(
+        "Brier score",
+        "Mean squared error of predicted risk, weighted for censoring, at the horizons and integrated; skill is the share of the "
+        "Kaplan-Meier estimate's score that a model removes. {tests}.",
+        model=True,
+    ),
+    "decision_curves": Artefact(
+        "Decision curves",
+        "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
+        "their combinations. {tests}.",
+        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model, beside "
+        "treating all and treating none.",
+        model=True,
+    ),
+    "nri": Artefact(
+        "Net reclassification",
+        "Continuous net reclassification by adding the model, parts of events and of non-events apart, with {level} bootstrap "
+        "intervals. It can be positive for a marker without information (Kerr 2014): prefer the next table. {tests}.",
+        model=True,
+    ),
+    "added_value": Artefact(
+        "Added value",
+        "Likelihood-ratio test of the model's risk beside clinical variables and beside the best definition, in each test "
+        "set. {tests}.",
+        model=True,
+    ),
+    "cumulative_incidence": Artefact(
+        "Recurrence with death as a competing risk",
+        "Cumulative incidence of recurrence and of death without recurrence (Aalen-Johansen), and the naive estimate that takes "
+        "such deaths for censored. {all}.",
+        "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after surgery, with "
+        "interval bands; a set without known recurrence has an empty panel.",
+    ),
+    "incidence": Artefact(
+        "Recurrence at the horizons",
+        "Cumulative incidence of recurrence and of death without recurrence at the horizons, with {level} intervals. {all}.",
+    ),
+    "optimism": Artefact(
+        "The luck of one split",
+        "C-index of the whole pipeline (scaling, AutoEncoder, network, cut-off) fitted anew to other random splits, to "
+        "bootstrap samples and to permuted outcomes. {discovery}.",
+        "Left, a histogram of the C-index over random splits with lines at this study's split and at the letter's; right, a dot "
+        "for each fit of the pipeline by kind of resampling.",
+        model=True,
+    ),
+    "optimism_summary": Artefact(
+        "Optimism in numbers",
+        "Apparent and optimism-corrected C-index, mean and spread over random splits, and the C-index for permuted outcomes. "
+        "{discovery}.",
+        model=True,
+    ),
+    "stability": Artefact(
+        "Stability of the features",
+        "Intraclass correlation of every feature when the mask, the bin width or the noise changes, and in two negative "
+        "controls. Training patients only.",
+        "Distributions of the intraclass correlation by kind of perturbation and by class of feature.",
     ),
     "comparison": Artefact(
         "Published and ours at a glance",
@@ -241,19 +370,19 @@ def describe(stem: str) -> Artefact:
 
 
 def stems() -> list[str]:
-    """Every table and figure of ``NOTEBOOKS`` once, in the order of ``ARTEFACTS``, then those without an entry."""
-    made = list(dict.fromkeys(Path(file).stem for files in NOTEBOOKS.values() for file in files))
+    """Every table and figure of the notebooks once, in the order of ``ARTEFACTS``, then those without an entry."""
+    made = list(dict.fromkeys(Path(file).stem for files in ALL_NOTEBOOKS.values() for file in files))
     return [s for s in ARTEFACTS if s in made] + [s for s in made if s not in ARTEFACTS]
 
 
 def notebook_of(stem: str) -> str:
     """The notebook that makes a table or figure."""
-    return next(name for name, files in NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
+    return next(name for name, files in ALL_NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
 
 
 def produced(params: Params) -> list[str]:
     """File names of the tables and figures that the study has made, in the order of ``stems``."""
-    listed = {file for files in NOTEBOOKS.values() for file in files}
+    listed = {file for files in wanted_notebooks(params).values() for file in files}
     order = {stem: k for k, stem in enumerate(stems())}
     there = [file for file in listed if (params.figures_path / file).is_file()]
     return sorted(there, key=lambda file: (order[Path(file).stem], file))
@@ -279,7 +408,7 @@ def ask_again(params: Params) -> None:
     A file of its own, because make looks at a notebook before the stage that could remove it.
     """
     missing = missing_artefacts(params)
-    for name in NOTEBOOKS:
+    for name in ALL_NOTEBOOKS:
         stamp = params.build_path / "again" / name
         if name in missing or not stamp.is_file():
             stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,17 @@ from analysis_lib.notebooks import NotebookError, check_parameter_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ["TFDeepSurv", "PMA", "PMI", "PD", "SMI", "MA"]
+COMPARATORS = [
+    "Cox indices",
+    "Cox clinical",
+    "Cox clinical + risk",
+    "Coxnet",
+    "Random survival forest",
+    "Gradient boosting",
+    "TFDeepSurv joint",
+    "SM area",
+    "True risk",
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +80,7 @@ def test_every_table_and_figure_is_there_with_its_columns(checkout):
     assert "RFS" not in set(table2.loc[table2["set"] == "external", "outcome"])
     c_index = pd.read_csv(figures / "c_index.csv")
     assert c_index.columns.tolist() == ["set", "model", "c_index", "low", "high", "n", "events"]
-    assert c_index["model"].unique().tolist() == MODELS
+    assert c_index["model"].unique().tolist() == MODELS + COMPARATORS
     assert c_index["set"].unique().tolist() == ["train", "internal", "external", "lt"]
     auc = pd.read_csv(figures / "auc.csv")
     assert auc.columns.tolist() == ["set", "model", "month", "auc", "low", "high"]
@@ -174,7 +185,7 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(check
     assert set(ids[:5]) <= set(excluded.index) <= set(ids[:6])
     for patient_id, stage, reason in (
         (ids[0], "clinical table", "height_m 1700 is outside 1.2 to 2.3"),
-        (ids[1], "clinical table", "os_months -2 is outside"),
+        (ids[1], "clinical table", "os_months -2 is negative"),
         (ids[2], "images", "is missing"),
         (ids[3], "images", "does not exist"),
         (ids[4], "images", "export it again|export the series again"),

@@ -47,7 +47,7 @@ def studies(project):  # noqa: F811
     (broken.add_patient("B02") / "loop").symlink_to(broken.data / "ct", target_is_directory=True)
     folder = broken.add_patient("B03")
     (folder / "copy of a slice.dcm").write_bytes((folder / "IM014.dcm").read_bytes())
-    broken.write_table([*GOOD, *FAULTS, *broken_extra, "NONE"])
+    broken.write_table([*GOOD, *FAULTS, *broken_extra, "GONE"])
     runs = {study.name: study.run() for study in (clean, broken)}
     return clean, broken, runs
 
@@ -69,7 +69,7 @@ def test_both_studies_run_to_their_end_without_a_traceback(studies):
 def test_every_broken_patient_is_excluded_with_the_reason(studies):
     _, broken, _ = studies
     exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
-    assert sorted(exclusions.index) == sorted([*FAULTS, "NONE"])
+    assert sorted(exclusions.index) == sorted([*FAULTS, "GONE"])
     for patient_id, name in FAULTS.items():
         reason = exclusions.loc[patient_id, "reason"]
         assert pd.Series([reason]).str.contains(DICOM_FAULTS[name][1]).all(), (name, reason)

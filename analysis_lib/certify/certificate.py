@@ -28,7 +28,7 @@ def codecheck_yml(study: str = "standin") -> str:
     manifest = []
     for stem in stems():
         entry = describe(stem)
-        for file in [f for f in NOTEBOOKS[notebook_of(stem)] if Path(f).stem == stem]:
+        for file in [f for f in NOTEBOOKS.get(notebook_of(stem), []) if Path(f).stem == stem]:
             what = {"csv": "numbers of ", "html": "for reading: ", "pdf": "for print: "}.get(
                 file.rpartition(".")[2], ""
             )

@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 from rocrate.rocrate import ROCrate
 
-from analysis_lib.artefacts import NOTEBOOKS, describe, executed_notebook, produced
+from analysis_lib.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, produced
 from analysis_lib.certify.record import read_run
 from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing
@@ -84,7 +84,7 @@ def write_package(params: Params) -> Path:
             files[f"figures/{name}"] = content
     exclusions = study.exclusions().groupby(["set", "stage"], sort=False).size().rename("patients").reset_index()
     files["figures/exclusions_counted.csv"] = _csv(exclusions)
-    for name in NOTEBOOKS:
+    for name in ALL_NOTEBOOKS:
         path = executed_notebook(params, name)
         if path.is_file():
             files[f"notebooks/{name}.ipynb"] = _notebook(path, guard, left_out)

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from analysis_lib import PINNED
-from analysis_lib.artefacts import NOTEBOOKS, executed_notebook, produced
+from analysis_lib.artefacts import ALL_NOTEBOOKS, executed_notebook, produced
 from analysis_lib.files import write_text
 from analysis_lib.params import ROOT, Params
 
@@ -87,7 +87,7 @@ def read_run(params: Params) -> dict | None:
 
 def run_record(params: Params) -> dict:
     """Everything ``run.json`` says."""
-    order = {name: k for k, name in enumerate([*STAGES, *NOTEBOOKS])}
+    order = {name: k for k, name in enumerate([*STAGES, *ALL_NOTEBOOKS])}
     paths = (params.build_path / "stages").glob("*.json")
     ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
     stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
@@ -130,7 +130,7 @@ def output_files(params: Params) -> dict[str, Path]:
     files = [params.figures_path / name for name in produced(params)]
     files += [params.build_path / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
     files += [params.build_path / "risk.csv", *(params.build_path / "model" / name for name in MODEL_FILES)]
-    files += [executed_notebook(params, name) for name in NOTEBOOKS]
+    files += [executed_notebook(params, name) for name in ALL_NOTEBOOKS]
     return {path.relative_to(ROOT).as_posix(): path for path in files if path.is_file()}
 
 

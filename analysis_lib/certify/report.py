@@ -17,7 +17,7 @@ import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup
 
-from analysis_lib.artefacts import NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
+from analysis_lib.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
 from analysis_lib.certify.facts import Facts, facts, fill
 from analysis_lib.certify.methods import methods
 from analysis_lib.certify.record import read_run
@@ -64,7 +64,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
     if comparison is not None:
         for entry in entries:
             entry["published"] = _published(entry["stem"], comparison)
-    notebooks = {n: f"../../build/{params.study}/notebooks/{n}.ipynb" for n in NOTEBOOKS}
+    notebooks = {n: f"../../build/{params.study}/notebooks/{n}.ipynb" for n in ALL_NOTEBOOKS}
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
