@@ -6,8 +6,9 @@ comparison, ``codecheck.yml`` and the expectation. An artefact without an entry 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,11 +71,15 @@ OPTIONAL: dict[str, Callable[[Params], bool]] = {
 }
 OPTIONAL_NOTEBOOKS: dict[str, list[str]] = {"10_stability": _figure("stability")}
 ALL_NOTEBOOKS = NOTEBOOKS | OPTIONAL_NOTEBOOKS
+FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
 
 
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
     """The notebooks of this study and what each makes."""
-    return NOTEBOOKS | {name: files for name, files in OPTIONAL_NOTEBOOKS.items() if OPTIONAL[name](params)}
+    wanted = NOTEBOOKS | {name: files for name, files in OPTIONAL_NOTEBOOKS.items() if OPTIONAL[name](params)}
+    # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
+    further = [file for k in range(2, len(params.cohort.external_sets)) for file in _figure(f"figS{k + 2}")]
+    return wanted | {"02_sarcopenia": [*wanted["02_sarcopenia"], *further]}
 
 
 @dataclass(frozen=True)
@@ -364,26 +369,37 @@ ARTEFACTS: dict[str, Artefact] = {
 
 def describe(stem: str) -> Artefact:
     """What a table or figure is; one without an entry goes by its name."""
-    return ARTEFACTS.get(stem) or Artefact(
-        stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True
-    )
+    if stem in ARTEFACTS:
+        return ARTEFACTS[stem]
+    if match := FURTHER.fullmatch(stem):
+        # Like Fig. S3, which is the second external set, and without anything published beside it.
+        number = int(match.group(1))
+        like = ARTEFACTS["figS3"]
+        texts = {key: getattr(like, key).replace("test2}", f"test{number - 1}}}") for key in ("caption", "alt")}
+        return replace(like, title=f"Fig. S{number}", published="", **texts)
+    return Artefact(stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True)
 
 
-def stems() -> list[str]:
-    """Every table and figure of the notebooks once, in the order of ``ARTEFACTS``, then those without an entry."""
-    made = list(dict.fromkeys(Path(file).stem for files in ALL_NOTEBOOKS.values() for file in files))
-    return [s for s in ARTEFACTS if s in made] + [s for s in made if s not in ARTEFACTS]
+def stems(params: Params | None = None) -> list[str]:
+    """Every table and figure once, of a study or of all notebooks; in the order of ``ARTEFACTS``, then the others."""
+    notebooks = wanted_notebooks(params) if params else ALL_NOTEBOOKS
+    made = list(dict.fromkeys(Path(file).stem for files in notebooks.values() for file in files))
+    order = {stem: k for k, stem in enumerate(ARTEFACTS)}
+    last = order["figS3"]
+    return sorted(made, key=lambda stem: order.get(stem, last if FURTHER.fullmatch(stem) else len(order)))
 
 
 def notebook_of(stem: str) -> str:
     """The notebook that makes a table or figure."""
+    if FURTHER.fullmatch(stem):
+        return "02_sarcopenia"
     return next(name for name, files in ALL_NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
 
 
 def produced(params: Params) -> list[str]:
     """File names of the tables and figures that the study has made, in the order of ``stems``."""
     listed = {file for files in wanted_notebooks(params).values() for file in files}
-    order = {stem: k for k, stem in enumerate(stems())}
+    order = {stem: k for k, stem in enumerate(stems(params))}
     there = [file for file in listed if (params.figures_path / file).is_file()]
     return sorted(there, key=lambda file: (order[Path(file).stem], file))
 

@@ -90,7 +90,9 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
         "series": opened.series.description,
         "series_uid": opened.series.series_uid,
         "slices": where + (f" and {len(slices) - 5} more" if len(slices) > 5 else ""),
-        "segments": ", ".join(f"{key.upper()} {int(mask.sum())} pixels" for key, mask in opened.masks.items()),
+        "segments": ", ".join(
+            f"{key.upper()} '{opened.names[key][:40]}' {int(mask.sum())} pixels" for key, mask in opened.masks.items()
+        ),
         "warnings": "; ".join(opened.notes),
         "identity": opened.series.identity,
     }

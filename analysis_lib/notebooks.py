@@ -50,7 +50,7 @@ def run_notebook(params: Params, name: str) -> None:
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS_DIR),
                 progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             os.replace(temporary, failed)

@@ -17,6 +17,7 @@ from analysis_lib.__main__ import main
 from analysis_lib.extraction.cases import CaseError, extract_one, extract_table
 from analysis_lib.extraction.fast_radiomics import expected_names
 from analysis_lib.extraction.features import run_here
+from analysis_lib.imaging.geometry import ImageError
 
 PARAMETERS = """
 imageType: {Original: {}, Wavelet: {}, LoG: {sigma: [2.0]}}
@@ -151,6 +152,8 @@ def test_a_dicom_folder_and_a_named_segment(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("featureClass: {firstorder: }\nimageType: {Original: {}}\n")
     values = extract_one(tmp_path / "ct", tmp_path / "m.seg.nrrd", tmp_path / "p.yaml", segment="SM")
     assert values["original_firstorder_Mean"] == pytest.approx(hounsfield[mask].mean())
+    with pytest.raises(ImageError, match="no segment named psoas; the mask has 'PM', 'SM'"):
+        extract_one(tmp_path / "ct", tmp_path / "m.seg.nrrd", tmp_path / "p.yaml", segment="psoas")
 
 
 def test_two_runs_at_once_do_not_harm_each_other(folder: Path) -> None:

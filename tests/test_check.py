@@ -35,7 +35,7 @@ def test_page_and_table(study):
     assert "looks like centimetres" in table.at["P3", "reason"]
     assert "mask" in table.at["P2", "reason"]
     assert table.at["P1", "slices"].startswith("3 (z = -85.0 mm)")
-    assert table.at["P1", "segments"] == "SM 640 pixels, PM 84 pixels"
+    assert table.at["P1", "segments"] == "SM 'SM' 640 pixels, PM 'PM' 84 pixels"
     page = (study.build_path / "check" / "check.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 1
     assert "make study STUDY=mine" in page and 'src="http' not in page

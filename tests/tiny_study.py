@@ -95,12 +95,12 @@ class TinyStudy:
         return process.returncode, out, error
 
     def outputs(self) -> dict[str, bytes]:
-        """Every file that the runs wrote, by its path."""
+        """Every file that the runs wrote, by its path, but the records of time and memory."""
         caches = sorted((self.project / "build" / "cache").glob(f"{self.name}-*"))
         found = {}
         for top in (self.build, self.figures, *caches):
             for path in sorted(top.rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.parent.name != "stages":
                     found[str(path.relative_to(self.project))] = path.read_bytes()
         return found
 

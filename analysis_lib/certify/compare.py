@@ -57,7 +57,7 @@ def parameter_differences(a: Params, b: Params) -> pd.DataFrame:
 def number_differences(a: Params, b: Params) -> pd.DataFrame:
     """Every number of the CSVs of both studies: COLUMNS; a or b is NaN where one study lacks the row."""
     frames = []
-    for stem in stems():
+    for stem in dict.fromkeys([*stems(a), *stems(b)]):
         name = f"{stem}.csv"
         tables = [_numbers(p.figures_path / name) for p in (a, b)]
         if all(t is None for t in tables):
@@ -162,7 +162,7 @@ def _page(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame)
         table = html_table(moved[["row", "column", "a", "b", "difference"]].head(200))
         parts.append(f"<details><summary>{escape(title)}</summary>{more}{_scroll(table)}</details>")
     parts.append("<h2>Figures side by side</h2>")
-    for stem in stems():
+    for stem in dict.fromkeys([*stems(a), *stems(b)]):
         files = [p.figures_path / f"{stem}.png" for p in (a, b)]
         if not any(f.is_file() for f in files):
             continue

@@ -25,14 +25,12 @@ def facts(study: Study) -> Facts:
     cohort = params.cohort
     sets = {name: _set_text(cohort.label(name), patients[patients["set"] == name]) for name in cohort.sets}
     parts = {name: _set_text(cohort.label(name), patients[patients["split"] == name]) for name in _splits(params)}
-    outside = [*cohort.test_sets[1:], "", ""][:2]
+    outside = cohort.external_sets
     found = Facts(
         all="; ".join(text for text in sets.values() if text),
-        discovery=sets[cohort.discovery] or "No discovery set",
+        discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
         train=parts["train"] or "No training set",
         tests="; ".join(parts[name] for name in cohort.test_sets if parts[name]),
-        test1=sets.get(outside[0]) or "This study has no such set",
-        test2=sets.get(outside[1]) or "This study has no such set",
         excluded=f"{len(exclusions)} patients" if len(exclusions) != 1 else "1 patient",
         definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),
         level=f"{params.statistics.confidence:.0%}",
@@ -41,13 +39,15 @@ def facts(study: Study) -> Facts:
         features=str(params.features.expected_count),
         code_size=str(params.autoencoder.code_size),
         ensemble=str(params.network.ensemble),
-        hazard_os_discovery=_ratios(study, cohort.discovery, "OS"),
-        hazard_rfs_discovery=_ratios(study, cohort.discovery, "RFS"),
-        hazard_os_test1=_ratios(study, outside[0], "OS"),
-        hazard_os_test2=_ratios(study, outside[1], "OS"),
+        hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
+        hazard_rfs_discovery=". ".join(_ratios(study, name, "RFS") for name in cohort.trained),
         hazard_risk_groups=_risk_groups(study),
         c_index_model=_c_index(study),
     )
+    for k in range(max(2, len(outside))):  # the letter has two external sets; a study may have any number
+        name = outside[k] if k < len(outside) else ""
+        found[f"test{k + 1}"] = sets.get(name) or "This study has no such set"
+        found[f"hazard_os_test{k + 1}"] = _ratios(study, name, "OS")
     return found
 
 

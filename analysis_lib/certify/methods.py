@@ -10,18 +10,23 @@ from analysis_lib.params import Params
 def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
     """Pairs of heading and paragraph."""
     c, i, s, a, n = params.cohort, params.images, params.statistics, params.autoencoder, params.network
-    discovery = patients[patients["set"] == c.discovery]
-    split = discovery["split"].value_counts()
-    outside = [c.label(name) for name in c.test_sets[1:]]
-    population = (
-        f"{c.label(c.discovery)} patients ({len(discovery)}) were split at random, with seed {params.seed}, into training "
-        f"({split.get('train', 0)}) and internal test ({split.get('internal', 0)}; {c.internal_fraction:.0%})"
-        f"{', dead and censored patients apart' if c.stratify_by_event else ''}. "
-    )
-    if outside:
-        population += f"Never trained on: {', '.join(outside)}. "
+    population = ""
+    for name in c.trained:
+        part = patients[patients["set"] == name]
+        split = part["split"].value_counts()
+        if name in c.split_sets:
+            population += (
+                f"{c.label(name)} patients ({len(part)}) were split at random, with seed {params.seed}, into training "
+                f"({split.get('train', 0)}) and internal test ({split.get('internal', 0)}; {c.internal_fraction:.0%})"
+                f"{', dead and censored patients apart' if c.stratify_by_event else ''}. "
+            )
+        else:
+            population += f"{c.label(name)} patients ({len(part)}) were all trained on. "
+    if c.external_sets:
+        population += f"Never trained on: {', '.join(c.label(name) for name in c.external_sets)}. "
     population += (
-        "A patient whose clinical row, CT or mask could not be used was excluded with the reason; nothing was imputed."
+        "A patient whose clinical row, CT or mask could not be used was excluded with the reason. Nothing was imputed but the "
+        "covariates of the adjusted hazard ratios, where the table says so."
     )
     images = (
         "Skeletal muscle (SM) and psoas muscle (PM) were measured on the slices of their masks at the third lumbar vertebra: "

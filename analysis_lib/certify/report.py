@@ -59,7 +59,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
     """HTML text of the report; ``unfolded`` opens the folds, for paper."""
     params, found = study.params, facts(study)
     there = produced(params)
-    entries = [_entry(study, stem, there, found) for stem in stems() if any(Path(f).stem == stem for f in there)]
+    entries = [_entry(study, stem, there, found) for stem in stems(params) if any(Path(f).stem == stem for f in there)]
     comparison = study.result("paper_comparison") if "paper_comparison.csv" in there else None
     if comparison is not None:
         for entry in entries:

@@ -1,8 +1,8 @@
 """Extraction alone, without a study: from a table of cases like that of PyRadiomics' batch command, or one pair.
 
 The table (CSV) has the columns Image and Mask, paths relative to the table, and optionally ID, Label (value of
-the region in the mask), Label_channel (of a mask with several) and Segment (name, in a 3D Slicer .seg.nrrd).
-Image is a file that ITK reads or a folder of DICOM files. Other columns are passed on.
+the region in the mask), Label_channel (of a mask with several) and Segment (name, in a mask of any format that a
+study reads). Image is a file that ITK reads or a folder of DICOM files. Other columns are passed on.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from analysis_lib.extraction.fast_radiomics import default_label, expected_names
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing
 from analysis_lib.imaging import ct, masks
+from analysis_lib.params import SegmentParams
 
 Case = dict[str, str]
 
@@ -52,9 +53,12 @@ def load_case(case: Case, default_label: int = 1) -> tuple[sitk.Image, sitk.Imag
         if not case[column] or not path.exists():
             raise CaseError(f"{column} {case[column] or '(empty)'} does not exist")
     if segment := case.get("Segment", ""):
-        found = masks.choose(masks.read_segments(mask_path), [segment])
-        series = ct.read_ct(image_path, covering=found.points())
-        mask = series.geometry.image_of(masks.on_grid(found, series.geometry).astype(np.uint8))
+        segments, wanted = masks.read_segments(mask_path), SegmentParams(names=[segment])
+        found = masks.choose(segments, wanted)
+        if found is None:
+            raise masks.missing(segments, wanted)
+        series = ct.read_ct(image_path, covering=found.points(), grid=found.grid)
+        mask = series.geometry.image_of(found.on_grid(series.geometry).astype(np.uint8))
         return series.image(), mask
     image = ct.read_ct(image_path).image() if image_path.is_dir() else _read(image_path)
     mask = _read(mask_path)

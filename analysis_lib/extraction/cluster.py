@@ -50,7 +50,9 @@ def run_dask(
     with client:
         _await_worker(client, address, worker_timeout_s)
         client.register_plugin(_worker_setup())
-        before = client.run_on_scheduler(_allowed_failures(0))  # a loss comes back at once; counted here
+        # A loss comes back at once and is counted here. No worker holds a second patient in waiting: a patient that
+        # had not begun when its worker died would be counted as the cause.
+        before = client.run_on_scheduler(_settings(0, 1.0))
         deaths = dict.fromkeys(patient_ids, 0)
         try:
             alone: list[str] = []
@@ -65,7 +67,7 @@ def run_dask(
             for patient_id in alone:
                 yield from _alone(client, task, patient_id, deaths[patient_id], address, worker_timeout_s)
         finally:
-            client.run_on_scheduler(_allowed_failures(before))
+            client.run_on_scheduler(_settings(*before))
 
 
 def _alone(client: Any, task: Callable, patient_id: str, deaths: int, address: str, timeout_s: float) -> Iterator:
@@ -104,11 +106,11 @@ def _await_worker(client: Any, address: str, timeout_s: float) -> None:
         ) from None
 
 
-def _allowed_failures(count: int) -> Callable:
+def _settings(allowed_failures: int, saturation: float) -> Callable:
     # a function within a function travels by value: the scheduler need not have this library
-    def change(dask_scheduler: Any) -> int:
-        before = dask_scheduler.allowed_failures
-        dask_scheduler.allowed_failures = count
+    def change(dask_scheduler: Any) -> tuple[int, float]:
+        before = dask_scheduler.allowed_failures, dask_scheduler.WORKER_SATURATION
+        dask_scheduler.allowed_failures, dask_scheduler.WORKER_SATURATION = allowed_failures, saturation
         return before
 
     return change

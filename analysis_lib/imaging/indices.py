@@ -40,6 +40,7 @@ class Opened:
     series: ct.CtSeries
     masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
     notes: tuple[str, ...]
+    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file
 
 
 def open_patient(
@@ -81,7 +82,8 @@ def open_patient(
                 f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
-    return Opened(series, on_ct, series.notes + _mask_notes(on_ct))
+    names = {key: segment.name for key, segment in chosen.items()}
+    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names)
 
 
 def _slices_that_count(

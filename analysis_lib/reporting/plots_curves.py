@@ -132,6 +132,10 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
         top = part["net_benefit"].max()
         top = top if np.isfinite(top) and top > 0 else 0.05
         ax.set_ylim(-0.25 * top, 1.1 * top)
+        if part.empty:
+            ax.text(0.5, 0.5, "NA: too short a follow-up\nor too few patients", transform=ax.transAxes, ha="center",
+                    va="center", fontsize=SMALL_PT)  # fmt: skip
+            ax.set_xlim(0, curves["threshold"].max() if len(curves) else 1)
         ax.set(xlabel="Threshold probability", ylabel="Net benefit")
     keys = [Line2D([], [], color=c, linestyle=d, label={"all": "treat all", "none": "treat none"}.get(name, name))
             for name, (c, d) in styles.items()]  # fmt: skip

@@ -86,18 +86,20 @@ def table_two(
 ) -> pd.DataFrame:
     """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome (TABLE2_COLUMNS).
 
-    ``n`` counts the patients whose index and outcome are known; a row whose outcome a set lacks is left out, a
-    hazard ratio that cannot be estimated is NaN. ``prevalence`` is a fraction.
+    ``n`` counts the patients whose index and outcome are known. An outcome that a set lacks has no rows; a definition
+    whose index a set lacks has a row of 0 patients, and what cannot be estimated is NaN. ``prevalence`` is a fraction.
     """
     rows = []
     for name in cohort.sets:
         part = patients[patients["set"] == name]
         for key, definition in definitions.items():
             for outcome in OUTCOMES:
-                known = _known(part, definition, outcome)
-                if known.empty:
+                if part[list(OUTCOMES[outcome])].dropna().empty:
                     continue
-                fit = survival.cox_binary(known["months"], known["event"], known["group"], statistics.confidence)
+                known = _known(part, definition, outcome)
+                fit = dict.fromkeys(["hr", "low", "high", "p"], np.nan)
+                if not known.empty:
+                    fit = survival.cox_binary(known["months"], known["event"], known["group"], statistics.confidence)
                 n_sarcopenic = int(known["group"].sum())
                 rows.append(
                     [
@@ -106,7 +108,7 @@ def table_two(
                         outcome,
                         len(known),
                         n_sarcopenic,
-                        n_sarcopenic / len(known),
+                        n_sarcopenic / len(known) if len(known) else np.nan,
                         fit["hr"],
                         fit["low"],
                         fit["high"],

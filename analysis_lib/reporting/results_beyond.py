@@ -41,7 +41,7 @@ def best_definition(patients: pd.DataFrame, definitions: dict[str, DefinitionPar
 def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
     """The model's probability of death for every test patient; columns as from ``predicted_deaths``."""
     indexed = patients.set_index("patient_id")
-    indexed = indexed[indexed["split"].isin(cohort.test_sets)]
+    indexed = pd.concat([indexed[indexed["split"] == name] for name in cohort.test_sets])
     wide = (1 - model_survival.loc[indexed.index]).rename_axis(columns="month")
     long = wide.stack().rename("probability").reset_index().assign(model=MODEL)
     truth = indexed[["os_months", "os_event"]].assign(set=indexed["split"])

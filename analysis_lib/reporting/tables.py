@@ -124,7 +124,7 @@ def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definition
         first = mine.drop_duplicates("definition").set_index("definition")
         columns[f"{label}: N (%)"] = [
             format_count(first.loc[d, "n_sarcopenic"], first.loc[d, "prevalence"])
-            if d in first.index
+            if d in first.index and not _absent(first.loc[d, "prevalence"])
             else NOT_AVAILABLE
             for d in definitions
         ]
