@@ -147,12 +147,14 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=lambda options: _features(options, command))
 
 
-def _recorded(params: Params, name: str, function: Callable[[Params, argparse.Namespace], None], options) -> None:
+def _recorded(
+    params: Params, name: str, function: Callable[[Params, argparse.Namespace], int | None], options
+) -> int | None:
     """Run one stage and keep its time and memory; a notebook is a stage under its own name."""
     from analysis_lib.certify.record import recorded_stage
 
     with recorded_stage(params, getattr(options, "name", name), STARTED):
-        function(params, options)
+        return function(params, options)
 
 
 def _prepare(params: Params, _: argparse.Namespace) -> None:
@@ -197,7 +199,9 @@ def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> 
     if options.study:
         from analysis_lib.stages import extract_features
 
-        return extract_features(load_params(options.study), options.quiet)
+        return _recorded(
+            load_params(options.study), "features", lambda params, _: extract_features(params, options.quiet), options
+        )
     from analysis_lib.extraction.cases import extract_one, extract_table
 
     if options.params is None:

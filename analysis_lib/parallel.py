@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,7 +42,9 @@ def map_patients(
         smoothing=0.05,
     )
     results = []
-    with progress:
+    with progress, warnings.catch_warnings():
+        # A worker whose memory grew is replaced by a fresh one: as it should be, and nothing to warn of.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
         jobs = Parallel(n_jobs=min(worker_count(workers), max(len(arguments), 1)), return_as="generator")(
             delayed(function)(*item) for item in arguments
         )

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
+from analysis_lib.__main__ import main
 from analysis_lib.check import check_study
-from analysis_lib.params import Params, load_params
+from analysis_lib.params import ROOT, Params, load_params
 
 
 @pytest.fixture
@@ -45,3 +46,13 @@ def test_nobody_can_be_analysed(study):
     (study.data_path / "masks" / "P1.seg.nrrd").unlink()
     assert check_study(study, quiet=True).usable == 0
     assert "Nobody can be analysed" in (study.build_path / "check" / "check.html").read_text()
+
+
+def test_exit_status_says_whether_anyone_can_be_analysed(study, monkeypatch, capsys):
+    monkeypatch.setattr("analysis_lib.__main__.load_params", lambda name: study)
+    monkeypatch.setattr("analysis_lib.check.page_path", lambda params: ROOT / "build" / "mine" / "check.html")
+    assert main(["check", "--study", "mine", "--quiet"]) == 0
+    assert capsys.readouterr().out.endswith("then: make study STUDY=mine\n")
+    (study.data_path / "masks" / "P1.seg.nrrd").unlink()
+    assert main(["check", "--study", "mine", "--quiet"]) == 2
+    assert "0 of 3 patients can be analysed" in capsys.readouterr().out

@@ -204,6 +204,62 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(check
     pd.testing.assert_frame_equal(ours, features, check_exact=True)
 
 
+OWN_SETS = """base: defaults
+title: Our hospitals
+cohort:
+  sets:
+    discovery: null
+    external: null
+    lt: null
+    kiel: {label: Kiel, role: discovery}
+    lyon: {label: Lyon, role: train}
+    porto: {label: Porto, role: test}
+    graz: {label: Graz, role: test}
+    lund: {label: Lund, role: test}
+clinical:
+  columns: {patient_id: Pat-Nr, sex: Geschlecht, height_m: Groesse (cm), os_months: Zeit}
+  codes: {sex: {M: [1], F: [2]}}
+  units: {height: cm}
+statistics: {bootstrap_replicates: 100}
+autoencoder: {max_epochs: 20}
+network: {max_epochs: 50, ensemble: 1}
+comparators: {trees: 10}
+optimism: {repeats: 0}
+"""
+
+
+def test_sets_of_other_names_that_lack_this_and_that(checkout):
+    """Two sets to train on, three to test; these lack recurrence, vascular invasion and height, one each."""
+    site = checkout / "data" / "ours"
+    shutil.copytree(checkout / "data" / "smoke", site, ignore=shutil.ignore_patterns("truth.csv", ".drawn"))
+    table = pd.read_csv(site / "patients.csv", dtype=str, keep_default_na=False)
+    rows = {name: table.index[table["set"] == name] for name in ("discovery", "external", "lt")}
+    for name, index in (("kiel", rows["discovery"][8:]), ("lyon", rows["discovery"][:8]), ("porto", rows["external"])):
+        table.loc[index, "set"] = name
+    table.loc[rows["lt"][:6], ["set", "height_m"]] = ["lund", ""]
+    table.loc[rows["lt"][6:], ["set", "vascular_invasion"]] = ["graz", ""]
+    table["height_m"] = [str(round(float(text) * 100)) if text else "" for text in table["height_m"]]
+    table["sex"] = table["sex"].map({"M": "1", "F": "2"})
+    names = {"patient_id": "Pat-Nr", "sex": "Geschlecht", "height_m": "Groesse (cm)", "os_months": "Zeit"}
+    table.rename(columns=names).to_csv(site / "patients.csv", index=False, sep=";")
+    (checkout / "params" / "ours.yaml").write_text(OWN_SETS)
+    make(checkout, "study", "STUDY=ours")
+    figures = checkout / "figures" / "ours"
+    assert pd.read_csv(figures / "exclusions.csv").empty
+    table2 = pd.read_csv(figures / "table2.csv").set_index(["set", "definition", "outcome"])
+    assert set(table2.index.unique("set")) == {"kiel", "lyon", "porto", "graz", "lund"}
+    assert ("porto", "PMA", "RFS") not in table2.index and ("graz", "PMA", "RFS") in table2.index
+    assert table2.loc[("lund", "PMI", "OS"), "n"] == 0 and np.isnan(table2.loc[("lund", "PMI", "OS"), "hr"])
+    assert table2.loc[("lund", "PMA", "OS"), "n"] == 6
+    c_index = pd.read_csv(figures / "c_index.csv").set_index(["set", "model"])["c_index"]
+    assert c_index.index.unique("set").tolist() == ["train", "internal", "porto", "graz", "lund"]
+    assert np.isnan(c_index["porto", "Cox clinical"]) and np.isnan(c_index["graz", "Cox clinical"])
+    assert c_index.xs("TFDeepSurv", level="model").between(0, 1).all()
+    assert (figures / "figS4.png").is_file(), "the third set that was never trained on has its curves too"
+    for path in [*figures.glob("*.html"), *figures.glob("*.csv")]:
+        assert "ynthetic" not in path.read_text(encoding="utf-8"), path.name
+
+
 def test_a_misspelt_parameter_stops_the_run_at_once(checkout):
     (checkout / "params" / "typo.yaml").write_text("base: smoke\nstatistics: {confidense: 0.9}\n")
     result = make(checkout, "study", "STUDY=typo", succeed=False)

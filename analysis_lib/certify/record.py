@@ -26,7 +26,7 @@ from analysis_lib.artefacts import ALL_NOTEBOOKS, executed_notebook, produced
 from analysis_lib.files import write_text
 from analysis_lib.params import ROOT, Params
 
-STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble"]
+STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "autoencoder.keras", "networks.keras"]
 
 
