@@ -68,7 +68,7 @@ $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard param
 	@$(RUN) features --study $(STUDY)
 $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
 	@$(RUN) assemble --study $(STUDY)
-$(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
+$(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
                    $(wildcard analysis_lib/modelling/*.py)
 	@$(RUN) optimism --study $(STUDY)
 

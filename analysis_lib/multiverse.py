@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib import stages
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import replacing
 from analysis_lib.imaging import indices
@@ -149,25 +150,22 @@ def _with_window(
     params: Params, patients: pd.DataFrame, window: HuWindow, folder: Path, quiet: bool
 ) -> pd.DataFrame | None:
     """The patients with SM measured in another HU window; None without images. Measured once, then kept."""
-    path = folder / f"measured_{window.low:g}_{window.high:g}.parquet"
     columns = ["sm_area_cm2", "sm_mean_hu"]
+    sm = params.images.sm.model_copy(update={"hu_window": window})
+    images = params.images.model_copy(update={"sm": sm})
+    digest = hashlib.blake2b(images.model_dump_json().encode(), digest_size=6)
+    digest.update((params.build_path / "inputs.txt").read_bytes())  # changes with any image or mask
+    path = folder / f"measured_{window.low:g}_{window.high:g}_{digest.hexdigest()}.parquet"
     if not path.is_file():
-        if not (params.data_path / "ct").is_dir():
+        if not params.data_path.is_dir():
             return None
-        sm = params.images.sm.model_copy(update={"hu_window": window})
-        images = params.images.model_copy(update={"sm": sm})
-        jobs = [(params.data_path, name, images) for name in patients["patient_id"]]
-        rows = map_patients(_measure_sm, jobs, workers=params.workers, label=path.stem, quiet=quiet)
+        measured, _ = stages.measured_rows(params.model_copy(update={"images": images}), stages.located(params), quiet)
         with replacing(path) as temporary:
-            pd.DataFrame(rows).to_parquet(temporary, index=False)
-    measured = pd.read_parquet(path).set_index("patient_id").reindex(patients["patient_id"])
+            measured.to_parquet(temporary, index=False)
+    measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")
+    measured = measured.reindex(patients["patient_id"])
     table = patients.assign(**{c: measured[c].to_numpy() for c in columns})
     return indices.add_height_indices(table)
-
-
-def _measure_sm(data: Path, patient_id: str, images) -> dict[str, object]:
-    row = indices.measure(data / "ct" / patient_id, data / "masks" / f"{patient_id}.seg.nrrd", images)
-    return {"patient_id": patient_id, "sm_area_cm2": row["sm_area_cm2"], "sm_mean_hu": row["sm_mean_hu"]}
 
 
 # ---- gain of the model -------------------------------------------------------------------------------------
@@ -178,7 +176,7 @@ def model_gains(study: Study, folder: Path, quiet: bool = False) -> pd.DataFrame
 
     One model a split and size, fitted on that split's training patients; interval and P by paired bootstrap.
     """
-    params, patients = study.params, study.patients().drop(columns="split")
+    params, patients = study.params, study.patients(with_radiomics=True).drop(columns="split")
     features = study.features()
     jobs = []
     for k, size in itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes):
@@ -201,13 +199,12 @@ def _fit_one(
     digest.update(pd.util.hash_pandas_object(patients[["patient_id", "os_months", "os_event"]]).to_numpy().tobytes())
     path = folder / f"risk_{seed}_{size}_{digest.hexdigest()}.csv"
     if not path.is_file():
-        from analysis_lib.modelling.model import RadiomicsSurvivalModel  # TensorFlow is slow to import
+        from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of  # TensorFlow is slow to import
 
         table = patients.assign(split=split_patients(patients, params.cohort, seed)).set_index("patient_id")
         train = table[table["split"] == "train"]
-        model = RadiomicsSurvivalModel.fit(
-            features.loc[train.index], train["os_months"], train["os_event"], autoencoder, network, seed
-        )
+        months, died, strata = train["os_months"], train["os_event"], strata_of(train, network)
+        model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
         with replacing(path) as temporary:
             table[["split"]].assign(risk=model.risk(features)).to_csv(temporary, lineterminator="\n")
     return pd.read_csv(path, dtype={"patient_id": str}, float_precision="round_trip")
@@ -220,7 +217,7 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
     statistics, tables = params.statistics, []
     for name in params.cohort.test_sets:
         part = table[table["split"] == name].set_index("patient_id")
-        scores = markers.loc[part.index].dropna()
+        scores = markers.loc[part.index].dropna(axis="columns", how="all").dropna()  # an index that the set lacks
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0:
             continue

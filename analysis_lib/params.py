@@ -262,6 +262,10 @@ class NetworkParams(Section):
     l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
     l2: float = Field(1e-4, ge=0, description="L2 penalty on the weights.")
     ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
+    strata: Literal["none", "centre", "set"] = Field(
+        "none",
+        description="Training patients are compared only with those of the same centre or set; baseline hazard of all.",
+    )
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
     learning_rate: Positive = Field(
         1e-2, description="Initial learning rate; for d > 10 inputs it is divided by sqrt(d / 10)."

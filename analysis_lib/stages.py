@@ -28,6 +28,7 @@ from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params
 from analysis_lib.statistics.agreement import icc_table
+from analysis_lib.study import Study
 
 
 class StageError(StudyError, RuntimeError):
@@ -155,7 +156,7 @@ def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     remove_leftovers(params.build_path)
-    table, failures = features_of(params, _located(params), quiet)
+    table, failures = features_of(params, located(params), quiet)
     _write_parquet(failures, params.build_path / "features_exclusions.parquet")
     if table.empty:
         raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
@@ -163,7 +164,7 @@ def extract_features(params: Params, quiet: bool = False) -> None:
         table.to_parquet(temporary)
 
 
-def _located(params: Params) -> pd.DataFrame:
+def located(params: Params) -> pd.DataFrame:
     """The measured patients with where their images lie; the series that was measured is the one that counts."""
     measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
     clinical, _ = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
@@ -223,7 +224,7 @@ def analyse_stability(params: Params, quiet: bool = False) -> None:
         return
     patients = pd.read_parquet(params.build_path / "patients.parquet", columns=["patient_id", "split"])
     train = patients.loc[patients["split"] == "train", "patient_id"].tolist()
-    found = sources(params, _located(params))
+    found = sources(params, located(params))
     chosen = stability.draw(train, params.stability.patients, params.seed)
     values, failures = stability.extract_variants(
         chosen,
@@ -275,24 +276,23 @@ def resample_pipeline(params: Params, quiet: bool = False) -> None:
     """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
     from analysis_lib.modelling.optimism import resample  # here, because TensorFlow takes seconds to import
 
-    build = params.build_path
-    patients = pd.read_parquet(build / "patients.parquet")
-    features = pd.read_parquet(build / "features.parquet")
-    table = resample(patients, features, params, build / "optimism", quiet)
-    write_text(build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
+    study = Study(params)
+    table = resample(study.patients(with_radiomics=True), study.features(), params, study.build / "optimism", quiet)
+    write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def search_hyperparameters(params: Params, quiet: bool = False) -> None:
     """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
+    from analysis_lib.modelling.model import strata_of
     from analysis_lib.modelling.search import search, write_tuned
     from analysis_lib.reporting import plots, plots_small_data
 
-    build = params.build_path
-    patients = pd.read_parquet(build / "patients.parquet")
+    study = Study(params)
+    patients = study.patients(with_radiomics=True)
     train = patients[patients["split"] == "train"]
-    features = pd.read_parquet(build / "features.parquet").loc[train["patient_id"]]
+    features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)
     months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
-    trials, best = search(features, months, died, params, build / "search", quiet)
+    trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
     write_text(params.figures_path / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
     own = trials.loc[trials["trial"] == 1, "value"].dropna()
     figure = plots_small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)

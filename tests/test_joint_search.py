@@ -93,7 +93,7 @@ def test_an_interrupted_search_ends_where_a_whole_one_does(data, params, tmp_pat
     x, months, died = data
     months, died = months.to_numpy(), died.to_numpy(bool)
     monkeypatch.setattr(  # the real loss is tested below; here every trial has a loss that is quick to know
-        search, "cross_validated_loss", lambda x, m, e, fold, p, seed: p.network.dropout + p.autoencoder.noise
+        search, "cross_validated_loss", lambda x, m, e, fold, p, seed, strata: p.network.dropout + p.autoencoder.noise
     )
     whole, best = search.search(x, months, died, params, tmp_path / "whole", quiet=True)
     first = params.model_copy(update={"search": SearchParams(trials=2, folds=2)})

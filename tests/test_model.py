@@ -10,9 +10,9 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from analysis_lib.modelling.cox_ensemble import CoxEnsemble
-from analysis_lib.modelling.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
-from analysis_lib.params import AutoEncoderParams, NetworkParams
+from analysis_lib.params import AutoEncoderParams, NetworkParams, ParameterError
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "survival-benchmarks"
 AUTOENCODER = AutoEncoderParams(code_size=10, max_epochs=60)
@@ -146,3 +146,12 @@ def test_published_benchmarks_with_the_default_setting(name, least):
         )
         values.append(c_index(test["time"], test["event"], model.risk(scaler.transform(test[covariates]))))
     assert np.median(values) >= least
+
+
+def test_strata_are_a_column_of_the_clinical_table():
+    patients = pd.DataFrame({"set": ["a", "b", "a"], "centre": ["x", None, "y"]})
+    assert strata_of(patients, NetworkParams()) is None
+    assert strata_of(patients, NetworkParams(strata="set")).tolist() == ["a", "b", "a"]
+    assert strata_of(patients, NetworkParams(strata="centre")).tolist() == ["x", "unknown", "y"]
+    with pytest.raises(ParameterError, match="network.strata is centre, but no patient .* has a centre"):
+        strata_of(patients.assign(centre=None), NetworkParams(strata="centre"))

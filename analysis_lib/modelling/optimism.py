@@ -22,7 +22,7 @@ import pandas as pd
 
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import write_text
-from analysis_lib.modelling.model import RadiomicsSurvivalModel
+from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of
 from analysis_lib.modelling.tf_setup import derived_seed
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import Params
@@ -37,11 +37,11 @@ def resample(
 ) -> pd.DataFrame:
     """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
 
-    patients : as patients.parquet; only the discovery set is used. features : by patient_id. Each replicate is
-    kept in ``folder`` as it is done, under a key of everything it depends on, so that an interrupted run goes on
-    where it stopped, with the same result for any number of processes.
+    patients : as patients.parquet; only the sets that are trained on are used. features : by patient_id. Each
+    replicate is kept in ``folder`` as it is done, under a key of everything it depends on, so that an interrupted
+    run goes on where it stopped, with the same result for any number of processes.
     """
-    patients = patients[patients["set"] == params.cohort.discovery].reset_index(drop=True)
+    patients = patients[patients["set"].isin(params.cohort.trained)].reset_index(drop=True)
     x = features.loc[patients["patient_id"]]
     folder = Path(folder) / _key(patients, x, params)
     counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
@@ -84,8 +84,10 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
     if not died[train].any() or not died[test].any():
         return row
     x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
+    strata = strata_of(patients, params.network)
+    strata = None if strata is None else strata.to_numpy()[train]
     fitted = RadiomicsSurvivalModel.fit(
-        x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1)
+        x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1), strata
     )
     risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
     groups = cox_binary(months[test], died[test], risk > fitted.cutoff, 0.95)
@@ -129,6 +131,8 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
 def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:
     digest = hashlib.blake2b(digest_size=8)
     table = patients[["patient_id", "split", "os_months", "os_event"]]
+    if (strata := strata_of(patients, params.network)) is not None:
+        table = table.assign(strata=strata)
     digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
     digest.update(np.ascontiguousarray(features.to_numpy(np.float64)).tobytes())
     settings = params.model_dump(mode="json", include={"seed", "cohort", "autoencoder", "network"})

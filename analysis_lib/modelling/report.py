@@ -65,6 +65,7 @@ def compare_joint(
     folder: Path,
     workers: int = 1,
     quiet: bool = False,
+    strata: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Cross-validated C-index of the two-step and the joint model within the patients given: option, fold, n,
     events, c_index. Both see the same folds. A fit is kept in ``folder`` under a key of all it depends on.
@@ -72,13 +73,14 @@ def compare_joint(
     died = os_event.to_numpy(bool)
     fold = folds_by_event(died, autoencoder.compare_folds, np.random.default_rng(derived_seed(seed, 12)))
     digest = hashlib.blake2b(digest_size=8)
-    for part in (features.to_numpy(np.float64), os_months.to_numpy(np.float64), died, fold):
+    strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    for part in (features.to_numpy(np.float64), os_months.to_numpy(np.float64), died, fold, strata):
         digest.update(np.ascontiguousarray(part).tobytes())
     settings = [autoencoder.model_dump(), network.model_dump(), seed, features.columns.tolist()]
     digest.update(json.dumps(settings).encode())
     folder = Path(folder) / digest.hexdigest()
     jobs = [
-        (features, os_months, died, fold == k, name, k, autoencoder, network, seed, folder / f"{name}-{k}.json")
+        (features, os_months, died, strata, fold == k, name, k, autoencoder, network, seed, folder / f"{name}-{k}.json")
         for name in OPTIONS
         for k in range(fold.max() + 1)
     ]
@@ -86,12 +88,12 @@ def compare_joint(
     return pd.DataFrame(rows)
 
 
-def _compared(features, os_months, died, test, name, k, autoencoder, network, seed, path: Path) -> dict:
+def _compared(features, os_months, died, strata, test, name, k, autoencoder, network, seed, path: Path) -> dict:
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     params = autoencoder.model_copy(update={"joint": OPTIONS[name]})
     fitted = RadiomicsSurvivalModel.fit(
-        features[~test], os_months[~test], died[~test], params, network, derived_seed(seed, 13, k)
+        features[~test], os_months[~test], died[~test], params, network, derived_seed(seed, 13, k), strata[~test]
     )
     row = {"option": name, "fold": k + 1, "n": int(test.sum()), "events": int(died[test].sum())}
     value = c_index(os_months[test], died[test], fitted.risk(features[test])) if died[test].any() else np.nan

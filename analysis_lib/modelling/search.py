@@ -32,7 +32,13 @@ DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200
 
 
 def search(
-    features: pd.DataFrame, months: np.ndarray, died: np.ndarray, params: Params, folder: Path, quiet: bool = False
+    features: pd.DataFrame,
+    months: np.ndarray,
+    died: np.ndarray,
+    params: Params,
+    folder: Path,
+    quiet: bool = False,
+    strata: pd.Series | None = None,
 ) -> tuple[pd.DataFrame, dict]:
     """Run trials until ``params.search.trials`` are done, counting those of earlier runs in ``folder``.
 
@@ -49,13 +55,13 @@ def search(
     finished = [t for t in study.trials if t.state.is_finished()]
     if not finished and not any(t.state == optuna.trial.TrialState.WAITING for t in study.trials):
         study.enqueue_trial(own_values(params))
+
+    def loss(trial: optuna.Trial) -> float:
+        return cross_validated_loss(features, months, died, fold, suggested(trial, params), params.seed, strata)
+
     for number in range(len(finished), params.search.trials):
         study.sampler = optuna.samplers.TPESampler(seed=derived_seed(params.seed, 15, number) % 2**31)
-        study.optimize(
-            lambda trial: cross_validated_loss(features, months, died, fold, suggested(trial, params), params.seed),
-            n_trials=1,
-            catch=(TrainingError,),
-        )
+        study.optimize(loss, n_trials=1, catch=(TrainingError,))
         if not quiet:
             print(f"trial {number + 1} of {params.search.trials}: best {study.best_value:.4f}", flush=True)
     trials = [t for t in study.trials if t.state.is_finished()][: params.search.trials]
@@ -102,26 +108,28 @@ def suggested(trial: optuna.Trial, params: Params) -> Params:
     return params.model_copy(update=sections)
 
 
-def cross_validated_loss(features, months, died, fold: np.ndarray, params: Params, seed: int) -> float:
+def cross_validated_loss(
+    features, months, died, fold: np.ndarray, params: Params, seed: int, strata: pd.Series | None = None
+) -> float:
     """Negative log partial likelihood per event of the held-out patients, by all patients less the fitted ones.
 
     Risks are scaled by the slope that fits them best, the same for all folds, because a standardised risk has no
     scale of its own.
     """
+    strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
     risks = np.empty((fold.max() + 1, len(died)))
     for k in range(len(risks)):
         fit = fold != k
-        fitted = RadiomicsSurvivalModel.fit(
-            features[fit], months[fit], died[fit], params.autoencoder, params.network, derived_seed(seed, 16, k)
-        )
+        part = (features[fit], months[fit], died[fit], params.autoencoder, params.network)
+        fitted = RadiomicsSurvivalModel.fit(*part, derived_seed(seed, 16, k), strata[fit])
         risks[k] = fitted.risk(features)
 
     def loss(slope: float) -> float:
         total = 0.0
         for k, risk in enumerate(risks):
             fit = fold != k
-            total += negative_log_partial_likelihood(slope * risk, months, died)[0]
-            total -= negative_log_partial_likelihood(slope * risk[fit], months[fit], died[fit])[0]
+            total += negative_log_partial_likelihood(slope * risk, months, died, strata=strata)[0]
+            total -= negative_log_partial_likelihood(slope * risk[fit], months[fit], died[fit], strata=strata[fit])[0]
         return total / died.sum()
 
     return float(minimize_scalar(loss, bounds=(0.0, 3.0), method="bounded").fun)

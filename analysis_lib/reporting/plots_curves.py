@@ -62,7 +62,7 @@ def _legend(fig: Figure, keys: Sequence[Line2D], columns: int) -> None:
 def spline_grid(curves: pd.DataFrame, values: pd.DataFrame, annotations: pd.DataFrame) -> Figure:
     """Hazard ratio against each index, a panel an index; frames as from ``results_extended.spline_curves``."""
     plots.need_columns(curves, ["panel", "value", "hr", "low", "high"], "curves")
-    fig, axes = panel_axes(annotations["title"].tolist(), 3, 36.0)
+    fig, axes = panel_axes(annotations["title"].tolist(), 3, 36.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
         curve, at = curves[curves["panel"] == note.panel], values.loc[values["panel"] == note.panel, "value"]
         ax.axhline(1, color=plots.GREY, linewidth=0.5)
@@ -77,8 +77,6 @@ def spline_grid(curves: pd.DataFrame, values: pd.DataFrame, annotations: pd.Data
                     transform=ax.get_xaxis_transform())  # fmt: skip
             ax.set_ylim(max(low.min(), 0.05) / 1.1, min(high.max(), 20) * 1.1)
         plots.plain_log_ticks(ax)
-        ax.text(0.97, 0.97, note.text, transform=ax.transAxes, ha="right", va="top", fontsize=SMALL_PT,
-                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})  # fmt: skip
         ax.set(xlabel=f"Index less the cut-off, {note.unit}", ylabel="Hazard ratio")
     keys = [
         Line2D([], [], color=plots.BLUE, label="hazard ratio against the cut-off, with band"),

@@ -153,7 +153,7 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
         x0 = left + i * (width + between)
         plots.text_mm(fig, x0, top - 2.0, title, fontsize=TITLE_PT, va="bottom")
         if i < 2:
-            plots.panel_letter(fig, x0 - left + 1.0, top - 4.9, "ab"[i])
+            plots.panel_letter(fig, x0 - left + 1.0, top - 5.6, "ab"[i])
     losses = one[["train_loss", "val_loss"]].to_numpy(float)
     positive = bool((losses[np.isfinite(losses)] > 0).all())
     ae.set_yscale("log" if positive else "linear")
@@ -215,7 +215,8 @@ def auc_and_c_index(
     columns = -(-len(names) // legend_rows)
     top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 16.0, 13.0, 28.5
     name_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names) + 3.5
-    right_left = 97.0 + name_mm
+    curve_mm = 76.0 if name_mm < 24 else 64.0  # long names take their room from the curves
+    right_left = left + curve_mm + 8.0 + name_mm
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(sets) * (height + gap) - 2.0)
     months = auc["month"].to_numpy(float)
     bounds = _limits(c_index[["low", "high", "c_index"]].to_numpy(float), 0.5, 0.05)
@@ -226,7 +227,7 @@ def auc_and_c_index(
     )
     for i, name in enumerate(sets):
         y0 = top + i * (height + gap) + 5.0
-        left_ax = plots.axes_mm(fig, left, y0, 76.0, height)
+        left_ax = plots.axes_mm(fig, left, y0, curve_mm, height)
         _auc_panel(left_ax, auc[auc["set"] == name], names)
         left_ax.set(xlabel=xlabel, ylabel="Time-dependent AUC", ylim=auc_bounds)
         left_ax.set_xlim(0, months.max() if months.size else 1)
@@ -236,8 +237,8 @@ def auc_and_c_index(
         mine = c_index[c_index["set"] == name].set_index("model")
         _c_index_panel(right_ax, mine, names)
         right_ax.set(xlabel="C-index", xlim=bounds)
-        wide = bounds[1] - bounds[0]  # long names leave little room for tick labels
-        right_ax.xaxis.set_major_locator(MultipleLocator(0.1 if wide <= 0.5 else 0.2 if name_mm < 24 else 0.5))
+        wide = bounds[1] - bounds[0]
+        right_ax.xaxis.set_major_locator(MultipleLocator(0.1 if wide <= 0.5 else 0.2))
         first = mine.iloc[0]
         size = f"{labels.get(name, name)} (n = {int(first['n'])}, {int(first['events'])} {outcome})"
         for j, x0 in enumerate((left, right_left)):

@@ -63,7 +63,7 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     plots.top_legend(fig, keys, left)
     for x0, letter, title in ((left, "a", "Repeated splits"), (right, "b", "All resampled fits")):
         plots.text_mm(fig, x0, top - 2.0, title, fontsize=TITLE_PT, va="bottom")
-        plots.panel_letter(fig, x0 - (left - 1.0), top - 4.9, letter)
+        plots.panel_letter(fig, x0 - (left - 1.0), top - 5.6, letter)
     return fig
 
 

@@ -225,7 +225,7 @@ def spline_curves(
             curves.append(pd.DataFrame({"panel": key, **frame}))
             straight = cox_fit(time, dead, value)
             curved = float(chi2.sf(2 * (fit.loglik - straight.loglik), len(knots) - 2))
-            text = f"overall {format_p(fit.likelihood_ratio[1])}\ncurvature {format_p(curved)}"
+            text = f"overall {format_p(fit.likelihood_ratio[1])}, curvature {format_p(curved)}"
         except (NoFiniteEstimate, ValueError):
             pass
         values.append(pd.DataFrame({"panel": key, "value": value}))
