@@ -242,15 +242,23 @@ def test_sets_of_other_names_that_lack_this_and_that(checkout):
     table["sex"] = table["sex"].map({"M": "1", "F": "2"})
     names = {"patient_id": "Pat-Nr", "sex": "Geschlecht", "height_m": "Groesse (cm)", "os_months": "Zeit"}
     table.rename(columns=names).to_csv(site / "patients.csv", index=False, sep=";")
+    without_psoas = [table.loc[rows["discovery"][20], "patient_id"], table.loc[rows["external"][0], "patient_id"]]
+    for patient_id in without_psoas:
+        mask = site / "masks" / f"{patient_id}.seg.nrrd"
+        mask.write_bytes(mask.read_bytes().replace(b"_Name:=PM", b"_Name:=xx"))
     (checkout / "params" / "ours.yaml").write_text(OWN_SETS)
     make(checkout, "study", "STUDY=ours")
     figures = checkout / "figures" / "ours"
-    assert pd.read_csv(figures / "exclusions.csv").empty
+    excluded = pd.read_csv(figures / "exclusions.csv")
+    assert excluded["patient_id"].tolist() == without_psoas and set(excluded["stage"]) == {"radiomics"}
+    risk = pd.read_csv(checkout / "build" / "ours" / "risk.csv")
+    assert len(risk) == 60 and not set(without_psoas) & set(risk["patient_id"])
     table2 = pd.read_csv(figures / "table2.csv").set_index(["set", "definition", "outcome"])
     assert set(table2.index.unique("set")) == {"kiel", "lyon", "porto", "graz", "lund"}
     assert ("porto", "PMA", "RFS") not in table2.index and ("graz", "PMA", "RFS") in table2.index
     assert table2.loc[("lund", "PMI", "OS"), "n"] == 0 and np.isnan(table2.loc[("lund", "PMI", "OS"), "hr"])
     assert table2.loc[("lund", "PMA", "OS"), "n"] == 6
+    assert table2.loc[("porto", "SMI", "OS"), "n"] == 12 and table2.loc[("porto", "PMA", "OS"), "n"] == 11
     c_index = pd.read_csv(figures / "c_index.csv").set_index(["set", "model"])["c_index"]
     assert c_index.index.unique("set").tolist() == ["train", "internal", "porto", "graz", "lund"]
     assert np.isnan(c_index["porto", "Cox clinical"]) and np.isnan(c_index["graz", "Cox clinical"])
