@@ -1,13 +1,16 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and what files that are kept depend on."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 TEMPORARY = ".writing-"
@@ -69,3 +72,12 @@ def write_text_if_changed(path: Path, text: str) -> None:
     """Leave the file, and so its time stamp, alone when it already holds ``text``."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+@functools.cache
+def code_digest() -> bytes:
+    """Hash of what a kept fit depends on beside its inputs: the code of ``modelling`` and TensorFlow's version."""
+    digest = hashlib.blake2b(version("tensorflow").encode(), digest_size=16)
+    for path in sorted((Path(__file__).parent / "modelling").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()

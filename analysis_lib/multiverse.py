@@ -19,7 +19,7 @@ import pandas as pd
 
 from analysis_lib import stages
 from analysis_lib.cohort.cohort import split_patients
-from analysis_lib.files import replacing
+from analysis_lib.files import code_digest, replacing
 from analysis_lib.imaging import indices
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import HuWindow, Params
@@ -194,7 +194,7 @@ def _fit_one(
     network = params.network.model_copy(update={"ensemble": params.multiverse.ensemble})
     autoencoder = params.autoencoder.model_copy(update={"code_size": min(size, features.shape[1])})
     settings = [params.cohort.model_dump(mode="json"), network.model_dump(), autoencoder.model_dump(), seed]
-    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6)
+    digest = hashlib.blake2b(code_digest() + json.dumps(settings).encode(), digest_size=6)
     digest.update(pd.util.hash_pandas_object(features).to_numpy().tobytes())
     digest.update(pd.util.hash_pandas_object(patients[["patient_id", "os_months", "os_event"]]).to_numpy().tobytes())
     path = folder / f"risk_{seed}_{size}_{digest.hexdigest()}.csv"

@@ -419,6 +419,11 @@ class Params(Section):
         return ROOT / "build" / self.study
 
     @property
+    def cache_path(self) -> Path:
+        """What studies share because it depends on contents alone: features, fitted models."""
+        return self.build_path.parent / "cache"
+
+    @property
     def figures_path(self) -> Path:
         return ROOT / "figures" / self.study
 

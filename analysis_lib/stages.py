@@ -191,7 +191,7 @@ def _feature_cache(params: Params) -> Path:
     digest = hashlib.blake2b(digest_size=6)
     for roi, entry in sorted(params.features.rois.items()):
         digest.update(roi.encode() + (PARAMS_DIR / entry.parameter_file).read_bytes())
-    return ROOT / "build" / "cache" / f"{params.data_path.name}-{digest.hexdigest()}"
+    return params.cache_path / f"{params.data_path.name}-{digest.hexdigest()}"
 
 
 def _load_one(found: dict[str, Source], images: ImageParams, patient_id: str):
@@ -277,7 +277,8 @@ def resample_pipeline(params: Params, quiet: bool = False) -> None:
     from analysis_lib.modelling.optimism import resample  # here, because TensorFlow takes seconds to import
 
     study = Study(params)
-    table = resample(study.patients(with_radiomics=True), study.features(), params, study.build / "optimism", quiet)
+    patients, features = study.patients(with_radiomics=True), study.features()
+    table = resample(patients, features, params, params.cache_path / "optimism", quiet)
     write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.cohort import split_patients
-from analysis_lib.files import write_text
+from analysis_lib.files import code_digest, write_text
 from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of
 from analysis_lib.modelling.tf_setup import derived_seed
 from analysis_lib.parallel import map_patients
@@ -129,7 +129,7 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
 
 
 def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(code_digest(), digest_size=8)
     table = patients[["patient_id", "split", "os_months", "os_event"]]
     if (strata := strata_of(patients, params.network)) is not None:
         table = table.assign(strata=strata)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.files import write_text
+from analysis_lib.files import code_digest, write_text
 from analysis_lib.modelling.autoencoder import explained_variance, pca_explained_variance
 from analysis_lib.modelling.cox_ensemble import folds_by_event
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
@@ -72,7 +72,7 @@ def compare_joint(
     """
     died = os_event.to_numpy(bool)
     fold = folds_by_event(died, autoencoder.compare_folds, np.random.default_rng(derived_seed(seed, 12)))
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(code_digest(), digest_size=8)
     strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
     for part in (features.to_numpy(np.float64), os_months.to_numpy(np.float64), died, fold, strata):
         digest.update(np.ascontiguousarray(part).tobytes())
