@@ -228,6 +228,8 @@ def _assemble(params: Params, _: argparse.Namespace) -> None:
 
 
 def _stability(params: Params, options: argparse.Namespace) -> None:
+    if params.stability.patients == 0:
+        return
     from analysis_lib.stages import analyse_stability
 
     analyse_stability(params, options.quiet)

@@ -21,6 +21,7 @@ from analysis_lib import stages
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import code_digest, replacing
 from analysis_lib.imaging import indices
+from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import HuWindow, Params
 from analysis_lib.reporting import plots, plots_multiverse
@@ -199,7 +200,7 @@ def _fit_one(
     digest.update(pd.util.hash_pandas_object(patients[["patient_id", "os_months", "os_event"]]).to_numpy().tobytes())
     path = folder / f"risk_{seed}_{size}_{digest.hexdigest()}.csv"
     if not path.is_file():
-        from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of  # TensorFlow is slow to import
+        from analysis_lib.modelling.model import RadiomicsSurvivalModel  # TensorFlow is slow to import
 
         table = patients.assign(split=split_patients(patients, params.cohort, seed)).set_index("patient_id")
         train = table[table["split"] == "train"]

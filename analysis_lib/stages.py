@@ -25,6 +25,7 @@ from analysis_lib.imaging import indices, masks
 from analysis_lib.imaging.data_paths import files_below, inside
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.label_table import find_label_table
+from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params
 from analysis_lib.statistics.agreement import icc_table
@@ -218,10 +219,8 @@ def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str)
 def analyse_stability(params: Params, quiet: bool = False) -> None:
     """Features of disturbed images of some training patients, and their ICC, to ``stability.parquet``.
 
-    Does nothing with ``stability.patients: 0``. Variants that fail are in ``stability_exclusions.parquet``.
+    Variants that fail are in ``stability_exclusions.parquet``.
     """
-    if params.stability.patients == 0:
-        return
     patients = pd.read_parquet(params.build_path / "patients.parquet", columns=["patient_id", "split"])
     train = patients.loc[patients["split"] == "train", "patient_id"].tolist()
     found = sources(params, located(params))
@@ -274,7 +273,7 @@ def assemble_patients(params: Params) -> None:
 
 def resample_pipeline(params: Params, quiet: bool = False) -> None:
     """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
-    from analysis_lib.modelling.optimism import resample  # here, because TensorFlow takes seconds to import
+    from analysis_lib.modelling.optimism import resample
 
     study = Study(params)
     patients, features = study.patients(with_radiomics=True), study.features()
@@ -284,7 +283,6 @@ def resample_pipeline(params: Params, quiet: bool = False) -> None:
 
 def search_hyperparameters(params: Params, quiet: bool = False) -> None:
     """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
-    from analysis_lib.modelling.model import strata_of
     from analysis_lib.modelling.search import search, write_tuned
     from analysis_lib.reporting import plots, plots_small_data
 

@@ -10,7 +10,8 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from analysis_lib.modelling.cox_ensemble import CoxEnsemble
-from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of
+from analysis_lib.modelling.fitting import strata_of
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
 from analysis_lib.params import AutoEncoderParams, NetworkParams, ParameterError
 

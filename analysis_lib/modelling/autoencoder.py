@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.scaling import canonical_order
-from analysis_lib.modelling.tf_setup import derived_seed, keras, load_keras, save_keras, tf
+from analysis_lib.modelling.tf_setup import keras, load_keras, save_keras, tf
 from analysis_lib.params import AutoEncoderParams
 
 

@@ -17,10 +17,11 @@ from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from analysis_lib.modelling.deepsurv import CoxNetwork, train_network
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.joint import train_joint
 from analysis_lib.modelling.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
 from analysis_lib.modelling.scaling import canonical_order
-from analysis_lib.modelling.tf_setup import derived_seed, keras, load_keras, save_keras
+from analysis_lib.modelling.tf_setup import keras, load_keras, save_keras
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.modelling.deepsurv import CoxNetwork, TrainingError, learning_curve
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.partial_likelihood import RiskSets, efron_fractions, loss_and_gradient
-from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
+from analysis_lib.modelling.tf_setup import keras, tf
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
 

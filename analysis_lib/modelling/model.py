@@ -21,10 +21,11 @@ from numpy.typing import ArrayLike
 from analysis_lib.files import temporary_prefix
 from analysis_lib.modelling.autoencoder import AutoEncoder, code_report
 from analysis_lib.modelling.cox_ensemble import CoxEnsemble
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
-from analysis_lib.modelling.tf_setup import derived_seed, keras, tf
+from analysis_lib.modelling.tf_setup import keras, tf
 from analysis_lib.modelling.training_range import TrainingRange
-from analysis_lib.params import AutoEncoderParams, NetworkParams, ParameterError
+from analysis_lib.params import AutoEncoderParams, NetworkParams
 
 FORMAT = 3
 
@@ -32,21 +33,6 @@ FORMAT = 3
 def package_versions() -> dict[str, str]:
     """Versions of what computes a risk from the features; another one may round differently."""
     return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
-
-
-def strata_of(patients: pd.DataFrame, network: NetworkParams) -> pd.Series | None:
-    """Stratum of each patient by ``network.strata``, None without; those whose value is unknown are one stratum.
-
-    Raises ParameterError where nobody has a value.
-    """
-    if network.strata == "none":
-        return None
-    if network.strata not in patients or patients[network.strata].replace("", None).isna().all():
-        raise ParameterError(
-            f"network.strata is {network.strata}, but no patient of the clinical table has a {network.strata}; "
-            "fill that column or set network.strata: none"
-        )
-    return patients[network.strata].replace("", None).fillna("unknown").astype(str)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ import pandas as pd
 
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import code_digest, write_text
-from analysis_lib.modelling.model import RadiomicsSurvivalModel, strata_of
-from analysis_lib.modelling.tf_setup import derived_seed
+from analysis_lib.modelling.fitting import derived_seed, strata_of
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import Params
 from analysis_lib.statistics.survival import c_index, cox_binary
@@ -66,6 +65,8 @@ def _kept(patients, features, params: Params, kind: str, replicate: int, path: P
 def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params, kind: str, replicate: int) -> dict:
     """Fit and test once; a dictionary of COLUMNS. ``hr`` compares the risk groups at the median of the training
     risks in the tested patients. NaN where the tested patients cannot tell."""
+    from analysis_lib.modelling.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
+
     seed = derived_seed(params.seed, 11, KINDS.index(kind), replicate)
     rng = np.random.default_rng(seed)
     months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))

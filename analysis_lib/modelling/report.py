@@ -12,8 +12,8 @@ import pandas as pd
 from analysis_lib.files import code_digest, write_text
 from analysis_lib.modelling.autoencoder import explained_variance, pca_explained_variance
 from analysis_lib.modelling.cox_ensemble import folds_by_event
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
-from analysis_lib.modelling.tf_setup import derived_seed
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 from analysis_lib.statistics.survival import c_index

@@ -21,9 +21,9 @@ from scipy.optimize import minimize_scalar
 from analysis_lib.files import write_text
 from analysis_lib.modelling.cox_ensemble import folds_by_event
 from analysis_lib.modelling.deepsurv import TrainingError
+from analysis_lib.modelling.fitting import derived_seed
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.modelling.partial_likelihood import negative_log_partial_likelihood
-from analysis_lib.modelling.tf_setup import derived_seed
 from analysis_lib.params import Params
 
 HIDDEN = {"none": [], "16": [16], "32": [32], "64": [64], "32-16": [32, 16], "64-32": [64, 32]}

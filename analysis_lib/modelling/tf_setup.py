@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the other settings of the environment: analysis_lib.PINNED
 
 
@@ -77,9 +75,4 @@ def load_keras(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
 
 
-def derived_seed(seed: int, *path: int) -> int:
-    """A seed for one part of the work (a network, a replicate), unrelated to its neighbours."""
-    return int(np.random.SeedSequence([int(seed), *path]).generate_state(1)[0])
-
-
-__all__ = ["derived_seed", "keras", "load_keras", "save_keras", "tf"]
+__all__ = ["keras", "load_keras", "save_keras", "tf"]
