@@ -80,3 +80,10 @@ def test_what_cannot_be_fitted_is_said():
         cox_fit([1, 2, 3, 4], [1, 1, 0, 1], np.column_stack([x, 2 * x]))
     with pytest.raises(ValueError, match="ties must be"):
         cox_fit([1, 2, 3], [1, 0, 1], [1, 2, 1], ties="exact")
+
+
+def test_nobody_or_no_covariate_has_no_estimate():
+    with pytest.raises(NoFiniteEstimate, match="no patient"):
+        cox_fit([], [], np.empty((0, 1)))
+    with pytest.raises(NoFiniteEstimate, match="no covariate"):
+        cox_fit([1.0, 2.0], [1, 0], np.empty((2, 0)))

@@ -152,6 +152,56 @@ def test_predictions_are_of_the_same_patients_and_known():
     assert results_beyond.best_definition(PATIENTS, PARAMS.definitions) in PARAMS.definitions
 
 
+def test_a_definition_that_nobody_in_training_has_is_never_the_best():
+    patients = PATIENTS.copy()
+    patients.loc[patients["split"] == "train", ["smi", "pmi"]] = np.nan
+    assert results_beyond.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+    only = {key: PARAMS.definitions[key] for key in ("SMI", "PMI")}
+    assert results_beyond.best_definition(patients, only) == "SMI"
+    few = patients["patient_id"] == patients.loc[patients["split"] == "train", "patient_id"].iloc[0]
+    patients.loc[few, "smi"] = 40.0  # one patient makes no pair
+    assert results_beyond.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+
+
+def predicted(patients: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    risk = patients.set_index("patient_id")["risk"]
+    model = pd.DataFrame(0.5, risk.index, MONTHS)
+    train = risk[patients.set_index("patient_id")["split"] == "train"]
+    found, counts = results_beyond.predicted_deaths(
+        patients, model, risk, train, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
+    )
+    return found, counts.set_index("set")
+
+
+def test_what_a_set_lacks_altogether_is_left_out_of_its_models():
+    patients = PATIENTS.copy()
+    patients.loc[patients["split"] == "lt", "smi"] = np.nan
+    patients.loc[patients["split"] == "train", "vascular_invasion"] = np.nan
+    found, counts = predicted(patients)
+    models = found.groupby("set")["model"].unique().map(set)
+    clinical = {results.MODEL, results_beyond.CLINICAL, results_beyond.WITH[results_beyond.CLINICAL]}
+    assert models["lt"] == clinical and models["external"] == set(results_beyond.MODELS)
+    assert counts.loc["lt", "n"] == (patients["split"] == "lt").sum()
+    assert "age" in counts.loc["lt", "covariates"] and "vascular_invasion" not in counts.loc["lt", "covariates"]
+    assert counts["n_train"].gt(0).all()
+
+
+def test_sets_without_patients_have_no_predictions():
+    train = PATIENTS[PATIENTS["split"] == "train"]
+    found, counts = predicted(train)
+    assert found.empty and list(found) == results_beyond.COLUMNS and counts.empty
+    model = pd.DataFrame(0.5, train["patient_id"], MONTHS)
+    own = results_beyond.model_deaths(train, model, PARAMS.cohort)
+    assert own.empty and list(own) == results_beyond.COLUMNS
+    frames, summary = results_beyond.calibrations(own, STATISTICS, 1, {"lt": "LT"})
+    assert summary["n"].tolist() == [0] * len(STATISTICS.horizons_months) and summary["ici"].isna().all()
+    assert (frames["annotations"]["text"] == "NA: no patient").all()
+    added = results_beyond.added_values(
+        train, train.set_index("patient_id")["risk"], PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
+    )
+    assert added.empty and list(added) == results_beyond.ADDED
+
+
 def test_the_true_model_is_calibrated_useful_and_new():
     found, _, model = probabilities()
     labels = {name: name for name in PARAMS.cohort.test_sets}

@@ -102,17 +102,20 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
 def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
     """One row a quantity: name, value, low, high, n, meaning.
 
-    apparent : C-index of the study's model in its training patients. single : in its internal test set. low and
-    high are the quantiles over the replicates, but for 'permuted mean', which has the normal interval of a mean.
+    apparent : C-index of the study's model in its training patients. single : in its internal test set, NaN
+    where there is none. low and high are the quantiles over the replicates, but for 'permuted mean', which has the
+    normal interval of a mean.
     """
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     known = {kind: table.loc[(table["kind"] == kind) & table["c_index"].notna()].astype(
         {"c_index": float, "c_index_train": float}) for kind in KINDS}  # fmt: skip
     rows = [("training", apparent, np.nan, np.nan, 1, "C-index in the training patients themselves")]
-    rows.append(("single split", single, np.nan, np.nan, 1, "C-index in the one internal test set"))
+    rows.append(
+        ("single split", single, np.nan, np.nan, int(not np.isnan(single)), "C-index in the one internal test set")
+    )
     if len(split := known["split"]["c_index"]):
         rows.append(("repeated splits", split.mean(), *split.quantile(tails), len(split), "mean over random splits"))
-        place = float((split < single).mean() + 0.5 * (split == single).mean())
+        place = np.nan if np.isnan(single) else float((split < single).mean() + 0.5 * (split == single).mean())
         rows.append(("place of the single split", place, np.nan, np.nan, len(split), "share of random splits below it"))
     if len(boot := known["bootstrap"]):
         gap = boot["c_index_train"] - boot["c_index"]

@@ -124,6 +124,13 @@ def text_mm(fig: Figure, left: float, top: float, text: str, **kwargs: object) -
     return fig.text(left / total_width, 1 - top / total_height, text, **kwargs)  # type: ignore[arg-type]
 
 
+def figure_without_panels(text: str = "NA: no test set") -> Figure:
+    """A figure two columns wide that says why it shows nothing."""
+    fig = new_figure(TWO_COLUMNS_MM, 30.0)
+    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, text, ha="center", va="center", fontsize=TITLE_PT)
+    return fig
+
+
 def panel_letter(fig: Figure, left: float, top: float, letter: str) -> Text:
     """The bold small letter of a panel, its top left corner at ``left``, ``top`` mm."""
     return text_mm(fig, left, top, letter, fontsize=LETTER_PT, fontweight="bold", ha="left", va="top")

@@ -92,8 +92,10 @@ def calibration_grid(groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd
     """Observed against predicted risk, a panel a set and horizon.
 
     ``groups`` [panel, predicted, observed, low, high], ``curves`` [panel, predicted, observed] (smooth),
-    ``annotations`` [panel, title, text].
+    ``annotations`` [panel, title, text]; without a row the figure says that there is no test set.
     """
+    if annotations.empty:
+        return plots.figure_without_panels()
     fig, axes = panel_axes(annotations["title"].tolist(), columns, 42.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
         part, curve = groups[groups["panel"] == note.panel], curves[curves["panel"] == note.panel]
@@ -117,8 +119,13 @@ def calibration_grid(groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd
 
 @plots.styled
 def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Sequence[str], columns: int = 3) -> Figure:
-    """Net benefit against threshold; ``curves`` [panel, model, threshold, net_benefit]; models, all, none."""
+    """Net benefit against threshold; ``curves`` [panel, model, threshold, net_benefit]; models, all, none.
+
+    Without titles the figure says that there is no test set.
+    """
     plots.need_columns(curves, ["panel", "model", "threshold", "net_benefit"], "curves")
+    if not titles:
+        return plots.figure_without_panels()
     fig, axes = panel_axes(list(titles.values()), columns, 38.0, key_rows=2)
     styles = dict(zip(models, LINES, strict=False)) | {"all": (plots.GREY, "-"), "none": (plots.BLACK, "-")}
     for ax, panel in zip(axes, titles, strict=True):

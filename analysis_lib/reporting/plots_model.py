@@ -197,11 +197,13 @@ def auc_and_c_index(
     ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
     auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
     order, the first is drawn bold and with its band, the simultaneous one dotted where ``auc`` has it (default:
-    order in ``c_index``); ``model_labels``: their names in the legend. What is empty is not drawn; an empty C-index
-    prints NA. ValueError for a missing column or set.
+    order in ``c_index``); ``model_labels``: their names in the legend. What is empty is not drawn; a panel without
+    curves, an empty C-index and a figure without sets print NA. ValueError for a missing column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
     plots.need_columns(c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices")
+    if not sets:
+        return plots.figure_without_panels()
     names = list(models) if models is not None else list(dict.fromkeys(c_index["model"]))
     if len(names) > len(MODEL_STYLES):
         raise ValueError(f"at most {len(MODEL_STYLES)} models can be told apart, got {len(names)}")
@@ -272,6 +274,8 @@ def _limits(values: np.ndarray, include: float, step: float) -> tuple[float, flo
 
 def _auc_panel(ax: Axes, auc: pd.DataFrame, names: Sequence[str]) -> None:
     ax.axhline(0.5, color=plots.GREY, linewidth=0.5, zorder=0.5)
+    if auc["auc"].isna().all():
+        ax.text(0.5, 0.55, "NA", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
     for k, (name, (colour, dashes, _)) in enumerate(zip(names, MODEL_STYLES, strict=False)):
         curve = auc[(auc["model"] == name) & auc["auc"].notna()].sort_values("month", kind="stable")
         if k == 0 and "low_simultaneous" in curve:

@@ -23,8 +23,8 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     """C-index of the resampled pipeline: a histogram of the repeated splits, and a dot a fit for every kind.
 
     ``table`` [kind, replicate, c_index] as in optimism.csv. ``single``: C-index of the study's one internal test
-    set, drawn as a line. ``printed``: value and interval that the letter prints, drawn as a band. With an empty
-    table the figure says that nothing was run.
+    set, drawn as a line; NaN where there is none. ``printed``: value and interval that the letter prints, drawn as
+    a band. With an empty table the figure says that nothing was run.
     """
     plots.need_columns(table, ["kind", "replicate", "c_index"], "frame of replicates")
     table = table[table["c_index"].notna()].astype({"c_index": float})
@@ -51,8 +51,12 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     rows.set_ylim(len(kinds) - 0.5, -0.5)
     rows.set(xlabel="C-index", xlim=(low, high))
     rows.axvline(0.5, color=plots.GREY, linewidth=0.5, zorder=0.5)
-    keys = [Line2D([], [], color=plots.VERMILLION, linewidth=1.2, label=f"this study's one split: {single:.3f}")]
-    ax.axvline(single, color=plots.VERMILLION, linewidth=1.2)
+    shown = "NA" if np.isnan(single) else f"{single:.3f}"
+    keys = [Line2D([], [], color=plots.VERMILLION, linewidth=1.2, label=f"this study's one split: {shown}")]
+    if not np.isnan(single):
+        ax.axvline(single, color=plots.VERMILLION, linewidth=1.2)
+    if len(split) == 0:
+        ax.text(0.5, 0.5, "NA: no split", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
     if printed is not None:
         value, lower, upper = printed
         for each in (ax, rows):

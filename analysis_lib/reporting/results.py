@@ -364,7 +364,8 @@ def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams
     """``table`` and, after each set's rows, those of ``beside`` for the markers that it lacks."""
     more = beside[~beside["model"].isin(table["model"])]
     rank = {name: k for k, name in enumerate(["train", *cohort.test_sets])}
-    both = pd.concat([frame for frame in (table, more) if len(frame)], ignore_index=True)
+    both = [frame for frame in (table, more) if len(frame)]
+    both = pd.concat(both, ignore_index=True) if both else table
     return both.sort_values("set", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
 
 

@@ -6,6 +6,8 @@ call these functions and show what they return; nothing here draws or writes.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from dcurves import dca
@@ -22,18 +24,29 @@ CLINICAL, DEFINITION = "Clinical", "Best definition"
 WITH = {CLINICAL: f"{CLINICAL} + {MODEL}", DEFINITION: f"{DEFINITION} + {MODEL}"}
 MODELS = [MODEL, CLINICAL, WITH[CLINICAL], DEFINITION, WITH[DEFINITION]]
 COLUMNS = ["patient_id", "set", "os_months", "os_event", "model", "month", "probability"]
+ENDS = ("", "_low", "_high")
+CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
+CALIBRATION += [*(f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS), "note"]
+ADDED = ["set", "added_to", "covariates", "n", "events"]
+ADDED += ["chisq", "df", "p", "hr_per_sd", "chisq_base", "share", "note"]
 CAUSES = {1: "Recurrence", 2: "Death without recurrence"}
 
 
 def best_definition(patients: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> str:
-    """The definition whose C-index for OS is highest among the training patients."""
+    """The definition whose C-index for OS is highest among the training patients who have its index.
+
+    One that nobody in training has, or that has no comparable pair there, comes last; the first if all are so.
+    """
     train = patients[patients["split"] == "train"]
 
     def rank(key: str) -> float:
         group = sarcopenic(train, definitions[key])
         known = group.notna()
         part = train[known]
-        return survival.c_index(part["os_months"], part["os_event"], group[known].astype(float))
+        if part.empty:
+            return -np.inf
+        value = survival.c_index(part["os_months"], part["os_event"], group[known].astype(float))
+        return -np.inf if np.isnan(value) else value
 
     return max(definitions, key=rank)
 
@@ -41,7 +54,7 @@ def best_definition(patients: pd.DataFrame, definitions: dict[str, DefinitionPar
 def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
     """The model's probability of death for every test patient; columns as from ``predicted_deaths``."""
     indexed = patients.set_index("patient_id")
-    indexed = pd.concat([indexed[indexed["split"] == name] for name in cohort.test_sets])
+    indexed = indexed.loc[[p for name in cohort.test_sets for p in indexed.index[indexed["split"] == name]]]
     wide = (1 - model_survival.loc[indexed.index]).rename_axis(columns="month")
     long = wide.stack().rename("probability").reset_index().assign(model=MODEL)
     truth = indexed[["os_months", "os_event"]].assign(set=indexed["split"])
@@ -67,10 +80,11 @@ def predicted_deaths(
         them out; with the risk they were fitted to, every combination would trust the model too much.
     definition : the definition of sarcopenia to set beside the model.
 
-    The other models are Cox models of the training patients. A covariate that a whole test set lacks is left out
-    of that set's models; a patient who lacks one that is used is left out of the set. Returns probabilities
-    (patient_id, set, os_months, os_event, model, month, probability) and counts (set, n, events, left_out,
-    n_train, covariates).
+    The other models are Cox models of the training patients. A covariate that a whole test set or all training
+    patients lack is left out of that set's models, and where it is the definition's index, so are the models with the
+    definition; a patient who lacks one that is used is left out of the set. Returns probabilities (COLUMNS, without
+    rows for what cannot be fitted) and counts (set, n, events, left_out, n_train, covariates), both without the sets
+    that have nobody.
     """
     indexed = patients.set_index("patient_id")
     months = model_survival.columns.to_numpy(float)
@@ -81,11 +95,16 @@ def predicted_deaths(
     frames, counts = [], []
     for name in cohort.test_sets:
         part = everything[indexed["split"] == name]
-        used = [c for c in covariates if part[c].notna().any()]
-        test, train = part.dropna(subset=[*used, "group"]), learn.dropna(subset=[*used, "group", "risk"])
+        if part.empty:
+            continue
+        known = [c for c in everything if part[c].notna().any() and learn[c].notna().any()]
+        used = [c for c in covariates if c in known]
+        needed = [*used, "group"] if "group" in known else used
+        test, train = part.dropna(subset=needed), learn.dropna(subset=[*needed, "risk"])
         truth = indexed.loc[test.index, ["os_months", "os_event"]].assign(set=name)
-        columns = {CLINICAL: used, WITH[CLINICAL]: [*used, "risk"], DEFINITION: ["group"]}
-        columns |= {WITH[DEFINITION]: ["group", "risk"]}
+        columns = {CLINICAL: used, WITH[CLINICAL]: [*used, "risk"]}
+        if "group" in known:
+            columns |= {DEFINITION: ["group"], WITH[DEFINITION]: ["group", "risk"]}
         death = {MODEL: 1 - model_survival.loc[test.index].to_numpy()}
         for model, chosen in columns.items():
             death[model] = _cox_deaths(indexed.loc[train.index], train[chosen], test[chosen], months)
@@ -96,8 +115,9 @@ def predicted_deaths(
         counts.append(
             (name, len(test), int(truth["os_event"].sum()), len(part) - len(test), len(train), " ".join(used))
         )
+    frames = [frame for frame in frames if len(frame)]
     return (
-        pd.concat(frames, ignore_index=True)[COLUMNS],
+        pd.concat(frames, ignore_index=True)[COLUMNS] if frames else pd.DataFrame(columns=COLUMNS),
         pd.DataFrame(counts, columns=["set", "n", "events", "left_out", "n_train", "covariates"]),
     )
 
@@ -132,18 +152,22 @@ def _followed(frame: pd.DataFrame, month: float) -> bool:
 def calibrations(
     probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, labels: dict[str, str]
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """The model's calibration at the horizons in each test set.
+    """The model's calibration at the horizons in each set of ``labels``.
 
     Returns the frames of the figure (groups, curves, annotations) and the summary (set, model, month, n, events,
-    predicted, observed, ratio, slope and ici with intervals, note). A horizon past the follow-up has a note.
+    predicted, observed, ratio, slope and ici with intervals, note). A horizon past the follow-up, and a set in which
+    nobody has a prediction, have a note.
     """
     groups, curves, notes, rows = [], [], [], []
-    for name, frame, month in _cells(probabilities[probabilities["month"].isin(statistics.horizons_months)]):
+    cells = {(name, month): frame for name, frame, month in _cells(probabilities)}
+    nobody = pd.DataFrame(columns=["os_months", "os_event", MODEL], dtype=float)
+    for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
+        frame = cells.get((name, month), nobody)
         panel, time, event = f"{name} {month:g}", frame["os_months"], frame["os_event"]
         predicted = frame[MODEL].to_numpy()
         row = {"set": name, "model": MODEL, "month": month, "n": len(frame)}
         row["events"] = int(((time <= month) & (event == 1)).sum())
-        text = "NA: too short a follow-up"
+        text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
         if _followed(frame, month):
             found = comparison.calibration_interval(
                 time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed
@@ -158,7 +182,9 @@ def calibrations(
                 curves.append(comparison.calibration_curve(time, event, predicted, month, at).assign(panel=panel))
             text = f"slope {_interval(found, 'slope', 2)}, ICI {_interval(found, 'ici', 3)}"
         else:
-            row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
+            row["note"] = "no patient"
+            if len(frame):
+                row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
         notes.append((panel, f"{labels[name]}, {month:g} months", text))
         rows.append(row)
     empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high"])
@@ -167,7 +193,7 @@ def calibrations(
         "curves": pd.concat(curves, ignore_index=True) if curves else empty[["panel", "predicted", "observed"]],
         "annotations": pd.DataFrame(notes, columns=["panel", "title", "text"]),
     }
-    return frames, pd.DataFrame(rows)
+    return frames, pd.DataFrame(rows).reindex(columns=CALIBRATION)
 
 
 def _interval(found: dict, name: str, digits: int) -> str:
@@ -249,7 +275,7 @@ def reclassification(probabilities: pd.DataFrame, statistics: StatisticsParams, 
                     statistics.bootstrap_replicates, statistics.confidence, seed,
                 )  # fmt: skip
             rows.append(row)
-    parts = [f"{p}{end}" for p in ("nri_event", "nri_nonevent", "nri") for end in ("", "_low", "_high")]
+    parts = [f"{p}{end}" for p in ("nri_event", "nri_nonevent", "nri") for end in ENDS]
     return pd.DataFrame(rows).reindex(columns=["set", "month", "added_to", "n", "events", *parts])
 
 
@@ -262,13 +288,14 @@ def added_values(
 ) -> pd.DataFrame:
     """Likelihood-ratio test of the model's risk beside clinical covariates and beside the best definition.
 
-    Fitted in each test set, in complete cases. Columns set, added_to, covariates, n, events, chisq, df, p,
-    hr_per_sd, chisq_base, share, note.
+    Fitted in each test set that has patients, in complete cases. Columns ADDED.
     """
     indexed = patients.set_index("patient_id")
     rows = []
     for name in cohort.test_sets:
         part = indexed[indexed["split"] == name]
+        if part.empty:
+            continue
         group = sarcopenic(part, definition).astype("Float64").to_numpy(dtype=float, na_value=np.nan)
         bases = {CLINICAL: covariate_table(part, statistics.adjust_for)}
         bases |= {DEFINITION: pd.DataFrame({"sarcopenic": group}, index=part.index)}
@@ -278,7 +305,7 @@ def added_values(
             row = {"set": name, "added_to": label, "covariates": " ".join(base.columns), "n": len(base)}
             row["events"] = int(truth["os_event"].sum())
             rows.append(row | comparison.added_value(truth["os_months"], truth["os_event"], base, risk.loc[base.index]))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=ADDED)
 
 
 def first_events(patients: pd.DataFrame) -> pd.DataFrame:

@@ -201,7 +201,8 @@ def spline_curves(
 
     Returns ``curves`` (panel, value: index less the cut-off of the patient's sex, hr, low, high; hr is 1 at the
     cut-off), ``values`` (panel, value of each patient) and ``annotations`` (panel, title, unit, text). The
-    curve spans the middle 98% of the patients. A definition that cannot be fitted has a text and no curve.
+    curve spans the middle 98% of the patients. A definition that cannot be fitted, or whose index nobody has, has a
+    text and no curve.
     """
     months, event = OUTCOMES[outcome]
     z = norm.ppf((1 + statistics.confidence) / 2)
@@ -210,7 +211,12 @@ def spline_curves(
         above = patients[definition.column] - cut_offs(patients, definition)
         part = patients[above.notna() & patients[months].notna() & patients[event].notna()]
         value = above[part.index].to_numpy(float)
-        text = "not estimable"
+        values.append(pd.DataFrame({"panel": key, "value": value}))
+        title = (key, f"{key} ({definition.source})", definition.unit)
+        if part.empty:
+            annotations.append((*title, "NA: nobody has index and outcome"))
+            continue
+        text = "NA: not estimable"
         try:
             time, dead = part[months].to_numpy(float), part[event].to_numpy(float)
             knots = np.quantile(value, statistics.spline_knots)
@@ -228,8 +234,7 @@ def spline_curves(
             text = f"overall {format_p(fit.likelihood_ratio[1])}, curvature {format_p(curved)}"
         except (NoFiniteEstimate, ValueError):
             pass
-        values.append(pd.DataFrame({"panel": key, "value": value}))
-        annotations.append((key, f"{key} ({definition.source})", definition.unit, text))
+        annotations.append((*title, text))
     empty = pd.DataFrame(columns=["panel", "value", "hr", "low", "high"])
     return {
         "curves": pd.concat(curves, ignore_index=True) if curves else empty,

@@ -152,12 +152,16 @@ def added_value(time: ArrayLike, event: ArrayLike, base: pd.DataFrame, marker: A
 
     Returns chisq, df, p, hr_per_sd (of the marker, adjusted), chisq_base (base against nothing), share (of the
     full model's chi-squared that the base reaches, the adequacy index), note. Covariates with one value are
-    left out. Source: Harrell 2015, doi:10.1007/978-3-319-19425-7, section 4.10 (R: ``anova(small, large)``).
+    left out; a marker with one value, or nobody, gives NaN.
+
+    Source: Harrell 2015, doi:10.1007/978-3-319-19425-7, section 4.10 (R: ``anova(small, large)``).
     """
     used = base.loc[:, base.nunique() > 1].to_numpy(dtype=float)
     marker = np.asarray(marker, dtype=float)
-    marker = (marker - marker.mean()) / marker.std(ddof=1)
     nothing = dict.fromkeys(("chisq", "df", "p", "hr_per_sd", "chisq_base", "share"), NAN)
+    if len(np.unique(marker)) < 2:
+        return nothing | {"note": "fewer than two patients whose risks differ"}
+    marker = (marker - marker.mean()) / marker.std(ddof=1)
     try:
         large = cox_fit(time, event, np.column_stack([used, marker]))
         small = cox_fit(time, event, used) if used.shape[1] else None

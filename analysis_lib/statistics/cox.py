@@ -78,7 +78,7 @@ def cox_fit(
         max_steps: upper limit of Newton steps.
 
     Raises:
-        NoFiniteEstimate: covariates are collinear or separate the events.
+        NoFiniteEstimate: covariates are collinear or separate the events, or there is no patient or no covariate.
 
     Source: Efron 1977, doi:10.1080/01621459.1977.10480613; Breslow 1974, doi:10.2307/2529620; Heinze and
     Schemper 2001 for the penalty, doi:10.1111/j.0006-341X.2001.00114.x.
@@ -187,6 +187,8 @@ def _prepare(time: ArrayLike, event: ArrayLike, x: ArrayLike, ties: str, strata:
     x = x[:, None] if x.ndim == 1 else x
     if len(x) != len(time) or not (np.isfinite(x).all() and np.isfinite(time).all()):
         raise ValueError("covariates and times must be finite and of one length")
+    if x.size == 0:
+        raise NoFiniteEstimate("no covariate" if len(x) else "no patient")
     label = np.zeros(len(time), dtype=int) if strata is None else pd.factorize(np.asarray(strata))[0]
     order = np.lexsort((-time, label))
     time, dead, x, label = time[order], dead[order], x[order], label[order]
