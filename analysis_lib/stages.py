@@ -23,7 +23,7 @@ from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import remove_leftovers, replacing, write_text
 from analysis_lib.imaging import indices, masks
 from analysis_lib.imaging.data_paths import files_below, inside
-from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
@@ -142,7 +142,8 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
 
 def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     try:
-        row = indices.measure(source.ct(), source.mask(), images, **source.where())
+        with refusing_damage():
+            row = indices.measure(source.ct(), source.mask(), images, **source.where())
     except ImageError as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
@@ -197,7 +198,8 @@ def _feature_cache(params: Params) -> Path:
 
 def _load_one(found: dict[str, Source], images: ImageParams, patient_id: str):
     source = found[patient_id]
-    return indices.load_images(source.ct(), source.mask(), images, **source.where())
+    with refusing_damage():
+        return indices.load_images(source.ct(), source.mask(), images, **source.where())
 
 
 def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:

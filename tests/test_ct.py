@@ -1,5 +1,6 @@
 """CT series are read to the stored HU on the true grid."""
 
+import contextlib
 import json
 import os
 
@@ -419,3 +420,13 @@ def test_no_warning_and_no_name_reaches_the_terminal(tmp_path, volume, capfd):
     read_ct(tmp_path / "Doe^Jane.nii")
     assert capfd.readouterr() == ("", "")
     assert os.environ.get("PYTHONWARNINGS") is None
+
+
+def test_no_warning_quotes_a_value_of_the_header(tmp_path, recwarn):
+    """pydicom warns of a series number that is none, and shows it, when the value is looked at."""
+    write_series(tmp_path, np.zeros((3, 12, 16), np.int16), SeriesNumber="470923")
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"470923", b"Doe 47"))
+    with contextlib.suppress(ImageError):
+        read_ct(tmp_path)
+    assert not [str(w.message) for w in recwarn if "Doe" in str(w.message)]

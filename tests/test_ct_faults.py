@@ -146,6 +146,13 @@ def zero_bytes_at_the_end(folder: Path) -> None:
     last.write_bytes(b"")
 
 
+def unknown_kind_of_name(folder: Path) -> None:
+    """Two wrong bytes where the header says what kind of value the patient's name is."""
+    change(one(folder), PatientName="Zwetschgenberger^Annegret")
+    data = one(folder).read_bytes()
+    one(folder).write_bytes(data.replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00ZZ"))
+
+
 def all_one_value(folder: Path) -> None:
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
@@ -215,6 +222,7 @@ DICOM_FAULTS = {
     "gantry tilt in the header alone": (lambda f: change_all(f, GantryDetectorTilt=-12), "gantry tilt of 12.0 degrees"),
     "orientation of no length": (lambda f: change_all(f, ImageOrientationPatient=[0] * 6), "right angles"),
     "frames in single-frame CT": (several_frames, "several frames"),
+    "name of an unknown kind": (unknown_kind_of_name, "slice is missing"),
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
+from functools import partial
 
 import pandas as pd
 import pydicom
@@ -12,6 +14,12 @@ import pytest
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
 from tiny_study import TinyStudy, project  # noqa: F401
+
+from analysis_lib import stages
+from analysis_lib.check import look_at
+from analysis_lib.extraction.features import Task
+from analysis_lib.imaging import indices
+from analysis_lib.params import load_params
 
 GOOD = ["G01", "G02", "G03"]
 # Found out only when all slices are decoded, for the features.
@@ -114,9 +122,6 @@ def test_a_study_without_one_usable_patient_ends_in_one_line(project):  # noqa: 
 
 def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     """Columns series_uid and ct_path, where the clinical table has them."""
-    from analysis_lib import stages
-    from analysis_lib.params import load_params
-
     study = TinyStudy(project, "named")
     folder = study.add_patient("N01")
     folder.rename(study.data / "ct" / "elsewhere")
@@ -137,3 +142,59 @@ def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     assert "2 CT series of 8 slices are equally good" in stages._measure_one(source, images)["reason"]
     source = stages.sources(params, table.assign(series_uid="1.2.3"))["N01"]
     assert stages._measure_one(source, images)["series_uid"] == "1.2.3"
+
+
+# ---- errors that nobody foresaw ------------------------------------------------------------------------
+def failing_source(tmp_path, monkeypatch, error: BaseException):
+    """A patient with files, and images that raise ``error`` when they are read."""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(indices, "open_patient", fail)
+    for name in ("ct/P1/a.dcm", "masks/P1.nrrd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return stages.Source(tmp_path, "P1"), load_params("defaults").images
+
+
+def features_task(source, images, tmp_path) -> Task:
+    load, fingerprint = (partial(f, {"P1": source}, images) for f in (stages._load_one, stages._fingerprint))
+    return Task(load, fingerprint, {}, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("in the tag of Doe^Jane"),
+        KeyError("Doe^Jane"),
+        RuntimeError("Doe^Jane"),
+        PermissionError(errno.EACCES, "Permission denied", "Doe^Jane.dcm"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_unforeseen_error_costs_its_patient_and_tells_only_its_kind(tmp_path, monkeypatch, error):
+    source, images = failing_source(tmp_path, monkeypatch, error)
+    reasons = [
+        stages._measure_one(source, images)["reason"],
+        look_at(source, images)["reason"],
+        features_task(source, images, tmp_path)("P1")[2],
+    ]
+    for reason in reasons:
+        assert f"({type(error).__name__})" in reason and "export" in reason
+        assert "Doe" not in reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), MemoryError(), KeyboardInterrupt()],
+    ids=["disk", "quota", "memory", "interrupt"],
+)
+def test_a_full_disk_and_the_like_stop_the_run(tmp_path, monkeypatch, error):
+    source, images = failing_source(tmp_path, monkeypatch, error)
+    for read in (stages._measure_one, look_at, lambda s, i: stages._load_one({"P1": s}, i, "P1")):
+        with pytest.raises(type(error)):
+            read(source, images)
+    if isinstance(error, OSError):
+        with pytest.raises(OSError, match="full"):
+            features_task(source, images, tmp_path)("P1")
