@@ -95,7 +95,7 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
             f"{key.upper()} '{opened.names[key][:40]}' {int(mask.sum())} pixels" for key, mask in opened.masks.items()
         ),
         "warnings": "; ".join(opened.notes),
-        "identity": opened.series.identity,
+        "identity": opened.identity,
     }
 
 

@@ -153,7 +153,7 @@ FAULTS = {
         lambda c: rgb(c),
         "layers but names no segments",
     ),
-    "CT in place of the mask": (lambda c: sorted(c.ct.iterdir())[0], "modality CT; SEG or RTSTRUCT is needed"),
+    "CT in place of the mask": (lambda c: sorted(c.ct.iterdir())[0], "modality CT; export a SEG or RTSTRUCT"),
     "DICOM cut": (lambda c: cut(seg_dicom(c), 900), "DICOM|SEG"),
     "SEG without segments": (lambda c: seg_dicom(c, SegmentSequence=[]), "holds no segments"),
     "SEG without geometry": (lambda c: seg_dicom(c, PerFrameFunctionalGroupsSequence=[]), "DICOM SEG"),

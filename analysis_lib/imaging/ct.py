@@ -191,7 +191,8 @@ def _tie(chosen: list[CtSeries]) -> ImageError:
             f"acquisitions; they differ in {', '.join(names)}); export the segmented one as a series of its own"
         )
     labels = ", ".join(s.description.split(",")[0] for s in chosen)
-    numbers = ", ".join(s.slices[0].series_number or "?" for s in chosen)
+    shown = [s.slices[0].series_number for s in chosen]
+    numbers = ", ".join(number if number.isdigit() else "?" for number in shown)
     return ImageError(
         f"{len(chosen)} CT series of {n_slices} slices are equally good ({labels}; series numbers {numbers}); "
         "name the one that was segmented in the column series_uid"

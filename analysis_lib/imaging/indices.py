@@ -41,6 +41,7 @@ class Opened:
     masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
     notes: tuple[str, ...]
     names: dict[str, str]  # "sm", "pm" -> the segment's name in the file
+    identity: bool  # headers of CT or mask say who the patient is
 
 
 def open_patient(
@@ -83,7 +84,8 @@ def open_patient(
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
     names = {key: segment.name for key, segment in chosen.items()}
-    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names)
+    identity = series.identity or any(segment.identity for segment in segments)
+    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names, identity)
 
 
 def _slices_that_count(
@@ -153,7 +155,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
         "n_slices": series.geometry.size[2],
         "ct_series": series.description,
         "ct_notes": "; ".join(opened.notes),
-        "identity_in_headers": series.identity,
+        "identity_in_headers": opened.identity,
     }
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
         row |= {f"{key}_area_cm2": np.nan, f"{key}_mean_hu": np.nan, f"{key}_slices": []}
