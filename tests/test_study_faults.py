@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK as sitk
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
 from tiny_study import TinyStudy, project  # noqa: F401
@@ -19,6 +20,8 @@ from analysis_lib import stages
 from analysis_lib.check import look_at
 from analysis_lib.extraction.features import Task
 from analysis_lib.imaging import indices
+from analysis_lib.imaging.ct import read_ct
+from analysis_lib.imaging.data_paths import files_of
 from analysis_lib.params import load_params
 
 GOOD = ["G01", "G02", "G03"]
@@ -48,14 +51,21 @@ def studies(project):  # noqa: F811
         clean.add_patient(name)
     shutil.copytree(clean.data, broken.data, dirs_exist_ok=True)
     clean.write_table(GOOD)
-    broken_extra = ["B01", "B02", "B03"]
+    broken_extra = ["B01", "B02", "B03", "B04", "B05"]
     for patient_id, name in FAULTS.items():
         DICOM_FAULTS[name][0](broken.add_patient(patient_id))
     write_bystanders(broken.add_patient("B01"))
     (broken.add_patient("B02") / "loop").symlink_to(broken.data / "ct", target_is_directory=True)
     folder = broken.add_patient("B03")
     (folder / "copy of a slice.dcm").write_bytes((folder / "IM014.dcm").read_bytes())
-    broken.write_table([*GOOD, *FAULTS, *broken_extra, "GONE"])
+    for name, place in (("B04", "B04.nii.gz"), ("B05", "B05/one.nrrd"), ("TWICE", "TWICE.nrrd")):
+        folder = broken.add_patient(name)
+        volume = read_ct(folder).image()
+        if name != "TWICE":
+            shutil.rmtree(folder)
+        (broken.data / "ct" / place).parent.mkdir(exist_ok=True)
+        sitk.WriteImage(volume, str(broken.data / "ct" / place))
+    broken.write_table([*GOOD, *FAULTS, *broken_extra, "GONE", "TWICE"])
     runs = {study.name: study.run() for study in (clean, broken)}
     return clean, broken, runs
 
@@ -77,7 +87,8 @@ def test_both_studies_run_to_their_end_without_a_traceback(studies):
 def test_every_broken_patient_is_excluded_with_the_reason(studies):
     _, broken, _ = studies
     exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
-    assert sorted(exclusions.index) == sorted([*FAULTS, "GONE"])
+    assert sorted(exclusions.index) == sorted([*FAULTS, "GONE", "TWICE"])
+    assert "2 CTs of this patient (.nrrd, a folder)" in exclusions.loc["TWICE", "reason"]
     for patient_id, name in FAULTS.items():
         reason = exclusions.loc[patient_id, "reason"]
         assert pd.Series([reason]).str.contains(DICOM_FAULTS[name][1]).all(), (name, reason)
@@ -105,6 +116,17 @@ def test_what_was_read_is_written_down(studies):
     _, broken, _ = studies
     measured = pd.read_parquet(broken.build / "measured.parquet").set_index("patient_id")
     assert measured.loc["B01", "ct_series"] == "series 1 of 1, 8 slices, 5 mm"
+    assert set(measured.loc[["B04", "B05"], "ct_series"]) == {"8 slices, 5 mm"}
+    features = pd.read_parquet(broken.build / "features.parquet")
+    assert features.loc[["B04", "B05"]].notna().all(axis=None)
+    images = load_params("defaults").images.model_copy(update={"min_mask_pixels": 20})
+    for name in ("B04", "B05"):
+        source = stages.Source(broken.data, name)
+        assert look_at(source, images)["series"] == "8 slices, 5 mm"
+        before = stages._fingerprint({name: source}, images, name)
+        file = next(file for file in files_of(source.ct()))
+        file.write_bytes(file.read_bytes() + b" ")
+        assert stages._fingerprint({name: source}, images, name) != before
     assert measured.loc["B03", "ct_notes"] == "1 identical copies of slices left out"
     assert (measured["ct_notes"] != "").sum() == 1
     assert json.loads(measured.loc["G01", "slices_z_mm"]) == [-80.0]

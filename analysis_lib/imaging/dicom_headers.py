@@ -33,6 +33,7 @@ SPLIT_BY = (
 )
 SCOUT = {"LOCALIZER", "SCOUT"}
 PROJECTION = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM INTENSITY", "PROJECTION IMAGE", "VOLUME RENDERING"}
+OTHER_FILES = "other files"  # no DICOM
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".img"}
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType",
@@ -95,7 +96,7 @@ def scan_folder(folder: Path) -> Scan:
             if _should_be_dicom(file):
                 scan.damaged.append(file)
             else:
-                scan.passed_over["other files"] += 1
+                scan.passed_over[OTHER_FILES] += 1
             continue
         place = f"file {number} of {len(files)} in the CT folder, sorted by name"
         try:

@@ -16,6 +16,7 @@ import pydicom
 
 from analysis_lib.imaging import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.imaging.ct import CtSeries
+from analysis_lib.imaging.data_paths import named_after
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.mask_segments import Segment, VoxelSegment, same_name
 from analysis_lib.imaging.segment_names import described
@@ -34,22 +35,17 @@ def find_mask(folder: Path, patient_id: str) -> Path:
 
     Raises ImageError where there is none, or more than one.
     """
-    candidates = [folder / f"{patient_id}{suffix}" for suffix in SUFFIXES] + [folder / patient_id]
-    try:
-        found = [path for path in candidates if path.exists()]
-    except OSError:  # a patient_id that is too long for a file name
-        found = []
+    found = named_after(folder, patient_id, SUFFIXES)
     if not found:
         raise ImageError(
             "the mask of this patient is missing; put it into masks/ as a folder <patient_id>, or as <patient_id> and "
             f"one of {', '.join(SUFFIXES)}"
         )
     if len(found) > 1:
-        endings = ", ".join(path.name[len(patient_id) :] or "a folder" for path in found)
         raise ImageError(
-            f"{len(found)} masks of this patient ({endings}); keep one, or name it in the column mask_path"
+            f"{len(found)} masks of this patient ({', '.join(found)}); keep one, or name it in the column mask_path"
         )
-    return found[0]
+    return next(iter(found.values()))
 
 
 def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
