@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import write_dicom_slice, write_series
+from conftest import REMEDY, write_dicom_slice, write_series
 from ct_files import change, change_all, in_transfer_syntax, write_enhanced
 from pydicom import uid
 from pydicom.dataset import Dataset
@@ -21,7 +21,6 @@ from analysis_lib.imaging.ct import read_ct
 from analysis_lib.imaging.data_paths import inside
 from analysis_lib.imaging.geometry import ImageError
 
-FIX = ("again", "convert", "export", "put ", "needed", "name the", "Mend", "move", "give", "allow", "keep")
 VOLUME = np.random.default_rng(1).integers(-900, 1500, size=(5, 12, 16)).astype(np.int16)
 
 
@@ -234,7 +233,7 @@ def test_a_broken_series_is_refused_with_cause_and_fix(tmp_path, name, capfd):
     with pytest.raises(ImageError, match=message) as caught:
         read_ct(tmp_path / "ct").hounsfield()
     text = str(caught.value)
-    assert "\n" not in text and any(word in text for word in FIX)
+    assert "\n" not in text and REMEDY.search(text)
     assert ".dcm" not in text and str(tmp_path) not in text, "file names may be patients' names"
     assert capfd.readouterr() == ("", "")
 
@@ -346,7 +345,7 @@ def test_a_broken_file_is_refused_with_cause_and_fix(tmp_path, name, capfd):
     with pytest.raises(ImageError, match=message) as caught:
         read_ct(path).hounsfield()
     text = str(caught.value)
-    assert "\n" not in text and any(word in text for word in FIX)
+    assert "\n" not in text and REMEDY.search(text)
     assert path.name not in text and str(tmp_path) not in text
     assert capfd.readouterr() == ("", "")
 

@@ -108,12 +108,15 @@ def _slices_that_count(
         settings = SegmentParams(names=images.vertebra_names)
         vertebra = masks.choose(segments, settings)
         if vertebra is None:
-            raise ImageError(f"no segment named {' or '.join(images.vertebra_names)}; l3_slice: vertebra needs one")
+            raise ImageError(
+                f"no segment named {' or '.join(images.vertebra_names)}, which l3_slice: vertebra needs; draw it, "
+                "or choose another l3_slice"
+            )
         body = np.flatnonzero(vertebra.on_grid(series.geometry).any(axis=(1, 2)))
         k = int(body[(len(body) - 1) // 2])
     elif rule == "z_mm":
         if z_mm is None or not np.isfinite(z_mm):
-            raise ImageError("l3_z_mm is missing; l3_slice: z_mm needs it in the clinical table")
+            raise ImageError("l3_z_mm is missing, which l3_slice: z_mm needs; give it in the clinical table")
         heights = (series.geometry.affine @ np.array([[0, 0, k, 1] for k in range(n_slices)]).T)[2]
         k = int(np.abs(heights - z_mm).argmin())
         if abs(heights[k] - z_mm) > series.geometry.spacing[2] / 2:
@@ -125,7 +128,10 @@ def _slices_that_count(
             raise ImageError("l3_sop_instance_uid names no slice of the CT series; mend it in the clinical table")
         k = series.sop_uids.index(sop_uid)
     if k not in occupied:
-        raise ImageError(f"the mask does not reach slice {k} (0 = most caudal) that l3_slice: {rule} asks for")
+        raise ImageError(
+            f"the mask does not reach slice {k} (0 = most caudal) that l3_slice: {rule} asks for; draw it there, "
+            "or choose another slice"
+        )
     return np.arange(n_slices) == k
 
 

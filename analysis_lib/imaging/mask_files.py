@@ -99,7 +99,10 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:
     if data.ndim == 3:
         data = data[np.newaxis]
     if data.ndim != 4:
-        raise ImageError(f"the mask file has {data.ndim} dimensions; a segmentation has 3, or 4 with layers")
+        raise ImageError(
+            f"the mask file has {data.ndim} dimensions and not 3, or 4 with layers; save it from 3D Slicer as a "
+            "segmentation"
+        )
     return data, _nrrd_geometry(header, data.shape[1:]), header
 
 

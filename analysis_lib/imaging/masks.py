@@ -69,9 +69,9 @@ def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
     if kind in ("nrrd", "nifti", "mha"):
         return mask_files.read(path, kind, label_table)
     raise ImageError(
-        "the mask file is empty"
+        "the mask file is empty; save the segmentation again"
         if kind == "empty"
-        else "the mask file is none of NRRD, NIfTI, MHA, DICOM SEG, RTSTRUCT"
+        else "the mask file is none of NRRD, NIfTI, MHA, DICOM SEG, RTSTRUCT; save the segmentation as one of them"
     )
 
 

@@ -83,7 +83,7 @@ def _read(path: Path) -> sitk.Image:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
     if min(image.GetSize()) < 2:
-        raise ImageError("the CT file has a single slice; at least two are needed to know the slice spacing")
+        raise ImageError("the CT file has a single slice; export the whole series, since one slice has no spacing")
     if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
     if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
