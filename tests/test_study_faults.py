@@ -1,10 +1,11 @@
-"""A broken CT costs its own patient and nothing else: the reason is written down, the others keep every byte."""
+"""A broken CT or mask costs its own patient and nothing else: it is excluded with a reason, the others keep every byte."""
 
 from __future__ import annotations
 
 import errno
 import io
 import json
+import re
 import shutil
 from functools import partial
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pydicom
 import pytest
 import SimpleITK as sitk
+import test_mask_faults
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
 from tiny_study import TinyStudy, project  # noqa: F401
@@ -41,6 +43,8 @@ def fault_id(number: int) -> str:
 
 
 FAULTS = {fault_id(k): name for k, name in enumerate(n for n in DICOM_FAULTS if n not in LEFT_OUT)}
+# A link in a circle is refused as a path already.
+MASK_FAULTS = {f"M{k:02d}": name for k, name in enumerate(sorted({*test_mask_faults.FAULTS} - {"link in a circle"}))}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +69,22 @@ def studies(project):  # noqa: F811
             shutil.rmtree(folder)
         (broken.data / "ct" / place).parent.mkdir(exist_ok=True)
         sitk.WriteImage(volume, str(broken.data / "ct" / place))
-    broken.write_table([*GOOD, *FAULTS, *broken_extra, "GONE", "TWICE"])
+    ids = [*GOOD, *FAULTS, *broken_extra, "GONE", "TWICE", *MASK_FAULTS]
+    places = {patient_id: broken_mask(broken, patient_id) for patient_id in MASK_FAULTS}
+    columns = {name: [places.get(patient_id, {}).get(name, "") for patient_id in ids] for name in stages.LOCATIONS[:2]}
+    broken.write_table(ids, **columns)
     runs = {study.name: study.run() for study in (clean, broken)}
     return clean, broken, runs
+
+
+def broken_mask(study: TinyStudy, patient_id: str) -> dict[str, str]:
+    """Write a good CT with a broken mask; returns where they lie, as the clinical table says it."""
+    folder = study.data / "cases" / patient_id
+    folder.mkdir(parents=True)
+    case = test_mask_faults.Case(folder)
+    mask = test_mask_faults.FAULTS[MASK_FAULTS[patient_id]][0](case)
+    places = {"ct_path": case.ct, "mask_path": mask}
+    return {column: str(path.relative_to(study.data)) for column, path in places.items()}
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:
@@ -87,7 +104,10 @@ def test_both_studies_run_to_their_end_without_a_traceback(studies):
 def test_every_broken_patient_is_excluded_with_the_reason(studies):
     _, broken, _ = studies
     exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
-    assert sorted(exclusions.index) == sorted([*FAULTS, "GONE", "TWICE"])
+    assert sorted(exclusions.index) == sorted([*FAULTS, *MASK_FAULTS, "GONE", "TWICE"])
+    for patient_id, name in MASK_FAULTS.items():
+        assert re.search(test_mask_faults.FAULTS[name][1], exclusions.loc[patient_id, "reason"]), name
+        assert exclusions.loc[patient_id, "stage"] == "images"
     assert "2 CTs of this patient (.nrrd, a folder)" in exclusions.loc["TWICE", "reason"]
     for patient_id, name in FAULTS.items():
         reason = exclusions.loc[patient_id, "reason"]
