@@ -9,7 +9,6 @@ python -m analysis_lib STAGE --study NAME
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import sys
 import time
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis_lib.certify.commands import add_commands
-from analysis_lib.errors import StudyError
+from analysis_lib.errors import FULL_DISK, StudyError
 from analysis_lib.params import ROOT, HuWindow, ParameterError, Params, load_params
 
 STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
@@ -122,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 def _file_error(error: OSError) -> str:
     """One line on a file that cannot be read or written; its path is shown only if the study itself made it."""
     cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL_DISK:
         return "the disk or its quota is full; free some space, then the same command goes on where it stopped"
     path = Path(str(error.filename or "")).absolute()
     made = any(path.is_relative_to(ROOT / name) for name in ("build", "figures"))

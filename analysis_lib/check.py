@@ -11,7 +11,7 @@ import pandas as pd
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.files import write_text
 from analysis_lib.imaging import indices
-from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import ImageParams, Params
 from analysis_lib.reporting.check_page import check_page, thumbnail
@@ -70,16 +70,17 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
     """One patient's CT and mask as the study would choose them, with a picture of the L3 slice."""
     row: dict[str, object] = {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
     try:
-        opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
-        either = np.any(list(opened.masks.values()), axis=0)
-        slices = np.flatnonzero(either.any(axis=(1, 2)))
-        k = int(slices[(len(slices) - 1) // 2])
-        hounsfield = opened.series.hounsfield([k])[0]
-        if hounsfield.min() == hounsfield.max():
-            raise ImageError("the CT slice of the mask holds a single value; export the series again")
-        spacing = opened.series.geometry.spacing
-        drawn = {key: mask[k] for key, mask in opened.masks.items()}
-        row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+        with refusing_damage():
+            opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
+            either = np.any(list(opened.masks.values()), axis=0)
+            slices = np.flatnonzero(either.any(axis=(1, 2)))
+            k = int(slices[(len(slices) - 1) // 2])
+            hounsfield = opened.series.hounsfield([k])[0]
+            if hounsfield.min() == hounsfield.max():
+                raise ImageError("the CT slice of the mask holds a single value; export the series again")
+            spacing = opened.series.geometry.spacing
+            drawn = {key: mask[k] for key, mask in opened.masks.items()}
+            row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
     except ImageError as error:
         return row | {"status": "refused", "reason": str(error)}
     affine = opened.series.geometry.affine
@@ -94,7 +95,7 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
             f"{key.upper()} '{opened.names[key][:40]}' {int(mask.sum())} pixels" for key, mask in opened.masks.items()
         ),
         "warnings": "; ".join(opened.notes),
-        "identity": opened.series.identity,
+        "identity": opened.identity,
     }
 
 

@@ -22,8 +22,9 @@ from analysis_lib.extraction import stability
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import remove_leftovers, replacing, write_text
 from analysis_lib.imaging import indices, masks
-from analysis_lib.imaging.data_paths import files_below, inside
-from analysis_lib.imaging.geometry import ImageError
+from analysis_lib.imaging.ct import find_ct
+from analysis_lib.imaging.data_paths import files_of, inside
+from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
@@ -58,8 +59,10 @@ class Source:
     label_table: str = ""  # relative to the data folder
 
     def ct(self) -> Path:
-        """Folder or file of the CT; ImageError where the table's path leads outside the data folder."""
-        return inside(self.data, self.ct_path, "ct_path") if self.ct_path else self.data / "ct" / self.patient_id
+        """Folder or file of the CT; ImageError where the table's path leads outside the data folder, or for two CTs."""
+        if self.ct_path:
+            return inside(self.data, self.ct_path, "ct_path")
+        return find_ct(self.data / "ct", self.patient_id)
 
     def mask(self) -> Path:
         """File or folder of the mask; ImageError where there is none, or more than one."""
@@ -142,7 +145,8 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
 
 def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     try:
-        row = indices.measure(source.ct(), source.mask(), images, **source.where())
+        with refusing_damage():
+            row = indices.measure(source.ct(), source.mask(), images, **source.where())
     except ImageError as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
@@ -197,7 +201,8 @@ def _feature_cache(params: Params) -> Path:
 
 def _load_one(found: dict[str, Source], images: ImageParams, patient_id: str):
     source = found[patient_id]
-    return indices.load_images(source.ct(), source.mask(), images, **source.where())
+    with refusing_damage():
+        return indices.load_images(source.ct(), source.mask(), images, **source.where())
 
 
 def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
@@ -210,7 +215,7 @@ def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str)
     mask = source.mask()
     table = source.where()["label_table"] or find_label_table(mask)
     folders = [source.ct(), mask] + ([table] if table else [])
-    for path in [file for place in folders for file in ([place] if place.is_file() else files_below(place))]:
+    for path in [file for place in folders for file in files_of(place)]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nrrd
@@ -14,6 +15,14 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from analysis_lib.imaging.geometry import Geometry
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+# How a message goes on after its cause.
+REMEDY = re.compile(
+    r"[;:.,] (or )?(allow|check|choose|close|convert|draw|exclude|export|give|keep|mend|merge|move|name|put|rename|save"
+    r"|write) ",
+    re.IGNORECASE,
+)
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def test_a_dicom_folder_and_a_named_segment(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("featureClass: {firstorder: }\nimageType: {Original: {}}\n")
     values = extract_one(tmp_path / "ct", tmp_path / "m.seg.nrrd", tmp_path / "p.yaml", segment="SM")
     assert values["original_firstorder_Mean"] == pytest.approx(hounsfield[mask].mean())
-    with pytest.raises(ImageError, match="no segment named psoas; the mask has 'PM', 'SM'"):
+    with pytest.raises(ImageError, match="no segment named psoas; the mask has 2 segments .'PM', 'SM'"):
         extract_one(tmp_path / "ct", tmp_path / "m.seg.nrrd", tmp_path / "p.yaml", segment="psoas")
 
 

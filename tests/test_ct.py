@@ -1,5 +1,6 @@
 """CT series are read to the stored HU on the true grid."""
 
+import contextlib
 import json
 import os
 
@@ -13,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import uid
 
-from analysis_lib.imaging.ct import AIR_HU, read_ct
+from analysis_lib.imaging.ct import AIR_HU, find_ct, read_ct
+from analysis_lib.imaging.data_paths import files_of
 from analysis_lib.imaging.geometry import Geometry, ImageError
 from analysis_lib.imaging.indices import measure
 from analysis_lib.params import load_params
@@ -333,6 +335,52 @@ def test_single_file_volume(tmp_path, volume, suffix, dtype):
     assert series.description == "5 slices, 5 mm"
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha"])
+def test_a_volume_file_in_the_place_of_the_dicom_folder(tmp_path, volume, suffix):
+    sitk.WriteImage(image_of(volume), str(tmp_path / f"P1{suffix}"))
+    assert find_ct(tmp_path, "P1") == tmp_path / f"P1{suffix}"
+    np.testing.assert_array_equal(read_ct(find_ct(tmp_path, "P1")).hounsfield(), volume)
+    assert find_ct(tmp_path, "P2") == tmp_path / "P2" and find_ct(tmp_path, "x" * 10_000).parent == tmp_path
+    (tmp_path / "P1").mkdir()
+    with pytest.raises(ImageError, match=rf"2 CTs of this patient \({suffix}, a folder\); keep one"):
+        find_ct(tmp_path, "P1")
+
+
+def test_a_volume_file_alone_in_the_folder_of_the_ct(tmp_path, volume):
+    folder = tmp_path / "P1"
+    (folder / "deep").mkdir(parents=True)
+    sitk.WriteImage(image_of(volume), str(folder / "deep" / "Doe_Jane.nhdr"))
+    (folder / "README.txt").write_text("from the scanner")
+    series = read_ct(folder)
+    np.testing.assert_array_equal(series.hounsfield(), volume)
+    assert series.files == (folder / "deep" / "Doe_Jane.nhdr",)
+    sitk.WriteImage(image_of(volume), str(folder / "Doe_Jane.nii.gz"))
+    with pytest.raises(ImageError, match=r"no DICOM but 2 volume files \(.nii.gz, .nhdr\); keep one") as caught:
+        read_ct(folder)
+    assert "Doe" not in str(caught.value)
+    write_series(folder, volume + 1)
+    np.testing.assert_array_equal(read_ct(folder).hounsfield(), volume + 1)
+
+
+@pytest.mark.parametrize("beside", ["scout.dcm", "damaged.dcm"])
+def test_a_volume_file_never_stands_in_for_dicom_that_cannot_be_used(tmp_path, volume, beside):
+    sitk.WriteImage(image_of(volume), str(tmp_path / "ct.nii.gz"))
+    write_dicom_slice(tmp_path / beside, volume[0], (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    if beside == "damaged.dcm":
+        (tmp_path / beside).write_bytes((tmp_path / beside).read_bytes()[:200])
+    with pytest.raises(ImageError, match="no CT slices in the folder"):
+        read_ct(tmp_path)
+
+
+def test_the_data_of_a_detached_header_are_among_its_files(tmp_path, volume):
+    for name in ("P1", "P10"):
+        sitk.WriteImage(image_of(volume), str(tmp_path / f"{name}.nhdr"))
+    assert [path.name for path in files_of(tmp_path / "P1.nhdr")] == ["P1.nhdr", "P1.raw"]
+    sitk.WriteImage(image_of(volume), str(tmp_path / "P2.nrrd"))
+    assert files_of(tmp_path / "P2.nrrd") == [tmp_path / "P2.nrrd"]
+    assert len(files_of(tmp_path)) == 5
+
+
 @pytest.mark.parametrize("orientation", ["RAI", "LPS", "RAS", "ARS", "SLP"])
 def test_volume_stored_along_other_axes(tmp_path, volume, orientation):
     turned = sitk.DICOMOrient(image_of(volume), orientation)
@@ -419,3 +467,13 @@ def test_no_warning_and_no_name_reaches_the_terminal(tmp_path, volume, capfd):
     read_ct(tmp_path / "Doe^Jane.nii")
     assert capfd.readouterr() == ("", "")
     assert os.environ.get("PYTHONWARNINGS") is None
+
+
+def test_no_warning_quotes_a_value_of_the_header(tmp_path, recwarn):
+    """pydicom warns of a series number that is none, and shows it, when the value is looked at."""
+    write_series(tmp_path, np.zeros((3, 12, 16), np.int16), SeriesNumber="470923")
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"470923", b"Doe 47"))
+    with contextlib.suppress(ImageError):
+        read_ct(tmp_path)
+    assert not [str(w.message) for w in recwarn if "Doe" in str(w.message)]

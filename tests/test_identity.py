@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import nrrd
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK as sitk
+from conftest import write_seg
 from ct_files import change
+from mask_files import outlines, write_rtstruct, write_seg_dicom
 from tiny_study import STAGES, TinyStudy, project  # noqa: F401
+
+from analysis_lib.imaging.ct import read_ct
 
 # Planted in DICOM headers, file names and the clinical table; no part of the study may show any of them.
 SECRETS = {
@@ -43,6 +49,9 @@ WORDS = sorted(
 )
 HEALTHY = ["S01", "S02", "S03", "S04", "S05", "S06"]
 BROKEN = ["X01", "X02", "X03", "X04"]
+NAME = "Zwetschgenberger Annegret"
+MASKS_REFUSED = ["M01", "M02", "M03", "M04", "M05"]  # the name in the place of the muscle's
+MASKS_READ = ["M06", "M07", "M08"]  # the name in the mask's header, or in the paths of the clinical table
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +72,46 @@ def run(project):  # noqa: F811
     for file in files["X03"]:
         change(file, RescaleSlope=0)
     files["X04"][3].write_bytes(files["X04"][3].read_bytes()[:300])
-    ids = [*HEALTHY, *BROKEN]
-    study.write_table(ids, **{name: [text] * len(ids) for name, text in FREE_TEXT.items()})
-    return study, study.run(*STAGES, "notebook 01_cohort")
+    ids = [*HEALTHY, *BROKEN, *MASKS_REFUSED, *MASKS_READ]
+    paths = plant_in_masks(study)
+    columns = {column: [paths.get(name, {}).get(column, "") for name in ids] for column in ("ct_path", "mask_path")}
+    study.write_table(ids, **columns, **{name: [text] * len(ids) for name, text in FREE_TEXT.items()})
+    return study, study.run("check", *STAGES, "notebook 01_cohort")
+
+
+def plant_in_masks(study: TinyStudy) -> dict[str, dict[str, str]]:
+    """Patients whose masks carry a name, in each format; returns their ct_path and mask_path. No CT header has one."""
+    drawn = {}
+    for name in [*MASKS_REFUSED, *MASKS_READ]:
+        folder = study.add_patient(name)
+        file = study.data / "masks" / f"{name}.seg.nrrd"
+        layers = nrrd.read(str(file))[0].astype(bool).transpose(0, 3, 2, 1)
+        drawn[name] = (folder, read_ct(folder).geometry, *layers)
+        if name not in ("M02", "M08"):
+            file.unlink()
+    masks = study.data / "masks"
+    _, grid, sm, _ = drawn["M01"]
+    sitk.WriteImage(grid.image_of(sm.astype("uint8")), str(masks / f"{NAME}.nii.gz"))
+    _, grid, sm, pm = drawn["M02"]
+    write_seg(masks / "M02.seg.nrrd", {NAME: sm, f"PM {NAME}": pm}, grid)
+    for patient, region in (("M03", NAME), ("M06", "SM")):
+        _, grid, sm, _ = drawn[patient]
+        write_rtstruct(masks / f"{patient}.dcm", {region: outlines(sm, grid)})
+        change(masks / f"{patient}.dcm", SpecificCharacterSet="ISO_IR 192", **SECRETS)
+    for patient, label in (("M04", NAME), ("M07", "SM")):
+        folder, _, sm, pm = drawn[patient]
+        write_seg_dicom(masks / f"{patient}.dcm", folder, {label: sm, "PM": pm})
+        change(masks / f"{patient}.dcm", SpecificCharacterSet="ISO_IR 192", **SECRETS)
+    _, grid, sm, pm = drawn["M05"]
+    for number, mask in enumerate((sm, pm)):
+        (masks / "M05").mkdir(exist_ok=True)
+        sitk.WriteImage(grid.image_of(mask.astype("uint8")), str(masks / "M05" / f"{NAME} {number}.nrrd"))
+    drawn["M08"][0].rename(study.data / "ct" / NAME)
+    (masks / "M08.seg.nrrd").rename(masks / f"{NAME}.seg.nrrd")
+    return {
+        "M01": {"mask_path": f"masks/{NAME}.nii.gz"},
+        "M08": {"ct_path": f"ct/{NAME}", "mask_path": f"masks/{NAME}.seg.nrrd"},
+    }
 
 
 def texts(name: str, data: bytes) -> list[str]:
@@ -101,6 +147,7 @@ def test_no_file_and_no_message_names_a_patient(run):
     outputs = study.outputs()
     assert any(name.endswith("01_cohort.ipynb") for name in outputs)
     assert any(name.endswith("table1.csv") for name in outputs)
+    assert {"build/secret/check/check.csv", "build/secret/check/check.html"} <= set(outputs)
     shown = {"standard output": [out], "standard error": [error]}
     shown |= {name: texts(name, data) for name, data in outputs.items()}
     leaks = [(word, name) for name, forms in shown.items() for word in WORDS if any(word in form for form in forms)]
@@ -109,24 +156,39 @@ def test_no_file_and_no_message_names_a_patient(run):
 
 
 def test_identity_is_warned_of_once_with_the_count(run):
-    _, (_, _, error) = run
+    study, (_, _, error) = run
     lines = [line for line in error.splitlines() if "identity" in line]
     assert len(lines) == 1
-    # The slice cut short is met when the features are taken, so its patient was measured.
-    assert "warning: the DICOM headers of 7 of 7 measured patients carry identity" in lines[0]
+    # The slice cut short is met when the features are taken, so its patient was measured. Of two patients the mask
+    # alone carries identity, of one nothing but the paths does.
+    assert "warning: the DICOM headers of 9 of 10 measured patients carry identity" in lines[0]
+    page = (study.build / "check" / "check.html").read_text()
+    assert "The DICOM headers of 9 patients say who they are" in page
+
+
+def test_masks_without_the_muscle_are_refused_by_count_and_not_by_name(run):
+    study, _ = run
+    reasons = pd.read_csv(study.figures / "exclusions.csv").set_index("patient_id")["reason"]
+    for name in MASKS_REFUSED:
+        assert "no segment named SM or skeletal muscle; the mask has" in reasons[name]
+        assert "not shown, since a name may be a person's" in reasons[name]
+    checked = pd.read_csv(study.build / "check" / "check.csv").set_index("patient_id")
+    assert checked.loc[MASKS_REFUSED, "reason"].tolist() == reasons[MASKS_REFUSED].tolist()
 
 
 def test_broken_patients_are_named_by_the_studys_own_id(run):
     study, _ = run
     exclusions = pd.read_csv(study.figures / "exclusions.csv")
-    assert sorted(exclusions["patient_id"]) == BROKEN
+    unscored = exclusions[exclusions["reason"].str.contains("no mask of PM")]["patient_id"]
+    assert list(unscored) == ["M06"]
+    assert sorted(set(exclusions["patient_id"]) - {"M06"}) == [*MASKS_REFUSED, *BROKEN]
 
 
 def test_series_uids_stay_in_the_working_folder(run):
     """A PACS finds the patient by them: they may be kept beside the data, and never in what is published."""
     study, _ = run
     uids = set(pd.read_parquet(study.build / "measured.parquet")["series_uid"])
-    assert len(uids) == 7
+    assert len(uids) == 10
     published = [texts(p.name, p.read_bytes()) for p in study.figures.rglob("*") if p.is_file()]
     assert published
     assert not [uid for uid in uids for forms in published if any(uid in form for form in forms)]

@@ -3,11 +3,12 @@
 import gzip
 import os
 
+import nrrd
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import write_seg, write_series
+from conftest import REMEDY, write_seg, write_series
 from mask_files import outlines, write_rtstruct, write_seg_dicom
 
 from analysis_lib.imaging.geometry import Geometry, ImageError
@@ -100,6 +101,11 @@ def odd_points(case):
     return path
 
 
+def five_dimensions(case):
+    nrrd.write(str(case.folder / "m.nrrd"), np.zeros((1, 2, 2, 2, 2), np.uint8))
+    return case.folder / "m.nrrd"
+
+
 def one_pixel(case):
     mask = np.zeros_like(case.sm)
     mask[3, 20, 20] = True
@@ -149,11 +155,12 @@ FAULTS = {
     "table in another encoding": (lambda c: table_beside(c, "1,Müsküläre".encode("utf-16")), "UTF-8"),
     "broken JSON table": (lambda c: table_beside(c, b'{"1": ', "m.json"), "no label numbers"),
     "two files of one muscle": (lambda c: folder_of(c, "sm.nrrd", "SM.nii.gz"), "2 segments are named SM"),
+    "five dimensions": (five_dimensions, "has 5 dimensions"),
     "colour image": (
         lambda c: rgb(c),
         "layers but names no segments",
     ),
-    "CT in place of the mask": (lambda c: sorted(c.ct.iterdir())[0], "modality CT; SEG or RTSTRUCT is needed"),
+    "CT in place of the mask": (lambda c: sorted(c.ct.iterdir())[0], "modality CT; export a SEG or RTSTRUCT"),
     "DICOM cut": (lambda c: cut(seg_dicom(c), 900), "DICOM|SEG"),
     "SEG without segments": (lambda c: seg_dicom(c, SegmentSequence=[]), "holds no segments"),
     "SEG without geometry": (lambda c: seg_dicom(c, PerFrameFunctionalGroupsSequence=[]), "DICOM SEG"),
@@ -184,6 +191,7 @@ def test_fault_is_refused_with_its_reason(tmp_path, fault):
     with pytest.raises(ImageError, match=reason) as caught:
         open_patient(case.ct, mask, LABELS if "cut" in fault else IMAGES)
     message = str(caught.value)
+    assert REMEDY.search(message), message
     assert len(message) < 1200 and "Traceback" not in message and str(tmp_path) not in message
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import SHARED, write_seg
+from conftest import REMEDY, SHARED, write_seg
 from mask_files import outlines, write_rtstruct, write_seg_dicom
 
 from analysis_lib.imaging import masks
@@ -247,8 +247,16 @@ def test_slice_by_sop_instance_uid(three_slices):
 )
 def test_a_slice_that_cannot_be_had_is_refused(three_slices, where, reason):
     ct, mask, _ = three_slices
-    with pytest.raises(ImageError, match=reason):
+    with pytest.raises(ImageError, match=reason) as caught:
         measure(ct, mask, IMAGES.model_copy(update={"l3_slice": "z_mm"}), **where)
+    assert REMEDY.search(str(caught.value))
+
+
+def test_a_vertebra_that_was_not_drawn_is_refused(patient):
+    ct, mask, *_ = patient
+    with pytest.raises(ImageError, match="no segment named vertebrae_L3 or") as caught:
+        measure(ct, mask, IMAGES.model_copy(update={"l3_slice": "vertebra"}))
+    assert REMEDY.search(str(caught.value))
 
 
 def test_without_psoas_the_skeletal_muscle_is_measured(patient, tmp_path):

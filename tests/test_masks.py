@@ -5,10 +5,13 @@ import re
 import numpy as np
 import pytest
 from conftest import write_seg
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from analysis_lib.imaging import masks
 from analysis_lib.imaging.geometry import Geometry, ImageError
-from analysis_lib.params import SegmentParams
+from analysis_lib.imaging.segment_names import described, is_harmless
+from analysis_lib.params import SegmentParams, load_params
 
 GRID = Geometry((10, 8, 6), (-5.0, 3.0, -40.0), (0.7, 0.8, 5.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 
@@ -103,3 +106,44 @@ def test_missing_damaged_and_foreign_files(tmp_path, mask):
     write_seg(path, {"SM": mask}, GRID, space="scanner-xyz")
     with pytest.raises(ImageError, match="no known patient space"):
         masks.read_segments(path)
+
+
+# ---- names that a message may show ---------------------------------------------------------------------
+ACCEPTED = [*load_params("defaults").images.sm.names, *load_params("defaults").images.pm.names]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["liver", "Psoas_left", "SkeletalMuscle", "skeletal muscel", "vertebrae_L3", "label 255", "Segment_1", "SM2"],
+)
+def test_names_that_say_nothing_but_anatomy(name):
+    assert is_harmless(name, ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Mueller", "Mueller_Hans", "SM Mueller", "skeletal muscle Hans", "psoas muscle H. M.", "H M", "sd", "12",
+     "L", "L S", "19470923", "label 77120934", "segment 23.09.47", "muscle 1 2 3 4", "Müller", "psoas éa", "左"],
+)  # fmt: skip
+def test_names_that_may_be_a_persons(name):
+    assert not is_harmless(name, ACCEPTED)
+
+
+@given(st.text(st.characters(categories=["L"]), min_size=4, max_size=12))
+def test_no_accepted_name_carries_another_word(word):
+    assume(not is_harmless(word, ACCEPTED))
+    for name in ("SM", "skeletal muscle", "psoas left"):
+        assert not is_harmless(f"{name} {word}", ACCEPTED)
+
+
+def test_names_are_counted_and_shown_where_they_may_be(mask):
+    def segment(name, **more):
+        return masks.VoxelSegment(name, mask.transpose(2, 1, 0), 1, GRID, **more)
+
+    assert described([segment("liver")], ACCEPTED) == "1 segment ('liver')"
+    hidden = described([segment("liver"), segment("Mueller Hans"), segment("psoas", named_by_file=True)], ACCEPTED)
+    assert hidden == "3 segments ('liver', 2 not shown, since a name may be a person's)"
+    assert described([segment("muscle " * 2000)] * 9, ACCEPTED).count("muscle") < 60
+    left, right = segment("Mueller left"), segment("Mueller right")
+    whole = masks.choose([left, right], SegmentParams(names=["PM"], parts=[["Mueller left", "Mueller right"]]))
+    assert whole.name == whole.others[0].name == "PM"

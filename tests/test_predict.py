@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 import yaml
 from conftest import write_seg, write_series
+from ct_files import change
 
 import analysis_lib.params
 import analysis_lib.stages
 from analysis_lib.__main__ import main
 from analysis_lib.extraction.features import run_here
 from analysis_lib.extraction.settings import differences, training_settings
+from analysis_lib.imaging.ct import read_ct
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.params import AutoEncoderParams, NetworkParams, load_params
 from analysis_lib.predict import PredictError, predict, prediction_table
@@ -157,6 +160,30 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_unchanged(project):
     assert exclusions["patient_id"].tolist() == ["P01", "P01", "line 6 of the table", "NOBODY"]
     assert exclusions["stage"].tolist() == ["clinical table"] * 3 + ["images"]
     assert exclusions["reason"].str.contains("more than once|may hold letters|NOBODY|exist|missing").all()
+
+
+def test_names_in_masks_and_paths_reach_neither_predictions_nor_exclusions(project, capfd):
+    root, _, _ = project
+    data, name = root / "data" / "named", "Zwetschgenberger_Annegret"
+    for k, patient in enumerate(("N01", "N02", "N03", "N04")):
+        write_patient(data, patient, k)
+    grid, sm = read_ct(data / "ct" / "N02").geometry, np.zeros((3, 40, 50), bool)
+    sm[1, 10:30, 8:40] = True
+    (data / "ct" / "N01").rename(data / "ct" / name)
+    (data / "masks" / "N01.seg.nrrd").rename(data / "masks" / f"{name}.seg.nrrd")
+    sitk.WriteImage(grid.image_of(sm.astype(np.uint8)), str(data / "masks" / f"{name}.nii.gz"))
+    write_seg(data / "masks" / "N03.seg.nrrd", {name: sm}, grid)
+    file = next((data / "ct" / "N04").iterdir())
+    change(file, PatientName=name, PatientBirthDate="19470923")
+    file.write_bytes(file.read_bytes().replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00ZZ"))
+    (data / "patients.csv").write_text(
+        f"patient_id,ct_path,mask_path\nN01,ct/{name},masks/{name}.seg.nrrd\nN02,,masks/{name}.nii.gz\nN03,,\nN04,,\n"
+    )
+    said = predict(write_study(root, "named", data_dir=str(data)), root / "model", quiet=True)
+    table, exclusions = results(root, "named")
+    assert table["patient_id"].tolist() == ["N01"] and exclusions["patient_id"].tolist() == ["N02", "N03", "N04"]
+    files = [path.read_text() for path in (root / "build" / "named").rglob("*") if path.is_file()]
+    assert not [text for text in (said, *capfd.readouterr(), *files) if "Zwetschg" in text or "19470923" in text]
 
 
 def test_nobody_to_predict_leaves_no_predictions(project):

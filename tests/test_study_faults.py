@@ -1,17 +1,30 @@
-"""A broken CT costs its own patient and nothing else: the reason is written down, the others keep every byte."""
+"""A broken CT or mask costs its own patient and nothing else: it is excluded with a reason, the others keep every byte."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import re
 import shutil
+from functools import partial
 
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK as sitk
+import test_mask_faults
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
 from tiny_study import TinyStudy, project  # noqa: F401
+
+from analysis_lib import stages
+from analysis_lib.check import look_at
+from analysis_lib.extraction.features import Task
+from analysis_lib.imaging import indices
+from analysis_lib.imaging.ct import read_ct
+from analysis_lib.imaging.data_paths import files_of
+from analysis_lib.params import load_params
 
 GOOD = ["G01", "G02", "G03"]
 # Found out only when all slices are decoded, for the features.
@@ -30,6 +43,8 @@ def fault_id(number: int) -> str:
 
 
 FAULTS = {fault_id(k): name for k, name in enumerate(n for n in DICOM_FAULTS if n not in LEFT_OUT)}
+# A link in a circle is refused as a path already.
+MASK_FAULTS = {f"M{k:02d}": name for k, name in enumerate(sorted({*test_mask_faults.FAULTS} - {"link in a circle"}))}
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +55,36 @@ def studies(project):  # noqa: F811
         clean.add_patient(name)
     shutil.copytree(clean.data, broken.data, dirs_exist_ok=True)
     clean.write_table(GOOD)
-    broken_extra = ["B01", "B02", "B03"]
+    broken_extra = ["B01", "B02", "B03", "B04", "B05"]
     for patient_id, name in FAULTS.items():
         DICOM_FAULTS[name][0](broken.add_patient(patient_id))
     write_bystanders(broken.add_patient("B01"))
     (broken.add_patient("B02") / "loop").symlink_to(broken.data / "ct", target_is_directory=True)
     folder = broken.add_patient("B03")
     (folder / "copy of a slice.dcm").write_bytes((folder / "IM014.dcm").read_bytes())
-    broken.write_table([*GOOD, *FAULTS, *broken_extra, "GONE"])
+    for name, place in (("B04", "B04.nii.gz"), ("B05", "B05/one.nrrd"), ("TWICE", "TWICE.nrrd")):
+        folder = broken.add_patient(name)
+        volume = read_ct(folder).image()
+        if name != "TWICE":
+            shutil.rmtree(folder)
+        (broken.data / "ct" / place).parent.mkdir(exist_ok=True)
+        sitk.WriteImage(volume, str(broken.data / "ct" / place))
+    ids = [*GOOD, *FAULTS, *broken_extra, "GONE", "TWICE", *MASK_FAULTS]
+    places = {patient_id: broken_mask(broken, patient_id) for patient_id in MASK_FAULTS}
+    columns = {name: [places.get(patient_id, {}).get(name, "") for patient_id in ids] for name in stages.LOCATIONS[:2]}
+    broken.write_table(ids, **columns)
     runs = {study.name: study.run() for study in (clean, broken)}
     return clean, broken, runs
+
+
+def broken_mask(study: TinyStudy, patient_id: str) -> dict[str, str]:
+    """Write a good CT with a broken mask; returns where they lie, as the clinical table says it."""
+    folder = study.data / "cases" / patient_id
+    folder.mkdir(parents=True)
+    case = test_mask_faults.Case(folder)
+    mask = test_mask_faults.FAULTS[MASK_FAULTS[patient_id]][0](case)
+    places = {"ct_path": case.ct, "mask_path": mask}
+    return {column: str(path.relative_to(study.data)) for column, path in places.items()}
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:
@@ -69,7 +104,11 @@ def test_both_studies_run_to_their_end_without_a_traceback(studies):
 def test_every_broken_patient_is_excluded_with_the_reason(studies):
     _, broken, _ = studies
     exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
-    assert sorted(exclusions.index) == sorted([*FAULTS, "GONE"])
+    assert sorted(exclusions.index) == sorted([*FAULTS, *MASK_FAULTS, "GONE", "TWICE"])
+    for patient_id, name in MASK_FAULTS.items():
+        assert re.search(test_mask_faults.FAULTS[name][1], exclusions.loc[patient_id, "reason"]), name
+        assert exclusions.loc[patient_id, "stage"] == "images"
+    assert "2 CTs of this patient (.nrrd, a folder)" in exclusions.loc["TWICE", "reason"]
     for patient_id, name in FAULTS.items():
         reason = exclusions.loc[patient_id, "reason"]
         assert pd.Series([reason]).str.contains(DICOM_FAULTS[name][1]).all(), (name, reason)
@@ -97,6 +136,17 @@ def test_what_was_read_is_written_down(studies):
     _, broken, _ = studies
     measured = pd.read_parquet(broken.build / "measured.parquet").set_index("patient_id")
     assert measured.loc["B01", "ct_series"] == "series 1 of 1, 8 slices, 5 mm"
+    assert set(measured.loc[["B04", "B05"], "ct_series"]) == {"8 slices, 5 mm"}
+    features = pd.read_parquet(broken.build / "features.parquet")
+    assert features.loc[["B04", "B05"]].notna().all(axis=None)
+    images = load_params("defaults").images.model_copy(update={"min_mask_pixels": 20})
+    for name in ("B04", "B05"):
+        source = stages.Source(broken.data, name)
+        assert look_at(source, images)["series"] == "8 slices, 5 mm"
+        before = stages._fingerprint({name: source}, images, name)
+        file = next(file for file in files_of(source.ct()))
+        file.write_bytes(file.read_bytes() + b" ")
+        assert stages._fingerprint({name: source}, images, name) != before
     assert measured.loc["B03", "ct_notes"] == "1 identical copies of slices left out"
     assert (measured["ct_notes"] != "").sum() == 1
     assert json.loads(measured.loc["G01", "slices_z_mm"]) == [-80.0]
@@ -114,9 +164,6 @@ def test_a_study_without_one_usable_patient_ends_in_one_line(project):  # noqa: 
 
 def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     """Columns series_uid and ct_path, where the clinical table has them."""
-    from analysis_lib import stages
-    from analysis_lib.params import load_params
-
     study = TinyStudy(project, "named")
     folder = study.add_patient("N01")
     folder.rename(study.data / "ct" / "elsewhere")
@@ -137,3 +184,59 @@ def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     assert "2 CT series of 8 slices are equally good" in stages._measure_one(source, images)["reason"]
     source = stages.sources(params, table.assign(series_uid="1.2.3"))["N01"]
     assert stages._measure_one(source, images)["series_uid"] == "1.2.3"
+
+
+# ---- errors that nobody foresaw ------------------------------------------------------------------------
+def failing_source(tmp_path, monkeypatch, error: BaseException):
+    """A patient with files, and images that raise ``error`` when they are read."""
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(indices, "open_patient", fail)
+    for name in ("ct/P1/a.dcm", "masks/P1.nrrd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return stages.Source(tmp_path, "P1"), load_params("defaults").images
+
+
+def features_task(source, images, tmp_path) -> Task:
+    load, fingerprint = (partial(f, {"P1": source}, images) for f in (stages._load_one, stages._fingerprint))
+    return Task(load, fingerprint, {}, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("in the tag of Doe^Jane"),
+        KeyError("Doe^Jane"),
+        RuntimeError("Doe^Jane"),
+        PermissionError(errno.EACCES, "Permission denied", "Doe^Jane.dcm"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_unforeseen_error_costs_its_patient_and_tells_only_its_kind(tmp_path, monkeypatch, error):
+    source, images = failing_source(tmp_path, monkeypatch, error)
+    reasons = [
+        stages._measure_one(source, images)["reason"],
+        look_at(source, images)["reason"],
+        features_task(source, images, tmp_path)("P1")[2],
+    ]
+    for reason in reasons:
+        assert f"({type(error).__name__})" in reason and "export" in reason
+        assert "Doe" not in reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), MemoryError(), KeyboardInterrupt()],
+    ids=["disk", "quota", "memory", "interrupt"],
+)
+def test_a_full_disk_and_the_like_stop_the_run(tmp_path, monkeypatch, error):
+    source, images = failing_source(tmp_path, monkeypatch, error)
+    for read in (stages._measure_one, look_at, lambda s, i: stages._load_one({"P1": s}, i, "P1")):
+        with pytest.raises(type(error)):
+            read(source, images)
+    if isinstance(error, OSError):
+        with pytest.raises(OSError, match="full"):
+            features_task(source, images, tmp_path)("P1")

@@ -26,7 +26,7 @@ import SimpleITK as sitk
 from joblib.externals import loky
 from tqdm import tqdm
 
-from analysis_lib.errors import StudyError
+from analysis_lib.errors import FULL_DISK, StudyError
 from analysis_lib.extraction import fast_radiomics
 from analysis_lib.extraction.cluster import DEATHS, ClusterError, run_dask, scheduler_address
 from analysis_lib.extraction.fast_radiomics import expected_names, extract
@@ -67,6 +67,8 @@ class Task:
                 return patient_id, features, ""
             features = self._extract(patient_id)
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise
             if isinstance(error, OSError) and error.filename:  # whose text shows the file: its name may be a person's
                 return patient_id, None, f"a file of the patient cannot be read ({error.strerror})"
             reason = " ".join(str(error).split()) or type(error).__name__

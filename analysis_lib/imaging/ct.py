@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from analysis_lib.imaging.data_paths import named_after
 from analysis_lib.imaging.dicom_headers import Scan, Slice, scan_folder
 from analysis_lib.imaging.dicom_pixels import AIR_HU, hounsfield
 from analysis_lib.imaging.dicom_series import Volume, is_axial, volumes
 from analysis_lib.imaging.geometry import Geometry, ImageError
-from analysis_lib.imaging.volume_files import is_volume_file, read_volume
+from analysis_lib.imaging.volume_files import SUFFIXES, is_volume_file, read_volume, volume_instead_of_dicom
 
-__all__ = ["AIR_HU", "CtSeries", "read_ct"]
+__all__ = ["AIR_HU", "CtSeries", "find_ct", "read_ct"]
 
 SAME_GRID_TOLERANCE = 0.02  # voxels, as of masks
 
@@ -68,10 +69,23 @@ class _Refused:
     slices: list[Slice]
 
 
+def find_ct(folder: Path, patient_id: str) -> Path:
+    """The patient's CT below ``folder``: a folder ``<patient_id>``, or a volume file of that name.
+
+    Raises ImageError where there are several. Where there is none, the folder that ``read_ct`` will miss.
+    """
+    found = named_after(folder, patient_id, SUFFIXES)
+    if len(found) > 1:
+        raise ImageError(
+            f"{len(found)} CTs of this patient ({', '.join(found)}); keep one, or name it in the column ct_path"
+        )
+    return next(iter(found.values()), folder / patient_id)
+
+
 def read_ct(
     path: Path, covering: np.ndarray | None = None, series_uid: str = "", grid: Geometry | None = None
 ) -> CtSeries:
-    """Find the CT series in a DICOM folder, or open one NIfTI or NRRD file.
+    """Find the CT series in a DICOM folder, or open one NIfTI or NRRD file (alone in a folder, too).
 
     Parameters
     ----------
@@ -89,17 +103,27 @@ def read_ct(
     except OSError:  # a name that is too long
         is_file = exists = False
     if not exists:
-        raise ImageError("the CT of this patient does not exist; put the DICOM files into ct/<patient_id>")
+        raise ImageError(
+            "the CT of this patient does not exist; put the DICOM files into ct/<patient_id>, or one volume file as "
+            f"ct/<patient_id> and one of {', '.join(SUFFIXES)}"
+        )
     if is_file and is_volume_file(path):
-        volume = read_volume(path)
-        geometry = Geometry.of(volume)
-        series = CtSeries(geometry, "", (path,), description=_size_text(geometry), volume=volume)
-        if covering is not None and not _contains(geometry, covering):
-            raise _not_contained([series], [], covering)
-        return series
+        return _from_volume(path, covering)
     if not is_file and not path.is_dir():
         raise ImageError("the CT of this patient is neither folder nor file; put the DICOM files into ct/<patient_id>")
-    return _choose(scan_folder(path), covering, series_uid.strip(), grid)
+    scan = scan_folder(path)
+    if not is_file and (file := volume_instead_of_dicom(path, scan)):
+        return _from_volume(file, covering)
+    return _choose(scan, covering, series_uid.strip(), grid)
+
+
+def _from_volume(file: Path, covering: np.ndarray | None) -> CtSeries:
+    volume = read_volume(file)
+    geometry = Geometry.of(volume)
+    series = CtSeries(geometry, "", (file,), description=_size_text(geometry), volume=volume)
+    if covering is not None and not _contains(geometry, covering):
+        raise _not_contained([series], [], covering)
+    return series
 
 
 def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geometry | None) -> CtSeries:
@@ -191,7 +215,8 @@ def _tie(chosen: list[CtSeries]) -> ImageError:
             f"acquisitions; they differ in {', '.join(names)}); export the segmented one as a series of its own"
         )
     labels = ", ".join(s.description.split(",")[0] for s in chosen)
-    numbers = ", ".join(s.slices[0].series_number or "?" for s in chosen)
+    shown = [s.slices[0].series_number for s in chosen]
+    numbers = ", ".join(number if number.isdigit() else "?" for number in shown)
     return ImageError(
         f"{len(chosen)} CT series of {n_slices} slices are equally good ({labels}; series numbers {numbers}); "
         "name the one that was segmented in the column series_uid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from analysis_lib.imaging.geometry import ImageError
@@ -24,6 +25,23 @@ def inside(folder: Path, text: str, column: str) -> Path:
     if outside:
         raise ImageError(f"{column} in the clinical table leads outside the data folder; move the files into it")
     return path
+
+
+def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[str, Path]:
+    """What in ``folder`` is called ``patient_id``, with a suffix or alone; the keys are what a message says of each."""
+    candidates = {suffix: folder / f"{patient_id}{suffix}" for suffix in suffixes}
+    try:
+        candidates["a folder" if (folder / patient_id).is_dir() else "a file without suffix"] = folder / patient_id
+        return {kind: path for kind, path in candidates.items() if path.exists()}
+    except OSError:  # a patient_id that is too long for a file name
+        return {}
+
+
+def files_of(place: Path) -> list[Path]:
+    """The files of a CT or mask that is a file or a folder; the header of a detached NRRD comes with its data."""
+    if place.is_file() and place.suffix.lower() == ".nhdr":
+        return sorted(p for p in place.parent.iterdir() if p.is_file() and p.name.startswith(f"{place.stem}."))
+    return [place] if place.is_file() else files_below(place)
 
 
 def files_below(folder: Path) -> list[Path]:

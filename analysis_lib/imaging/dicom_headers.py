@@ -33,6 +33,7 @@ SPLIT_BY = (
 )
 SCOUT = {"LOCALIZER", "SCOUT"}
 PROJECTION = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM INTENSITY", "PROJECTION IMAGE", "VOLUME RENDERING"}
+OTHER_FILES = "other files"  # no DICOM
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".img"}
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType",
@@ -95,20 +96,23 @@ def scan_folder(folder: Path) -> Scan:
             if _should_be_dicom(file):
                 scan.damaged.append(file)
             else:
-                scan.passed_over["other files"] += 1
+                scan.passed_over[OTHER_FILES] += 1
             continue
-        scan.identity = scan.identity or carries_identity(header)
         place = f"file {number} of {len(files)} in the CT folder, sorted by name"
         try:
-            kind = _other_kind(header)
-            slices = [] if kind else _slices(header, file, place)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as below
+                identity, kind = carries_identity(header), _other_kind(header)
+                slices = [] if kind else _slices(header, file, place)
+                uid_text = str(header.get("SeriesInstanceUID") or "")
         except Exception:  # pydicom converts values when they are looked at, and a damaged one may raise anything
             scan.damaged.append(file)
             continue
+        scan.identity |= identity
         if kind:
             scan.passed_over[kind] += 1
-        for one in slices:
-            scan.series[str(header.get("SeriesInstanceUID") or "")].append(one)
+        if slices:
+            scan.series[uid_text].extend(slices)
     return scan
 
 

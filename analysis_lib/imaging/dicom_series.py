@@ -73,7 +73,7 @@ def _axial_normal(slices: list[Slice]) -> np.ndarray:
         if degrees < 45 and (tag > TILT_TOLERANCE_DEGREES or _shift_degrees(slices, normal) > degrees / 2):
             raise ImageError(
                 f"the series is not axial: it was taken with a gantry tilt of {degrees:.1f} degrees; "
-                "an untilted series is needed"
+                "export an untilted series"
             )
         kind = "coronal, sagittal or strongly oblique" if degrees > 45 else "oblique"
         raise ImageError(
@@ -150,7 +150,7 @@ def _split(slices: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
 
 def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) -> Volume:
     if len(slices) < 2:
-        raise ImageError("the series has a single slice; at least two are needed to know the slice spacing")
+        raise ImageError("the series has a single slice; export the whole series, since one slice has no spacing")
     depths = _depths(slices, normal)
     order = np.argsort(depths, kind="stable")
     slices, depths = [slices[k] for k in order], depths[order]
@@ -161,7 +161,7 @@ def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) ->
         degrees = _shift_degrees(slices, normal)
         raise ImageError(
             f"slices are shifted against each other as with a gantry tilt of {degrees:.1f} degrees; "
-            "an untilted series is needed"
+            "export an untilted series"
         )
     first = slices[0]
     along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])

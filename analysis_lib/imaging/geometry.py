@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
-from analysis_lib.errors import StudyError
+from analysis_lib.errors import FULL_DISK, StudyError
 
 
 class ImageError(StudyError, ValueError):
     """An image or mask cannot be used; the message says why and what to do, without naming a person."""
+
+
+@contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Make an ImageError of whatever the files of one patient raise, so that the other patients go on.
+
+    Only the error's type is told: its text may quote a header or a file name. A full disk and a lack of memory are no
+    fault of the patient and go through.
+    """
+    try:
+        yield
+    except (StudyError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise ImageError(
+            f"a file of the patient cannot be read ({type(error).__name__}); allow this user to read CT and mask, or "
+            "export them again"
+        ) from None
+    except Exception as error:
+        raise ImageError(
+            f"CT or mask is damaged in a way that is not known ({type(error).__name__}); export the series again, "
+            "and the segmentation"
+        ) from None
 
 
 @dataclass(frozen=True)

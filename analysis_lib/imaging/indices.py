@@ -41,6 +41,7 @@ class Opened:
     masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
     notes: tuple[str, ...]
     names: dict[str, str]  # "sm", "pm" -> the segment's name in the file
+    identity: bool  # headers of CT or mask say who the patient is
 
 
 def open_patient(
@@ -83,7 +84,8 @@ def open_patient(
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
     names = {key: segment.name for key, segment in chosen.items()}
-    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names)
+    identity = series.identity or any(segment.identity for segment in segments)
+    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names, identity)
 
 
 def _slices_that_count(
@@ -106,12 +108,15 @@ def _slices_that_count(
         settings = SegmentParams(names=images.vertebra_names)
         vertebra = masks.choose(segments, settings)
         if vertebra is None:
-            raise ImageError(f"no segment named {' or '.join(images.vertebra_names)}; l3_slice: vertebra needs one")
+            raise ImageError(
+                f"no segment named {' or '.join(images.vertebra_names)}, which l3_slice: vertebra needs; draw it, "
+                "or choose another l3_slice"
+            )
         body = np.flatnonzero(vertebra.on_grid(series.geometry).any(axis=(1, 2)))
         k = int(body[(len(body) - 1) // 2])
     elif rule == "z_mm":
         if z_mm is None or not np.isfinite(z_mm):
-            raise ImageError("l3_z_mm is missing; l3_slice: z_mm needs it in the clinical table")
+            raise ImageError("l3_z_mm is missing, which l3_slice: z_mm needs; give it in the clinical table")
         heights = (series.geometry.affine @ np.array([[0, 0, k, 1] for k in range(n_slices)]).T)[2]
         k = int(np.abs(heights - z_mm).argmin())
         if abs(heights[k] - z_mm) > series.geometry.spacing[2] / 2:
@@ -123,7 +128,10 @@ def _slices_that_count(
             raise ImageError("l3_sop_instance_uid names no slice of the CT series; mend it in the clinical table")
         k = series.sop_uids.index(sop_uid)
     if k not in occupied:
-        raise ImageError(f"the mask does not reach slice {k} (0 = most caudal) that l3_slice: {rule} asks for")
+        raise ImageError(
+            f"the mask does not reach slice {k} (0 = most caudal) that l3_slice: {rule} asks for; draw it there, "
+            "or choose another slice"
+        )
     return np.arange(n_slices) == k
 
 
@@ -153,7 +161,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
         "n_slices": series.geometry.size[2],
         "ct_series": series.description,
         "ct_notes": "; ".join(opened.notes),
-        "identity_in_headers": series.identity,
+        "identity_in_headers": opened.identity,
     }
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
         row |= {f"{key}_area_cm2": np.nan, f"{key}_mean_hu": np.nan, f"{key}_slices": []}

@@ -10,6 +10,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 
+from analysis_lib.imaging.dicom_identity import carries_identity
 from analysis_lib.imaging.geometry import Geometry, ImageError
 from analysis_lib.imaging.mask_segments import VoxelSegment
 
@@ -47,7 +48,7 @@ def _read(seg: hd.seg.Segmentation) -> list[VoxelSegment]:
             "the DICOM SEG's frames form no regular grid in patient space; export it again with the CT as reference"
         )
     fractional = seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL
-    segments = []
+    segments, identity = [], carries_identity(seg)
     for number in seg.segment_numbers:
         volume = seg.get_volume(
             segment_numbers=[number],
@@ -62,5 +63,5 @@ def _read(seg: hd.seg.Segmentation) -> list[VoxelSegment]:
         values = np.ascontiguousarray(mask.transpose(2, 1, 0).astype(np.uint8))
         description = seg.get_segment_description(number)
         name = str(description.segment_label or "").strip() or description.segmented_property_type.meaning
-        segments.append(VoxelSegment(name, values, 1, Geometry.from_affine(affine, values.shape)))
+        segments.append(VoxelSegment(name, values, 1, Geometry.from_affine(affine, values.shape), identity=identity))
     return segments

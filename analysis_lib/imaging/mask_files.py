@@ -50,12 +50,9 @@ def _labels(array: np.ndarray, grid: Geometry, path: Path, label_table: Path | N
     if not values:
         raise ImageError("the mask is empty; draw the segments or exclude the patient")
     table = label_table or find_label_table(path)
-    if table is not None:
-        names = read_label_table(table)
-    elif len(values) == 1:
-        names = {values[0]: _SUFFIX.sub("", path.name)}
-    else:
-        names = {}
+    if table is None and len(values) == 1:
+        return [VoxelSegment(_SUFFIX.sub("", path.name), array, values[0], grid, named_by_file=True)]
+    names = {} if table is None else read_label_table(table)
     return [VoxelSegment(names.get(value, f"label {value}"), array, value, grid) for value in values]
 
 
@@ -102,7 +99,10 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:
     if data.ndim == 3:
         data = data[np.newaxis]
     if data.ndim != 4:
-        raise ImageError(f"the mask file has {data.ndim} dimensions; a segmentation has 3, or 4 with layers")
+        raise ImageError(
+            f"the mask file has {data.ndim} dimensions and not 3, or 4 with layers; save it from 3D Slicer as a "
+            "segmentation"
+        )
     return data, _nrrd_geometry(header, data.shape[1:]), header
 
 
@@ -117,10 +117,12 @@ def _slicer_segments(data: np.ndarray, grid: Geometry, header: dict) -> list[Vox
             layer = int(header.get(f"Segment{number}_Layer", 0))
             value = int(header.get(f"Segment{number}_LabelValue", number + 1))
         except ValueError:
-            raise ImageError(f"segment '{name[:40]}' has a layer or label that is no number; save it again") from None
+            raise ImageError(
+                f"segment number {number + 1} has a layer or label that is no number; save it again in 3D Slicer"
+            ) from None
         if not 0 <= layer < len(data):
             raise ImageError(
-                f"segment '{name[:40]}' names layer {layer}, the file has {len(data)}; save it again in 3D Slicer"
+                f"segment number {number + 1} names layer {layer}, the file has {len(data)}; save it again in 3D Slicer"
             )
         segments.append(VoxelSegment(name, data[layer], value, grid))
     return segments
@@ -129,7 +131,7 @@ def _slicer_segments(data: np.ndarray, grid: Geometry, header: dict) -> list[Vox
 def _nrrd_geometry(header: dict, shape: tuple[int, ...]) -> Geometry:
     space = str(header.get("space", "")).lower()
     if space not in TO_LPS:
-        raise ImageError(f"the mask file has no known patient space ({space[:40] or 'none'}); save it from 3D Slicer")
+        raise ImageError("the mask file has no known patient space; save it from 3D Slicer")
     try:
         directions = np.array([row for row in header["space directions"] if row is not None], dtype=float)
         origin = np.array(header["space origin"], dtype=float)

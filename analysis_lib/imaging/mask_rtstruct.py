@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from skimage.measure import grid_points_in_poly
 
+from analysis_lib.imaging.dicom_identity import carries_identity
 from analysis_lib.imaging.geometry import Geometry, ImageError
 
 PLANE_TOLERANCE = 0.1  # of the slice spacing: contours further from a slice were drawn on another series
@@ -29,6 +30,8 @@ class ContourSegment:
     kinds: tuple[str, ...]
     frame_of_reference_uid: str = ""
     grid: Geometry | None = None
+    named_by_file: bool = False
+    identity: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -123,7 +126,7 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
     drawn: dict[int, list[pydicom.Dataset]] = {}
     for item in dataset.get("ROIContourSequence", []):
         drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence", []))
-    regions = []
+    regions, identity = [], carries_identity(dataset)
     for number, roi in rois.items():
         contours = [np.asarray(c.ContourData, dtype=float) for c in drawn.get(number, [])]
         if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
@@ -134,6 +137,7 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
                 tuple(c.reshape(-1, 3) for c in contours),
                 tuple(str(c.get("ContourGeometricType", "")) for c in drawn.get(number, [])),
                 str(roi.get("ReferencedFrameOfReferenceUID", "")),
+                identity=identity,
             )
         )
     return regions

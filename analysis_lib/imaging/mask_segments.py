@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -19,6 +19,8 @@ class Segment(Protocol):
 
     name: str
     frame_of_reference_uid: str  # empty where the format has none or the grid decides
+    named_by_file: bool  # the name is the file's, which no message shows
+    identity: bool  # the file's DICOM header says who the patient is
 
     @property
     def grid(self) -> Geometry | None:
@@ -36,10 +38,11 @@ class Segment(Protocol):
 
 def same_name(one: str, other: str) -> bool:
     """Whether two segment names are the same but for case, blanks, hyphens and underscores."""
-    return _plain(one) == _plain(other)
+    return plain(one) == plain(other)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """What of a segment name counts in a comparison."""
     return "".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
@@ -53,12 +56,14 @@ class VoxelSegment:
     grid: Geometry
     others: tuple[VoxelSegment, ...] = ()
     frame_of_reference_uid: str = ""
+    named_by_file: bool = False
+    identity: bool = False
 
     @staticmethod
     def union(name: str, pieces: Sequence[VoxelSegment]) -> VoxelSegment:
-        """Several segments as one; each keeps its own grid until it is laid on the CT's."""
-        first = pieces[0]
-        return VoxelSegment(name, first.array, first.label, first.grid, tuple(pieces[1:]))
+        """Several segments as one of that name; each keeps its own grid until it is laid on the CT's."""
+        first, *others = (replace(piece, name=name) for piece in pieces)
+        return replace(first, others=tuple(others))
 
     @cached_property
     def voxels(self) -> np.ndarray:

@@ -16,13 +16,18 @@ import pydicom
 
 from analysis_lib.imaging import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.imaging.ct import CtSeries
+from analysis_lib.imaging.data_paths import named_after
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.mask_segments import Segment, VoxelSegment, same_name
+from analysis_lib.imaging.segment_names import described
 from analysis_lib.params import SegmentParams
 
 __all__ = ["Segment", "check_frame", "choose", "find_mask", "missing", "read_segments"]
 
 SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".dcm")
+
+# That a message may show: any other text in the header's place may be a person's name.
+MODALITIES = ("CT", "MR", "PT", "NM", "US", "SR", "PR", "SC", "OT", "REG", "RTDOSE", "RTIMAGE", "RTPLAN")
 
 
 def find_mask(folder: Path, patient_id: str) -> Path:
@@ -30,22 +35,17 @@ def find_mask(folder: Path, patient_id: str) -> Path:
 
     Raises ImageError where there is none, or more than one.
     """
-    candidates = [folder / f"{patient_id}{suffix}" for suffix in SUFFIXES] + [folder / patient_id]
-    try:
-        found = [path for path in candidates if path.exists()]
-    except OSError:  # a patient_id that is too long for a file name
-        found = []
+    found = named_after(folder, patient_id, SUFFIXES)
     if not found:
         raise ImageError(
             "the mask of this patient is missing; put it into masks/ as a folder <patient_id>, or as <patient_id> and "
             f"one of {', '.join(SUFFIXES)}"
         )
     if len(found) > 1:
-        endings = ", ".join(path.name[len(patient_id) :] or "a folder" for path in found)
         raise ImageError(
-            f"{len(found)} masks of this patient ({endings}); keep one, or name it in the column mask_path"
+            f"{len(found)} masks of this patient ({', '.join(found)}); keep one, or name it in the column mask_path"
         )
-    return found[0]
+    return next(iter(found.values()))
 
 
 def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
@@ -69,9 +69,9 @@ def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
     if kind in ("nrrd", "nifti", "mha"):
         return mask_files.read(path, kind, label_table)
     raise ImageError(
-        "the mask file is empty"
+        "the mask file is empty; save the segmentation again"
         if kind == "empty"
-        else "the mask file is none of NRRD, NIfTI, MHA, DICOM SEG, RTSTRUCT"
+        else "the mask file is none of NRRD, NIfTI, MHA, DICOM SEG, RTSTRUCT; save the segmentation as one of them"
     )
 
 
@@ -81,9 +81,9 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
     Case, blanks, hyphens and underscores do not count in names. Raises ImageError where the choice is not clear
     or the segment is empty.
     """
-    present = ", ".join(repr(s.name[:40]) for s in segments[:8]) + (", ..." if len(segments) > 8 else "")
     found = [s for s in segments if any(same_name(s.name, name) for name in settings.names)]
     if len(found) > 1:
+        present = _described(segments, settings)
         raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
     if not found and settings.labels:
         found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
@@ -105,8 +105,14 @@ def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
     """What to say of a muscle that is not in the mask."""
     if not segments:
         return ImageError("the mask holds no segments; draw them, or exclude the patient")
-    present = ", ".join(repr(s.name[:40]) for s in segments[:8]) + (", ..." if len(segments) > 8 else "")
-    return ImageError(f"no segment named {' or '.join(settings.names)}; the mask has {present}: rename the segment")
+    return ImageError(
+        f"no segment named {' or '.join(settings.names)}; the mask has {_described(segments, settings)}: rename the "
+        "segment, or name the labels of a label map in a table beside it"
+    )
+
+
+def _described(segments: Sequence[Segment], settings: SegmentParams) -> str:
+    return described(segments, [*settings.names, *(name for parts in settings.parts for name in parts)])
 
 
 def check_frame(segment: Segment, series: CtSeries) -> None:
@@ -148,7 +154,8 @@ def _read_dicom(path: Path) -> list[Segment]:
         return mask_dicom_seg.read(path)
     if modality == "RTSTRUCT":
         return mask_rtstruct.read(path)
-    raise ImageError(f"the mask is a DICOM file of modality {modality[:16] or 'unknown'}; SEG or RTSTRUCT is needed")
+    kind = modality if modality in MODALITIES else "another"
+    raise ImageError(f"the mask is a DICOM file of modality {kind}; export a SEG or RTSTRUCT")
 
 
 def _read_folder(folder: Path, label_table: Path | None) -> list[Segment]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from analysis_lib.imaging.data_paths import files_below
+from analysis_lib.imaging.dicom_headers import OTHER_FILES, Scan
 from analysis_lib.imaging.dicom_pixels import AIR_HU
 from analysis_lib.imaging.dicom_series import AXIAL_TOLERANCE
 from analysis_lib.imaging.geometry import ImageError
@@ -17,6 +19,25 @@ SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")
 
 def is_volume_file(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
+
+
+def volume_instead_of_dicom(folder: Path, scan: Scan) -> Path | None:
+    """The one volume file of a folder that holds no DICOM at all; None where there is none, or DICOM beside it.
+
+    Raises ImageError where there are several.
+    """
+    if scan.series or set(scan.passed_over) - {OTHER_FILES}:
+        return None
+    files = [file for file in files_below(folder) if is_volume_file(file)]
+    if not files or set(scan.damaged) - set(files):
+        return None
+    if len(files) > 1:
+        kinds = ", ".join(next(s for s in SUFFIXES if file.name.lower().endswith(s)) for file in files[:8])
+        raise ImageError(
+            f"the folder of the CT holds no DICOM but {len(files)} volume files ({kinds}); keep one, or name it in the "
+            "column ct_path"
+        )
+    return files[0]
 
 
 def read_volume(path: Path) -> sitk.Image:
@@ -62,7 +83,7 @@ def _read(path: Path) -> sitk.Image:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
     if min(image.GetSize()) < 2:
-        raise ImageError("the CT file has a single slice; at least two are needed to know the slice spacing")
+        raise ImageError("the CT file has a single slice; export the whole series, since one slice has no spacing")
     if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
     if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
