@@ -74,13 +74,14 @@ def test_the_same_table_from_a_cluster_that_loses_workers(
     monkeypatch.setenv("SCHEDULER", scheduler)
     started = tmp_path / "started"
     started.mkdir()
-    victim = workers[0].pid
 
     def executor(task, names, _):
         killed = False
         for result in run_dask(task, names, scheduler):
-            if not killed:  # in the middle of the work, when the first patient is through
-                os.kill(victim, signal.SIGKILL)
+            if not killed:  # in the middle of the work: a worker that has no part in the deadly patient
+                while not (deadly := {int(path.suffix[1:]) for path in started.glob("deadly4.*")}):
+                    time.sleep(0.01)
+                os.kill(next(worker.pid for worker in workers if worker.pid not in deadly), signal.SIGKILL)
                 killed = True
             yield result
 
