@@ -1,4 +1,4 @@
-"""A broken CT or mask costs its own patient and nothing else: it is excluded with a reason, the others keep every byte."""
+"""A broken CT or mask costs its own patient only: it is excluded with a reason, the others keep every byte."""
 
 from __future__ import annotations
 
