@@ -60,8 +60,9 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-READING := $(filter-out %/indices.py,$(wildcard analysis_lib/imaging/*.py))
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) analysis_lib/imaging/indices.py
+READING := $(wildcard analysis_lib/imaging/*.py)
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) \
+                       analysis_lib/sarcopenia.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
                        $(wildcard analysis_lib/extraction/*.py)

@@ -301,7 +301,8 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _indices(options: argparse.Namespace) -> None:
     from analysis_lib.cohort.clinical import COLUMNS
-    from analysis_lib.imaging.indices import MEASURES, add_height_indices, measure, sarcopenic
+    from analysis_lib.imaging.indices import MEASURES, measure
+    from analysis_lib.sarcopenia import add_height_indices, sarcopenic
 
     params = load_params(options.study)
     if options.height_m is not None:

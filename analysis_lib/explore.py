@@ -15,9 +15,9 @@ import yaml
 
 from analysis_lib.errors import StudyError
 from analysis_lib.files import write_text
-from analysis_lib.imaging.indices import sarcopenic
 from analysis_lib.params import PARAMS_DIR, ROOT, DefinitionParams, Params, load_params
 from analysis_lib.reporting.results import MODEL, OUTCOMES, sarcopenia_curves
+from analysis_lib.sarcopenia import sarcopenic
 from analysis_lib.statistics import survival
 
 ADJUSTMENTS = {

@@ -20,13 +20,13 @@ import pandas as pd
 from analysis_lib import stages
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import code_digest, replacing
-from analysis_lib.imaging import indices
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import HuWindow, Params
 from analysis_lib.reporting import plots, plots_multiverse
 from analysis_lib.reporting.results import MODEL, OUTCOMES, continuous_markers, marker_table
 from analysis_lib.reporting.results_extended import covariate_table
+from analysis_lib.sarcopenia import add_height_indices
 from analysis_lib.standin.patients import draw_patients, sarcopenia_status
 from analysis_lib.statistics import survival
 from analysis_lib.study import Study
@@ -166,7 +166,7 @@ def _with_window(
     measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")
     measured = measured.reindex(patients["patient_id"])
     table = patients.assign(**{c: measured[c].to_numpy() for c in columns})
-    return indices.add_height_indices(table)
+    return add_height_indices(table)
 
 
 # ---- gain of the model -------------------------------------------------------------------------------------

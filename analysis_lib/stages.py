@@ -29,6 +29,7 @@ from analysis_lib.imaging.label_table import find_label_table
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ROOT, ImageParams, Params
+from analysis_lib.sarcopenia import add_height_indices
 from analysis_lib.statistics.agreement import icc_table
 from analysis_lib.study import Study
 
@@ -114,7 +115,7 @@ def measure_patients(params: Params, quiet: bool = False) -> None:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
     measured = measured.drop(columns="identity_in_headers")
-    table = indices.add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
+    table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     _write_parquet(table, params.build_path / "measured.parquet")
 
 

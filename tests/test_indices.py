@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis_lib.imaging.geometry import ImageError
-from analysis_lib.imaging.indices import add_height_indices, area_and_density, measure, sarcopenic
+from analysis_lib.imaging.indices import area_and_density, measure
 from analysis_lib.params import HuWindow, load_params
+from analysis_lib.sarcopenia import add_height_indices, sarcopenic
 
 PARAMS = load_params("defaults")
 PIXEL_CM2 = 0.8 * 0.7 / 100

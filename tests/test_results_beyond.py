@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from dcurves import dca
 
-from analysis_lib.imaging.indices import cut_offs, sarcopenic
 from analysis_lib.params import load_params
 from analysis_lib.reporting import plots_curves, results, results_beyond, results_extended
+from analysis_lib.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.statistics import evaluation, survival
 from analysis_lib.statistics.cox import cox_fit
 

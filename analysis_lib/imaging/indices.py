@@ -1,4 +1,4 @@
-"""Muscle areas, densities and indices at L3, and the verdict of each definition of sarcopenia."""
+"""Muscle areas and densities at L3, from a CT and its masks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from analysis_lib.imaging import ct, masks
 from analysis_lib.imaging.geometry import ImageError
-from analysis_lib.params import DefinitionParams, HuWindow, ImageParams, SegmentParams
+from analysis_lib.params import HuWindow, ImageParams, SegmentParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
 
@@ -186,36 +185,3 @@ def load_images(ct_path: Path, mask_path: Path | Sequence[Path], images: ImagePa
     opened = open_patient(ct_path, mask_path, images, series_uid=series_uid, **where)
     geometry = opened.series.geometry
     return opened.series.image(), {key: geometry.image_of(m.astype(np.uint8)) for key, m in opened.masks.items()}
-
-
-def add_height_indices(table: pd.DataFrame) -> pd.DataFrame:
-    """Add SMI and PMI in cm2/m2 from the areas and ``height_m``."""
-    return table.assign(
-        smi=table["sm_area_cm2"] / table["height_m"] ** 2,
-        pmi=table["pm_area_cm2"] / table["height_m"] ** 2,
-    )
-
-
-def cut_offs(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:
-    """The definition's cut-off for each patient's sex (``M`` or ``F``), and BMI where it has BMI classes.
-
-    Missing where sex is, or where BMI is and the sex's cut-offs differ between classes.
-    """
-    cut_off = table["sex"].map({"M": definition.men, "F": definition.women}).astype(float)
-    bmi = table["bmi"] if "bmi" in table else pd.Series(np.nan, table.index)
-    unknown = pd.Series(False, table.index)
-    for group in sorted(definition.bmi_classes, key=lambda c: c.bmi_at_least):
-        in_class = table["sex"].map({"M": group.men, "F": group.women}).astype(float)
-        unknown |= bmi.isna() & (in_class != cut_off)
-        cut_off = cut_off.mask(bmi >= group.bmi_at_least, in_class)
-    return cut_off.mask(unknown)
-
-
-def sarcopenic(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:
-    """Whether each patient lies below the definition's cut-off, see ``cut_offs``.
-
-    Returns a nullable boolean Series, missing where index or cut-off is missing.
-    """
-    cut_off = cut_offs(table, definition)
-    index = table[definition.column].astype(float)
-    return (index < cut_off).astype("boolean").mask(index.isna() | cut_off.isna())

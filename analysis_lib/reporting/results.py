@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.cohort import RADIOMICS_STAGE
-from analysis_lib.imaging.indices import cut_offs, sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
+from analysis_lib.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.statistics import survival
 from analysis_lib.statistics.evaluation import c_index_analytic
 from analysis_lib.statistics.separation import separation

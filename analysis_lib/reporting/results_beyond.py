@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from dcurves import dca
 
-from analysis_lib.imaging.indices import sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.reporting.results import MODEL
 from analysis_lib.reporting.results_extended import covariate_table
 from analysis_lib.reporting.tables import format_estimate
+from analysis_lib.sarcopenia import sarcopenic
 from analysis_lib.statistics import comparison, competing, evaluation, survival
 from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 

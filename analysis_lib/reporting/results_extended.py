@@ -10,10 +10,10 @@ import pandas as pd
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
-from analysis_lib.imaging.indices import cut_offs, sarcopenic
 from analysis_lib.params import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.reporting.results import OUTCOMES
 from analysis_lib.reporting.tables import NOT_AVAILABLE, format_count, format_p, format_ratio
+from analysis_lib.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.statistics import evaluation, survival
 from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
 from analysis_lib.statistics.imputation import impute, nelson_aalen, pool
