@@ -49,19 +49,15 @@ NOTEBOOKS: dict[str, list[str]] = {
         "auc_horizons.csv",
         "c_index_intervals.csv",
     ],
-    "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison")],
+    "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison"), "c_index_published.csv"],
     "09_beyond_the_letter": [
         *_figure("calibration"),
-        *_figure("decision_curves"),
         *_figure("cumulative_incidence"),
         "calibration_summary.csv",
-        "brier.csv",
-        "nri.csv",
-        "added_value.csv",
         "incidence.csv",
-        "c_index_published.csv",
     ],
     "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
+    "12_added_value": [*_figure("decision_curves"), "brier.csv", "nri.csv", "added_value.csv"],
 }
 
 

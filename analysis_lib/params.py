@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -336,6 +337,12 @@ class StatisticsParams(Section):
         max_length=2,
         description="First and last threshold probability of the decision curves.",
     )
+
+    def curve_months(self) -> list[float]:
+        """Months of the AUC curves and of predicted survival, in order, the horizons among them."""
+        first, step = self.auc_first_month, self.auc_step_months
+        steps = math.floor((self.auc_last_month - first) / step + 1e-9)  # a step of 0.1 must reach the last month too
+        return sorted({*(first + k * step for k in range(steps + 1)), *self.horizons_months})
 
 
 class MultiverseParams(Section):

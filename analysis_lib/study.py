@@ -69,10 +69,23 @@ class Study:
         """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""
         return pd.read_csv(self.build / "risk.csv", dtype={"patient_id": str})
 
+    def held_out_risk(self) -> pd.Series:
+        """Risk of the training patients by networks that did not learn from them, index patient_id; NaN if all did."""
+        return self._by_patient("held_out_risk.csv")["risk"]
+
+    def survival(self) -> pd.DataFrame:
+        """The model's survival probability of each patient, index patient_id, columns months."""
+        table = self._by_patient("survival.csv").drop(columns="set")
+        return table.set_axis([float(name.removeprefix("survival_")) for name in table], axis=1)
+
     def comparators(self) -> pd.DataFrame:
         """Risk of each analysed patient by the other models, index patient_id; NaN where one cannot say."""
-        table = pd.read_csv(self.build / "comparators.csv", dtype={"patient_id": str})
-        return table.set_index("patient_id").drop(columns="set")
+        return self._by_patient("comparators.csv").drop(columns="set")
+
+    def _by_patient(self, name: str) -> pd.DataFrame:
+        # Read back to the last bit, so that a notebook later computes what the one that wrote it would have.
+        table = pd.read_csv(self.build / name, dtype={"patient_id": str}, float_precision="round_trip")
+        return table.set_index("patient_id")
 
     def cut_off(self) -> float:
         """Median risk of the training patients, the border of the two risk groups in every set."""

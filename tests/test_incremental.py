@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DEPENDS_ON_CUT_OFFS = ["02_sarcopenia", "03_radiomics_pca", "06_discrimination", "07_paper_comparison"]
+DEPENDS_ON_CUT_OFFS = [
+    "02_sarcopenia",
+    "03_radiomics_pca",
+    "06_discrimination",
+    "07_paper_comparison",
+    "12_added_value",
+]
 TWEAK = "base: smoke\ndata_dir: data/smoke\ndefinitions: {{PMI: {{men: {men}, women: 3.0}}}}\n"
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from dcurves import dca
 
 from analysis_lib.params import load_params
-from analysis_lib.reporting import plots_curves, results, results_beyond, results_extended
+from analysis_lib.reporting import paper, plots_curves, results, results_added, results_beyond, results_extended
 from analysis_lib.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.statistics import evaluation, survival
 from analysis_lib.statistics.cox import cox_fit
@@ -131,7 +130,7 @@ def probabilities() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     model = pd.DataFrame(np.exp(-hazard), indexed.index, columns=MONTHS)
     risk = indexed["risk"]
     train = risk[indexed["split"] == "train"]
-    found, counts = results_beyond.predicted_deaths(
+    found, counts = results_added.predicted_deaths(
         PATIENTS, model, risk, train, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
     )
     return found, counts, model
@@ -139,7 +138,7 @@ def probabilities() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 def test_predictions_are_of_the_same_patients_and_known():
     found, counts, model = probabilities()
-    assert found["probability"].between(0, 1).all() and set(found["model"]) == set(results_beyond.MODELS)
+    assert found["probability"].between(0, 1).all() and set(found["model"]) == set(results_added.MODELS)
     assert (found.groupby(["set", "model", "month"]).size().groupby("set").nunique() == 1).all()
     counts = counts.set_index("set")
     internal = PATIENTS[PATIENTS["split"] == "internal"]
@@ -149,25 +148,25 @@ def test_predictions_are_of_the_same_patients_and_known():
     assert all(own[key] == 1 - model.loc[key] for key in own.index[:20])
     every = results_beyond.model_deaths(PATIENTS, model, PARAMS.cohort)
     assert every["patient_id"].nunique() == (PATIENTS["split"] != "train").sum()
-    assert results_beyond.best_definition(PATIENTS, PARAMS.definitions) in PARAMS.definitions
+    assert results_added.best_definition(PATIENTS, PARAMS.definitions) in PARAMS.definitions
 
 
 def test_a_definition_that_nobody_in_training_has_is_never_the_best():
     patients = PATIENTS.copy()
     patients.loc[patients["split"] == "train", ["smi", "pmi"]] = np.nan
-    assert results_beyond.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+    assert results_added.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
     only = {key: PARAMS.definitions[key] for key in ("SMI", "PMI")}
-    assert results_beyond.best_definition(patients, only) == "SMI"
+    assert results_added.best_definition(patients, only) == "SMI"
     few = patients["patient_id"] == patients.loc[patients["split"] == "train", "patient_id"].iloc[0]
     patients.loc[few, "smi"] = 40.0  # one patient makes no pair
-    assert results_beyond.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+    assert results_added.best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
 
 
 def predicted(patients: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     risk = patients.set_index("patient_id")["risk"]
     model = pd.DataFrame(0.5, risk.index, MONTHS)
     train = risk[patients.set_index("patient_id")["split"] == "train"]
-    found, counts = results_beyond.predicted_deaths(
+    found, counts = results_added.predicted_deaths(
         patients, model, risk, train, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
     )
     return found, counts.set_index("set")
@@ -179,8 +178,8 @@ def test_what_a_set_lacks_altogether_is_left_out_of_its_models():
     patients.loc[patients["split"] == "train", "vascular_invasion"] = np.nan
     found, counts = predicted(patients)
     models = found.groupby("set")["model"].unique().map(set)
-    clinical = {results.MODEL, results_beyond.CLINICAL, results_beyond.WITH[results_beyond.CLINICAL]}
-    assert models["lt"] == clinical and models["external"] == set(results_beyond.MODELS)
+    clinical = {results.MODEL, results_added.CLINICAL, results_added.WITH[results_added.CLINICAL]}
+    assert models["lt"] == clinical and models["external"] == set(results_added.MODELS)
     assert counts.loc["lt", "n"] == (patients["split"] == "lt").sum()
     assert "age" in counts.loc["lt", "covariates"] and "vascular_invasion" not in counts.loc["lt", "covariates"]
     assert counts["n_train"].gt(0).all()
@@ -196,10 +195,10 @@ def test_sets_without_patients_have_no_predictions():
     frames, summary = results_beyond.calibrations(own, STATISTICS, 1, {"lt": "LT"})
     assert summary["n"].tolist() == [0] * len(STATISTICS.horizons_months) and summary["ici"].isna().all()
     assert (frames["annotations"]["text"] == "NA: no patient").all()
-    added = results_beyond.added_values(
+    added = results_added.added_values(
         train, train.set_index("patient_id")["risk"], PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
     )
-    assert added.empty and list(added) == results_beyond.ADDED
+    assert added.empty and list(added) == results_added.ADDED
 
 
 def test_the_true_model_is_calibrated_useful_and_new():
@@ -210,33 +209,39 @@ def test_the_true_model_is_calibrated_useful_and_new():
     # muscle and invasion act too and are not in the model, which flattens the slope a little
     assert len(summary) == 9 and ((summary["slope_low"] < 0.9) & (summary["slope_high"] > 0.9)).all()
     assert len(plots_curves.calibration_grid(**frames).axes) == 9
-    scores = results_beyond.brier_scores(found, STATISTICS, 1).set_index(["set", "month", "model"])
+    scores = results_added.brier_scores(found, STATISTICS, 1).set_index(["set", "month", "model"])
     skill = scores.xs("integral", level="month")["skill"].groupby("model").mean()
-    assert skill[results.MODEL] > 0.05 and skill[results.MODEL] > skill[results_beyond.CLINICAL]
-    curves = results_beyond.decision_curves(found, STATISTICS)
+    assert skill[results.MODEL] > 0.05 and skill[results.MODEL] > skill[results_added.CLINICAL]
+    curves = results_added.decision_curves(found, STATISTICS)
     titles = {panel: panel for panel in curves["panel"].unique()}
-    assert len(plots_curves.decision_grid(curves, titles, results_beyond.MODELS).axes) == len(titles)
+    assert len(plots_curves.decision_grid(curves, titles, results_added.MODELS).axes) == len(titles)
     risk = PATIENTS.set_index("patient_id")["risk"]
-    added = results_beyond.added_values(PATIENTS, risk, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    added = results_added.added_values(PATIENTS, risk, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
     assert (added["p"] < 0.01).all() and (added["hr_per_sd"] > 1.5).all() and added["share"].between(0, 1).all()
     noise = pd.Series(np.random.default_rng(0).normal(size=len(risk)), risk.index)
-    useless = results_beyond.added_values(PATIENTS, noise, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    useless = results_added.added_values(PATIENTS, noise, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
     assert (useless["p"] > 0.01).all()
-    nri = results_beyond.reclassification(found, STATISTICS, 1)
+    nri = results_added.reclassification(found, STATISTICS, 1)
     assert (nri["nri_low"] <= nri["nri_high"]).all() and len(nri) == 18
 
 
-def test_decision_curves_of_dcurves_are_those_written_out():
+def test_decision_curves_are_those_written_out(tmp_path):
+    """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
     found, _, _ = probabilities()
-    cell = found[(found["set"] == "lt") & (found["month"] == 36) & (found["model"] == results.MODEL)].reset_index(
-        drop=True
-    )
-    thresholds = np.array([0.1, 0.3, 0.5])
-    theirs = dca(data=cell.astype({"os_event": bool}), outcome="os_event", modelnames=["probability"],
-                 thresholds=thresholds, time=36, time_to_outcome_col="os_months")  # fmt: skip
-    ours = evaluation.net_benefit(cell["os_months"], cell["os_event"], cell["probability"], 36, thresholds)
-    for column, name in (("model", "probability"), ("all", "all"), ("none", "none")):
-        np.testing.assert_allclose(ours[column], theirs.loc[theirs["model"] == name, "net_benefit"], rtol=1e-10)
+    curves = results_added.decision_curves(found, STATISTICS)
+    cell = found[(found["set"] == "lt") & (found["month"] == 36)]
+    some = curves[(curves["set"] == "lt") & (curves["month"] == 36)].set_index(["model", "threshold"])["net_benefit"]
+    own = cell[cell["model"] == results.MODEL]
+    for treats, name in ((own["probability"], results.MODEL), (1 + 0 * own["probability"], "all")):
+        for threshold in some[name].index[::7]:
+            treated = own[treats >= threshold]
+            curve = survival.kaplan_meier(treated["os_months"], treated["os_event"], 0.95)
+            risk = 1 - survival.survival_at(curve, [36])["survival"].iloc[0]
+            gain = len(treated) / len(own) * (risk - (1 - risk) * threshold / (1 - threshold))
+            assert some[name, threshold] == pytest.approx(gain, rel=1e-9)
+    assert (some["none"] == 0).all()
+    for _ in range(2):  # the second time from what was kept
+        pd.testing.assert_frame_equal(results_added.decision_curves(found, STATISTICS, tmp_path), curves)
 
 
 def test_a_horizon_past_the_follow_up_is_said_and_left_out():
@@ -266,7 +271,7 @@ def test_intervals_of_the_c_index():
     assert row["uno"] == survival.uno_c_index(part["os_months"], part["os_event"], part["risk"], tau=60)
     for kind in ("percentile", "bca", "analytic"):
         assert row[f"{kind}_low"] < row["harrell"] < row[f"{kind}_high"]
-    printed = results_beyond.published_intervals(found, {"lt": [0.653, 0.633, 0.677], "elsewhere": [0.6, 0.5, 0.7]})
+    printed = paper.published_intervals(found, {"lt": [0.653, 0.633, 0.677], "elsewhere": [0.6, 0.5, 0.7]})
     assert printed["set"].tolist() == ["lt"] and printed["width_published"].iloc[0] == pytest.approx(0.044)
 
 

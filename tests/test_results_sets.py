@@ -6,9 +6,7 @@ The cells run as they stand, on a toy study with a stand-in for the fitted netwo
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import dcurves
 import nbformat
@@ -30,19 +28,7 @@ FITTING = "04_autoencoder_deepsurv"
 HEIGHT = ["height_m", "smi", "pmi"]
 
 
-class Network:
-    """What notebook 09 asks of the fitted model, exact for the risks of ``write_study``."""
-
-    def __init__(self, risk: pd.Series, train: pd.Series):
-        self.risk = risk
-        self.ensemble = SimpleNamespace(held_out_risk=risk[train].to_numpy())
-
-    def survival(self, features: pd.DataFrame, months: np.ndarray) -> pd.DataFrame:
-        hazard = np.exp(self.risk[features.index].to_numpy())[:, None] * np.asarray(months) / 80
-        return pd.DataFrame(np.exp(-hazard), features.index, months)
-
-
-def write_study(params: Params, patients: pd.DataFrame) -> Network:
+def write_study(params: Params, patients: pd.DataFrame) -> None:
     """What the stages before the notebooks and notebook 04 leave behind."""
     rng = np.random.default_rng(3)
     params.build_path.mkdir(parents=True)
@@ -60,7 +46,12 @@ def write_study(params: Params, patients: pd.DataFrame) -> Network:
     scored.drop(columns="risk").assign(**{"SM area": area}).to_csv(params.build_path / "comparators.csv", index=False)
     pd.DataFrame(columns=optimism.COLUMNS).to_csv(params.build_path / "optimism.csv", index=False)
     (params.build_path / "model" / "model.json").write_text(json.dumps({"cutoff": 0.0}))
-    return Network(risk, ids[patients["split"] == "train"])
+    risk[ids[patients["split"] == "train"]].rename("risk").to_csv(params.build_path / "held_out_risk.csv")
+    months = np.array(params.statistics.curve_months())
+    curves = pd.DataFrame(np.exp(-np.exp(risk.to_numpy())[:, None] * months / 80), ids)
+    curves = curves.set_axis([f"survival_{month:g}" for month in months], axis=1)
+    curves.insert(0, "set", patients["split"].to_numpy())
+    curves.to_csv(params.build_path / "survival.csv")
 
 
 SAVEFIG, DCA = Figure.savefig, dcurves.dca
@@ -91,13 +82,11 @@ def run(tmp_path, monkeypatch):
             cohort=base.cohort.model_copy(update=cohort),
             further_definitions={"SMI JSH": base.further_definitions["SMI JSH"]},
         )
-        network = write_study(params, patients)
-        model = SimpleNamespace(RadiomicsSurvivalModel=SimpleNamespace(load=lambda folder: network))
-        monkeypatch.setitem(sys.modules, "analysis_lib.modelling.model", model)
+        write_study(params, patients)
         monkeypatch.setattr(study_module, "open_study", lambda name: Study(params))
         monkeypatch.setitem(plots.STYLE, "savefig.dpi", 30)
         monkeypatch.setattr(Figure, "savefig", quick_savefig)
-        monkeypatch.setattr(results_beyond, "dca", quick_dca)
+        monkeypatch.setattr(dcurves, "dca", quick_dca)
         found = {}
         for name in NOTEBOOKS:
             if name == FITTING:
@@ -126,7 +115,7 @@ def test_a_study_without_height(run, lacking):
     patients = toy_patients()
     patients.loc[patients["set"].isin(lacking), HEIGHT] = np.nan
     found, params = run(patients)
-    assert found["09_beyond_the_letter"]["best"] in ("PMA", "PD", "MA")
+    assert found["12_added_value"]["best"] in ("PMA", "PD", "MA")
     spline = table(params, "spline").query("part == 'annotations'").set_index("panel")["text"]
     assert (spline[["PMI", "SMI"]] == "NA: nobody has index and outcome").all() and "overall P" in spline["PMA"]
     table2 = table(params, "table2").set_index(["set", "definition", "outcome"])
@@ -152,7 +141,7 @@ def test_declared_test_sets_with_nobody_in_them(run):
     assert calibration.loc["internal", "ratio"].notna().any()
     for name in ("brier", "nri", "added_value", "risk_groups"):
         assert set(table(params, name)["set"]) <= {"train", "internal"}, name
-    assert set(found["09_beyond_the_letter"]["probabilities"]["set"]) == {"internal"}
+    assert set(found["12_added_value"]["probabilities"]["set"]) == {"internal"}
 
 
 @pytest.mark.parametrize("further", [{}, {"oslo": SetParams(label="Oslo", role="test")}], ids=["none", "empty"])
@@ -166,8 +155,8 @@ def test_no_internal_set_and_nobody_in_a_test_set(run, further):
     assert len(table(params, "calibration_summary")) == len(further) * len(params.statistics.horizons_months)
     single = table(params, "optimism_summary").set_index("quantity").loc["single split"]
     assert np.isnan(single["value"]) and single["n"] == 0
-    beyond = found["09_beyond_the_letter"]
-    assert list(beyond["own"]) == list(beyond["probabilities"]) == results_beyond.COLUMNS
+    own, probabilities = found["09_beyond_the_letter"]["own"], found["12_added_value"]["probabilities"]
+    assert list(own) == list(probabilities) == results_beyond.COLUMNS
 
 
 def test_test_sets_of_one_patient(run):

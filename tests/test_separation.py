@@ -49,15 +49,17 @@ def test_constant_features_and_patients_outside_the_training_set_change_nothing(
 def test_rule_is_the_linear_discriminant():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(100, 3))
-    member = x[:, 0] + rng.normal(size=100) > 0.5
-    fold = _stratified_folds(member, 5, rng)
-    rule = _cross_scores(x, member, fold, 5)
-    for k in range(5):
-        theirs = LinearDiscriminantAnalysis().fit(x[fold != k], member[fold != k])
-        assert roc_auc_score(member[fold == k], rule[fold == k]) == pytest.approx(
-            roc_auc_score(member[fold == k], theirs.decision_function(x[fold == k]))
-        )
-        assert abs(np.mean(member[fold == k]) - member.mean()) < 0.06
+    groups = [x[:, 0] + rng.normal(size=100) > 0.5]
+    groups.append(rng.permutation(groups[0]))
+    folds = [_stratified_folds(member, 5, rng) for member in groups]
+    rules = _cross_scores(100 + x, np.array(groups), np.array(folds), 5)
+    for member, fold, rule in zip(groups, folds, rules, strict=True):
+        for k in range(5):
+            theirs = LinearDiscriminantAnalysis().fit(x[fold != k], member[fold != k])
+            decision = theirs.decision_function(x[fold == k])
+            assert np.corrcoef(rule[fold == k], decision)[0, 1] == pytest.approx(1)
+            assert roc_auc_score(member[fold == k], rule[fold == k]) == roc_auc_score(member[fold == k], decision)
+            assert abs(np.mean(member[fold == k]) - member.mean()) < 0.06
 
 
 def test_separation_where_the_answer_is_known():

@@ -11,6 +11,7 @@ import yaml
 from scipy import stats
 
 from analysis_lib.params import PARAMS_DIR
+from analysis_lib.reporting.results import MODEL
 
 COLUMNS = ["item", "published", "ours", "low", "high", "inside", "difference"]
 NAMES = {
@@ -127,3 +128,28 @@ def _percentage(count: float, total: float, confidence: float) -> list[float]:
         return [np.nan] * 3
     interval = stats.binomtest(int(count), int(total)).proportion_ci(confidence, method="wilson")
     return [100 * count / total, 100 * interval.low, 100 * interval.high]
+
+
+def published_intervals(intervals: pd.DataFrame, printed: dict[str, list[float]]) -> pd.DataFrame:
+    """The letter's C-indices with their intervals beside this run's, and the width of each.
+
+    ``intervals`` as from ``results.c_index_intervals``; ``printed`` maps set to value, low, high.
+    """
+    ours = intervals[intervals["model"] == MODEL].set_index("set")
+    rows = []
+    for name, (value, low, high) in printed.items():
+        if name not in ours.index:
+            continue
+        row = ours.loc[name]
+        mine = [
+            row["harrell"],
+            row["percentile_low"],
+            row["percentile_high"],
+            row["analytic_low"],
+            row["analytic_high"],
+        ]
+        widths = [high - low, mine[2] - mine[1], mine[4] - mine[3]]
+        rows.append((name, row["n"], row["events"], value, low, high, *mine, *widths))
+    columns = ["set", "n", "events", "published", "published_low", "published_high", "ours", "low", "high"]
+    columns += ["analytic_low", "analytic_high", "width_published", "width_bootstrap", "width_analytic"]
+    return pd.DataFrame(rows, columns=columns)

@@ -315,12 +315,7 @@ def discrimination(
     """
     indexed = patients.set_index("patient_id")
     c_index, difference, auc, horizons, notes = [], [], [], [], []
-    months = np.arange(
-        statistics.auc_first_month,
-        statistics.auc_last_month + statistics.auc_step_months / 2,
-        statistics.auc_step_months,
-    )
-    months = np.union1d(months, statistics.horizons_months)
+    months = np.array(statistics.curve_months())
     for name in ["train", *cohort.test_sets]:
         part = indexed[indexed["split"] == name]
         scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import fdtri
 
 
 def icc_agreement(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -34,7 +34,7 @@ def icc_agreement(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     b = 1 + k * icc * (n - 1) / (n * (1 - icc))
     freedom = (a * across + b * error) ** 2 / ((a * across) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
     tail = 1 - (1 - confidence) / 2
-    f_low, f_high = stats.f.ppf(tail, n - 1, freedom), stats.f.ppf(tail, freedom, n - 1)
+    f_low, f_high = fdtri(n - 1, freedom, tail), fdtri(freedom, n - 1, tail)
     remainder = k * across + (k * n - k - n) * error
     low = n * (between - f_low * error) / (f_low * remainder + n * between)
     high = n * (f_high * between - error) / (remainder + n * f_high * between)

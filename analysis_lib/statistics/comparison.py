@@ -15,9 +15,9 @@ from scipy.stats import chi2
 
 from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.statistics.evaluation import (
-    brier,
+    brier_terms,
     calibration_summary,
-    integrated_brier,
+    mean_over_months,
     net_reclassification,
     smooth_observed,
     survived,
@@ -96,20 +96,21 @@ def brier_intervals(
     """
     time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float).astype(bool)
     months = np.atleast_1d(np.asarray(months, dtype=float))
+    curves = np.stack([np.asarray(s, dtype=float) for s in survival.values()])
 
-    def measure(rows: NDArray[np.int64] | slice) -> list[float]:
-        values = []
-        for probability in survival.values():
-            scores = brier(time[rows], dead[rows], probability[rows], months)
-            model, null = scores["brier"].to_list(), scores["null"].to_list()
-            if len(months) > 1:
-                model.append(integrated_brier(scores))
-                null.append(integrated_brier(scores.assign(brier=scores["null"])))
-            values += [*model, *null, *(1 - a / b if b > 0 else NAN for a, b in zip(model, null, strict=True))]
-        return values
+    def measure(rows: NDArray[np.int64] | slice) -> Vector:
+        """Score, null and skill of each model at each month and integrated, shape (models, 3, months [+ 1])."""
+        weight, alive, everybody = brier_terms(time[rows], dead[rows], months)
+        model = np.mean(weight * (alive - curves[:, rows]) ** 2, axis=1)
+        null = np.mean(weight * (alive - everybody) ** 2, axis=0)
+        null = np.broadcast_to(null, model.shape)
+        if len(months) > 1:
+            model, null = (np.column_stack([s, mean_over_months(s, months)]) for s in (model, null))
+        skill = 1 - np.divide(model, null, out=np.full(model.shape, NAN), where=null > 0)
+        return np.stack([model, null, skill], axis=1)
 
-    estimate = np.array(measure(slice(None))).reshape(len(survival), 3, -1)
-    values = bootstrap(measure, len(time), replicates, seed).reshape(replicates, *estimate.shape)
+    estimate = measure(slice(None))
+    values = bootstrap(measure, len(time), replicates, seed)
     low, high = percentile_interval(values, confidence)
     labels = [*months, NAN] if len(months) > 1 else list(months)
     rows = []

@@ -81,27 +81,38 @@ def brier(
     """
     time, dead = _arrays(time, event)
     months = np.atleast_1d(np.asarray(months, dtype=float))
+    weight, alive, everybody = brier_terms(time, dead, months, train=train)
+    score = np.mean(weight * (alive - survival) ** 2, axis=0)
+    null = np.mean(weight * (alive - everybody) ** 2, axis=0)
+    skill = 1 - np.divide(score, null, out=np.full(len(months), NAN), where=null > 0)
+    return pd.DataFrame({"month": months, "brier": score, "null": null, "skill": skill})
+
+
+def brier_terms(
+    time: ArrayLike, event: ArrayLike, months: ArrayLike, *, train: tuple[ArrayLike, ArrayLike] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """What every model's Brier score shares: weights and who is alive, (n, months); Kaplan-Meier, (months,).
+
+    A patient who died by the month has the inverse probability of being uncensored at death, one followed beyond it
+    that at the month, the others 0; see ``brier``.
+    """
+    time, dead = _arrays(time, event)
+    months = np.atleast_1d(np.asarray(months, dtype=float))
     censoring = (time, dead) if train is None else train
-    at_time = uncensored_probability(*censoring, time)
-    at_month = uncensored_probability(*censoring, months)
-    everybody = np.array([survived(time, dead, month) for month in months])
-    rows = []
-    for k, month in enumerate(months):
-        case, control = (time <= month) & dead, time > month
-        weight = np.zeros(len(time))
-        np.divide(1, at_time, out=weight, where=case & (at_time > 0))
-        if at_month[k] > 0:
-            weight[control] = 1 / at_month[k]
-        score = np.mean(weight * (control - survival[:, k]) ** 2)
-        null = np.mean(weight * (control - everybody[k]) ** 2)
-        rows.append((month, score, null, 1 - score / null if null > 0 else NAN))
-    return pd.DataFrame(rows, columns=["month", "brier", "null", "skill"])
+    at_time = uncensored_probability(*censoring, time)[:, None]
+    at_month = uncensored_probability(*censoring, months)[None, :]
+    alive = time[:, None] > months
+    died = ~alive & dead[:, None]
+    weight = np.zeros(alive.shape)
+    np.divide(1, at_time, out=weight, where=died & (at_time > 0))
+    np.divide(1, at_month, out=weight, where=alive & (at_month > 0))
+    return weight, alive, np.array([survived(time, dead, month) for month in months])
 
 
-def integrated_brier(scores: pd.DataFrame) -> float:
-    """Mean Brier score over the months by the trapezoidal rule; ``scores`` as from ``brier``."""
-    month, value = scores["month"].to_numpy(), scores["brier"].to_numpy()
-    return float(np.trapezoid(value, month) / (month[-1] - month[0]))
+def mean_over_months(scores: NDArray[np.float64], months: ArrayLike) -> NDArray[np.float64]:
+    """Mean over the months by the trapezoidal rule, as of the integrated Brier score; months along the last axis."""
+    months = np.asarray(months, dtype=float)
+    return np.trapezoid(scores, months) / (months[-1] - months[0])
 
 
 def calibration(
@@ -195,31 +206,6 @@ def restricted_cubic_spline(value: ArrayLike, knots: ArrayLike) -> NDArray[np.fl
         term += cube(last) * (before - knot) / (last - before)
         terms.append(term / (last - knots[0]) ** 2)
     return np.column_stack(terms)
-
-
-def net_benefit(
-    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, thresholds: ArrayLike
-) -> pd.DataFrame:
-    """Decision curve for the event by ``month``: threshold, model, all (treat everybody), none (0).
-
-    Patients whose probability is at least the threshold count as treated; how many of them have the event is
-    the Kaplan-Meier estimate among them, NaN where they are not followed to the month.
-
-    Source: Vickers 2008, doi:10.1186/1472-6947-8-53.
-    """
-    time, dead = _arrays(time, event)
-    probability = np.asarray(probability, dtype=float)
-    rows = []
-    for threshold in np.asarray(thresholds, dtype=float):
-        odds = threshold / (1 - threshold)
-        treated = probability >= threshold
-        model = 0.0
-        if treated.any():
-            risk = _event_by(time[treated], dead[treated], month)
-            model = treated.mean() * (risk - (1 - risk) * odds)
-        everybody = _event_by(time, dead, month)
-        rows.append((threshold, model, everybody - (1 - everybody) * odds, 0.0))
-    return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
 
 
 def net_reclassification(

@@ -77,27 +77,27 @@ def separation(
     Source: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x; Ojala and Garriga 2010 for the permutation,
     doi:10.1109/ICDM.2009.108.
     """
-    x = np.ascontiguousarray(scores, dtype=float)
+    x = np.asarray(scores, dtype=float)
     member = np.asarray(group).astype(bool)
     if len(x) != len(member) or not np.isfinite(x).all():
         raise ValueError("scores must be finite and as many as the groups")
     if min(member.sum(), (~member).sum()) < folds:
         return {"auc": NAN, "low": NAN, "high": NAN, "p_permutation": NAN}
     rng = np.random.default_rng(seed)
-    fold = _stratified_folds(member, folds, rng)
-    rule = _cross_scores(x, member, fold, folds)
-    counts = bootstrap_counts(len(x), replicates, seed)
-    ranks = rankdata(rule, method="dense").astype(np.int64)
-    auc = _pooled_auc(ranks, member, fold, folds, np.ones((1, len(x)), dtype=np.uint16))[0]
-    low, high = percentile_interval(_pooled_auc(ranks, member, fold, folds, counts)[:, None], confidence)
-    one = np.ones((1, len(x)), dtype=np.uint16)
-    as_good = 0
+    # The first row is the groups as they are, the others are permutations; all are scored at once.
+    members, fold = [member], [_stratified_folds(member, folds, rng)]
     for _ in range(replicates):
-        shuffled = rng.permutation(member)
-        folds_of = _stratified_folds(shuffled, folds, rng)
-        values = rankdata(_cross_scores(x, shuffled, folds_of, folds), method="dense").astype(np.int64)
-        as_good += _pooled_auc(values, shuffled, folds_of, folds, one)[0] >= auc
-    p = (as_good + 1) / (replicates + 1)
+        members.append(rng.permutation(member))
+        fold.append(_stratified_folds(members[-1], folds, rng))
+    rules = _cross_scores(x, np.array(members), np.array(fold), folds)
+    ranks = rankdata(rules, method="dense", axis=1).astype(np.int64)
+    one = np.ones((1, len(x)), dtype=np.uint16)
+    values = np.array([_pooled_auc(*row, folds, one)[0] for row in zip(ranks, members, fold, strict=True)])
+    counts = bootstrap_counts(len(x), replicates, seed)
+    resampled = _pooled_auc(ranks[0], member, fold[0], folds, counts)
+    low, high = percentile_interval(resampled[:, None], confidence)
+    auc = values[0]
+    p = np.mean(values >= auc)  # the groups as they are count among the permutations
     return {"auc": float(auc), "low": float(low[0]), "high": float(high[0]), "p_permutation": float(p)}
 
 
@@ -112,15 +112,23 @@ def _stratified_folds(member: NDArray[np.bool_], folds: int, rng: np.random.Gene
 def _cross_scores(
     x: NDArray[np.float64], member: NDArray[np.bool_], fold: NDArray[np.int64], folds: int
 ) -> NDArray[np.float64]:
-    """Linear discriminant of each patient, fitted without the patient's fold."""
-    rule = np.empty(len(x))
+    """Linear discriminant of each patient, fitted without the patient's fold; ``member`` and ``fold`` (rows, n)."""
+    x = x - x.mean(axis=0)  # so that sums of squares lose no digits, and what does not vary is exactly zero
+    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+    rule = np.empty(fold.shape)
     for k in range(folds):
         out = fold == k
-        inside, outside = x[~out & member], x[~out & ~member]
-        centred = np.vstack([inside - inside.mean(axis=0), outside - outside.mean(axis=0)])
+        scatter, means = np.zeros((len(fold), x.shape[1] ** 2)), []
+        for group in (member, ~member):
+            used = (group & ~out).astype(float)
+            n = used.sum(axis=1, keepdims=True)
+            mean = used @ x / n
+            scatter += used @ products - (n[..., None] * mean[:, :, None] * mean[:, None, :]).reshape(scatter.shape)
+            means.append(mean)
         # The pseudo-inverse serves components that do not vary; the scale of the rule is of no account.
-        pooled = np.linalg.pinv(centred.T @ centred, hermitian=True)
-        rule[out] = x[out] @ (pooled @ (inside.mean(axis=0) - outside.mean(axis=0)))
+        pooled = np.linalg.pinv(scatter.reshape(-1, x.shape[1], x.shape[1]), rcond=1e-12, hermitian=True)
+        weights = (pooled @ (means[0] - means[1])[:, :, None])[:, :, 0]
+        rule[out] = (weights @ x.T)[out]
     return rule
 
 

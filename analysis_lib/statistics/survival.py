@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from lifelines.statistics import multivariate_logrank_test
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
@@ -205,6 +204,8 @@ def logrank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> float:
         raise ValueError("group must be known for every patient")
     if len(values) < 2 or not dead.any():
         return NAN
+    from lifelines.statistics import multivariate_logrank_test  # here, because it takes a second to load
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(multivariate_logrank_test(time, codes, dead).p_value)
