@@ -140,7 +140,8 @@ docs: $(ENV) ## write the generated pages of docs/
 gallery: study ## write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## time the engines side by side with others, into build/bench
-	for script in benchmarks/bench_*.py; do $(PYTHON) $$script || exit 1; done
+	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; $(PYTHON) $$script || failed="$$failed $$script"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 clean: ## remove the outputs of all studies, synthetic data included
 	@rm -rf build figures/*/

@@ -201,7 +201,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Hazard of death along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
         "{discovery}. Bands: pointwise {level} intervals.",
         "{definitions} panels, one an index, each with the hazard ratio on a logarithmic scale over the index, its interval "
-        "band, a dashed line at the cut-off, and ticks for the patients.",
+        "band, a dashed line at the cut-off, and a histogram of the patients along the bottom.",
     ),
     "separation": Artefact(
         "Separation in Fig. 3",

@@ -58,9 +58,17 @@ def run_notebook(params: Params, name: str) -> None:
             raise NotebookError(
                 f"notebook {name}, cell {error.exec_count}: {cause} (see {failed.relative_to(ROOT)})"
             ) from None
+        _without_paths(temporary, name)
         if gone := missing_artefacts(params).get(name):
             raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")
     failed.unlink(missing_ok=True)
+
+
+def _without_paths(path: Path, name: str) -> None:
+    """Put names for the absolute paths that papermill notes: an executed notebook is passed on to others."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.papermill.update(input_path=f"notebooks/{name}.ipynb", output_path=f"{name}.ipynb")
+    nbformat.write(notebook, path)
 
 
 def check_parameter_cell(path: Path) -> None:

@@ -13,7 +13,18 @@ from analysis_lib import params as params_module
 from analysis_lib.certify import certificate, compare, package, record, verify
 from analysis_lib.cohort import cohort
 from analysis_lib.params import Params, load_params
-from analysis_lib.reporting import paper, plots, plots_flowchart, plots_km, plots_model, results, tables
+from analysis_lib.reporting import (
+    paper,
+    plots,
+    plots_curves,
+    plots_flowchart,
+    plots_km,
+    plots_model,
+    results,
+    results_beyond,
+    results_extended,
+    tables,
+)
 from analysis_lib.study import Study
 
 SIZES = {"discovery": 60, "external": 25, "lt": 25}
@@ -80,7 +91,8 @@ def finish_study(params: Params) -> None:
     risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)))
     risk.to_csv(build / "risk.csv", index=False)
     params.data_path.mkdir(parents=True)
-    (params.data_path / "patients.csv").write_text("patient_id\nD0001\n")
+    params.clinical_path.write_text("patient_id\nD0001\n")
+    (params.data_path / "D0001.nrrd").write_bytes(b"mask")
     _write_results(Study(params), exclusions)
     _write_notebook(params, "01_cohort", exclusions[["patient_id", "reason"]].to_html())
     _write_notebook(params, "02_sarcopenia", "<b>Table 2</b>")
@@ -103,6 +115,12 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     part = patients[patients["set"] == "discovery"]
     frames = results.sarcopenia_curves(part, params.definitions, "OS", params.statistics, [0, 24, 60])
     plots.save_figure(plots_km.km_grid(**frames), s.figures, "fig2", frames, synthetic)
+    frames = results_extended.spline_curves(part, params.definitions, "OS", params.statistics)
+    plots.save_figure(plots_curves.spline_grid(**frames), s.figures, "spline", frames, synthetic)
+    incidence, _ = results_beyond.incidences(patients, params.cohort, params.statistics)
+    sets, causes = {k: k for k in SIZES}, results_beyond.CAUSES
+    fig = plots_curves.incidence_grid(incidence, sets, causes, params.statistics.auc_last_month)
+    plots.save_figure(fig, s.figures, "cumulative_incidence", incidence, synthetic)
     scores = pd.DataFrame(np.random.default_rng(1).normal(size=(len(patients), 3)), columns=["PC1", "PC2", "PC3"])
     scores.index = pd.Index(patients["patient_id"], name="patient_id")
     groups = pd.DataFrame({"PMI": patients["pmi"].to_numpy() < 6}, index=scores.index)

@@ -18,6 +18,7 @@ from analysis_lib.certify.certificate import read_manifest, write_certificate
 from analysis_lib.certify.compare import number_differences, parameter_differences, write_comparison
 from analysis_lib.certify.facts import facts
 from analysis_lib.certify.package import PackageError, Patients, monthly, write_package
+from analysis_lib.reporting import results_extended
 from analysis_lib.statistics import survival
 from analysis_lib.study import Study
 
@@ -47,7 +48,8 @@ def test_run_json_says_what_was_run(finished):
     assert run == json.loads((finished.build_path / "run.json").read_text())
     assert run["git"] is None  # the folder of the test is no checkout
     assert run["parameters"]["definitions"]["PMI"]["men"] == 6.36
-    assert run["inputs"]["patients.csv"]["files"] == 1
+    assert run["inputs"]["clinical table"]["files"] == 1
+    assert run["inputs"]["images and masks"]["files"] == 1
     assert run["outputs"]["figures/toy/table2.csv"] == record.file_hash(finished.figures_path / "table2.csv")
     assert run["environment"]["packages"]["numpy"] == np.__version__
     assert run["environment"]["threads"] == PINNED
@@ -178,7 +180,7 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     assert folder == tmp_path / "build" / "compare" / "toy-other"
     assert "definitions.PMI.men: 6.36 -> 6.0" in text
     page = (folder / "compare.html").read_text()
-    assert page.count("<img ") == 2 * 3 and "ynthetic" in page and "http" not in page
+    assert page.count("<img ") == 2 * 5 and "ynthetic" in page and "http" not in page
 
 
 def test_package_holds_no_patient(finished):
@@ -198,8 +200,13 @@ def test_package_holds_no_patient(finished):
         assert not [v for v in values if v in text], name
         if name.endswith(".csv"):
             assert "patient_id" not in pd.read_csv(io.StringIO(text)).columns
-    curves = pd.read_csv(io.StringIO(texts["figures/fig2.csv"]))
-    assert (curves["month"].dropna() % 1 == 0).all()
+    for name in ("fig2", "cumulative_incidence"):
+        curves = pd.read_csv(io.StringIO(texts[f"figures/{name}.csv"]))
+        assert (curves["month"].dropna() % 1 == 0).all() and "events" not in curves
+        assert len(curves) > 50 and f"figures/{name}.pdf" not in names
+    spline = pd.read_csv(io.StringIO(texts["figures/spline.csv"]))
+    assert spline.groupby("panel")["n"].sum().between(1, len(patients)).all()
+    assert (spline["part"].value_counts()["counts"]) == 5 * results_extended.BINS  # not one row a patient
     crate = json.loads(texts["ro-crate-metadata.json"])
     assert {"figures/table2.csv", "run.json"} <= {entity["@id"] for entity in crate["@graph"]}
     assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]

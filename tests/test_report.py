@@ -68,7 +68,7 @@ def test_report_in_chromium(root, width):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         broken = "Array.from(document.images).filter(i => !i.complete || i.naturalWidth === 0).length"
         assert page.evaluate(broken) == 0
-        extended = page.locator("#extended ~ details").first
+        extended = page.locator("#extended ~ details:has(table)").first
         table = extended.locator("table").first
         assert not table.is_visible()
         extended.locator("summary").first.click()
@@ -117,8 +117,19 @@ def test_methods_follow_the_parameters(root):
     params = load_params("standin")
     patients = pd.read_parquet(root / "build" / "toy" / "patients.parquet")
     changed = params.model_copy(
-        update={"network": params.network.model_copy(update={"dropout": 0.37, "ties": "breslow"})}
+        update={
+            "network": params.network.model_copy(update={"dropout": 0.37, "ties": "breslow", "strata": "centre"}),
+            "autoencoder": params.autoencoder.model_copy(update={"joint": True}),
+            "features": params.features.model_copy(update={"min_icc": 0.75}),
+            "stability": params.stability.model_copy(update={"patients": 40}),
+            "optimism": params.optimism.model_copy(update={"repeats": 0, "permutations": 0}),
+        }
     )
     before, after = (" ".join(text for _, text in methods(p, patients)) for p in (params, changed))
     assert "dropout 0.37" in after and "Breslow's ties" in after and "dropout 0.37" not in before
+    for text in ("trained together", "stratified by centre", "at least 0.75 in 40"):
+        assert text in after and text not in before, text
+    assert "fitted again to 50 random splits" in before and "fitted again" not in after
+    for name in ("Firth", "Benjamini-Hochberg", "Schoenfeld", "Brier", "Decision curves", "competing risk"):
+        assert name in before, name
     assert "below 6.36 (men) or 3.92 (women) cm²/m²" in before and "[" not in before

@@ -122,6 +122,8 @@ def test_spline_passes_one_at_the_cut_off():
     assert at["panel"].tolist() == list(PARAMS.definitions)
     np.testing.assert_allclose(at[["hr", "low", "high"]], 1)
     assert len(plots_curves.spline_grid(**frames).axes) == 5
+    inside = frames["counts"].groupby("panel")["n"].sum() / len(part)
+    assert (inside > 0.95).all() and (inside <= 1).all()
 
 
 def probabilities() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -44,7 +44,16 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         f"{params.pca.components} principal components fitted on the training patients; separation is the AUC of a linear rule "
         f"with {params.pca.folds}-fold cross-validation."
     )
+    if params.features.min_icc > 0:
+        radiomics += (
+            f" Features were kept whose intraclass correlation under disturbance of mask, bins and noise was at least "
+            f"{params.features.min_icc:g} in {params.stability.patients} training patients."
+        )
     layers = f"hidden layers of {_list(a.hidden)}, " if a.hidden else ""
+    together = (
+        "AutoEncoder and network were trained together, on reconstruction and survival at once. " if a.joint else ""
+    )
+    strata = "" if n.strata == "none" else f"The partial likelihood was stratified by {n.strata}. "
     model = (
         f"An AutoEncoder ({layers}{a.code_size} variables, {a.code_activation} code, Gaussian noise of SD {a.noise:g}, L2 "
         f"{a.l2:g}, Adam at {a.learning_rate:g}, at most {a.max_epochs} epochs, patience {a.patience}) reduced the scaled "
@@ -52,17 +61,31 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         f"{_list(n.hidden)}, {n.activation}, dropout {n.dropout:g}, L1 {n.l1:g}, L2 {n.l2:g}, {n.ties.capitalize()}'s ties, "
         f"{n.optimizer} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
         f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
-        f"the risk score is the mean of {n.ensemble} networks. Scaling, AutoEncoder, network and cut-off were fitted on "
+        f"the risk score is the mean of {n.ensemble} networks. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
         "training patients only. Risk groups are cut at the training median in every set."
     )
     horizons = ", ".join(f"{m:g}" for m in s.horizons_months)
+    o = params.optimism
+    again = ""
+    if o.repeats or o.permutations:
+        kinds = [f"{o.repeats} random splits and {o.repeats} bootstrap samples"] if o.repeats else []
+        kinds += [f"{o.permutations} splits with permuted outcomes"] if o.permutations else []
+        again = f"The whole pipeline was fitted again to {' and to '.join(kinds)}. "
     statistics = (
         "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
         "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. Discrimination is Harrell's C-index "
         f"and the cumulative/dynamic AUC with inverse probability of censoring weights from {s.auc_first_month:g} to "
         f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days). Intervals are {s.confidence:.0%}; those of "
         f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. A test "
-        "is two-sided. Each estimator, its source and the test that checks it: docs/statistics.md."
+        "is two-sided. "
+        f"Beyond the letter: hazard ratios adjusted for {', '.join(s.adjust_for).replace('_', ' ')} in complete cases and in "
+        f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
+        f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
+        f"rate, restricted mean survival to {s.rmst_months:g} months. Predicted risks are judged by calibration (slope, "
+        "integrated calibration index) and by the Brier score. Decision curves, net reclassification and likelihood-ratio "
+        "tests say what the model adds to clinical variables and to the best definition. Recurrence is estimated with death "
+        "as a competing risk (Aalen-Johansen). "
+        f"{again}Each estimator, its source and the test that checks it: docs/statistics.md."
     )
     sections = [("Patients", population), ("Images", images), ("Definitions of sarcopenia", f"{definitions}.")]
     sections += [("Radiomics", radiomics), ("Model", model), ("Statistics", statistics)]

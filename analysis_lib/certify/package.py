@@ -1,8 +1,8 @@
 """One zip of a study for a journal: figures, tables, parameters, executed notebooks, run.json, RO-Crate metadata.
 
-No patient goes with it. A table with a row a patient is left out, the exact times in Kaplan-Meier curves are taken at
-whole months, and an output of a notebook that shows a patient is removed; LEFT_OUT.md lists each. What is packed
-is searched for every patient identifier and every measured value, and the package is refused if one is found.
+No patient goes with it. A table with a row a patient is left out, the exact times in curves of survival and incidence
+are taken at whole months, and an output of a notebook that shows a patient is removed; LEFT_OUT.md lists each. What is
+packed is searched for every patient identifier and every measured value, and the package is refused if one is found.
 """
 
 from __future__ import annotations
@@ -132,18 +132,21 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
 
 
 def _is_curve(table: pd.DataFrame) -> bool:
-    """Whether a table holds Kaplan-Meier steps, each the time of somebody's event."""
-    return {"month", "survival", "at_risk", "events"} <= set(table.columns)
+    """Whether a table holds a curve's steps (Kaplan-Meier, Aalen-Johansen), each the time of somebody's event."""
+    return {"month", "at_risk"} <= set(table.columns) and not {"survival", "incidence"}.isdisjoint(table.columns)
 
 
 def monthly(table: pd.DataFrame) -> pd.DataFrame:
-    """Kaplan-Meier curves at whole months, without the times and numbers of single events.
+    """Curves at whole months, without the times and numbers of single events.
 
-    ``table`` is the CSV of a Kaplan-Meier figure; rows that are no part of a curve stay as they are.
+    ``table`` is the CSV of a figure of Kaplan-Meier curves or cumulative incidences; rows that are no part of a curve
+    stay as they are.
     """
-    curve = table["survival"].notna() & table["month"].notna()
+    curve = table["survival" if "survival" in table else "incidence"].notna() & table["month"].notna()
     rows = []
-    for _, part in table[curve].groupby([c for c in ("panel", "group") if c in table], sort=False, dropna=False):
+    for _, part in table[curve].groupby(
+        [c for c in ("panel", "group", "cause") if c in table], sort=False, dropna=False
+    ):
         part = part.sort_values("month", kind="stable")
         last = int(np.floor(part["month"].max()))
         place = np.searchsorted(part["month"].to_numpy(), np.arange(last + 1), side="right") - 1

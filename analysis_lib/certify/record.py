@@ -25,6 +25,7 @@ from analysis_lib import PINNED
 from analysis_lib.artefacts import ALL_NOTEBOOKS, executed_notebook, produced
 from analysis_lib.files import write_text
 from analysis_lib.params import ROOT, Params
+from analysis_lib.prepare import input_files
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "autoencoder.keras", "networks.keras"]
@@ -135,7 +136,7 @@ def output_files(params: Params) -> dict[str, Path]:
 
 
 def input_hashes(params: Params) -> dict:
-    """Number of files, bytes and one hash of each part of the data: the table, the CT, the masks.
+    """Number of files, bytes and one hash of each part of the data: the clinical table, the images and masks.
 
     The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
     size or time changes.
@@ -147,11 +148,11 @@ def input_hashes(params: Params) -> dict:
         if kept["inputs.txt"] == key:
             return kept["hashes"]
     hashes = {}
-    for part in ("patients.csv", "ct", "masks"):
-        path = params.data_path / part
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    everything = input_files(params)
+    table = [path for path in everything if path == params.clinical_path]
+    images = [path for path in everything if path != params.clinical_path]
+    for part, files in (("clinical table", table), ("images and masks", images)):
         digest, size = hashlib.sha256(), 0
-        files = [p for p in files if p.is_file()]
         for file in files:
             digest.update(f"{file.relative_to(params.data_path).as_posix()}\0{file_hash(file)}\n".encode())
             size += file.stat().st_size

@@ -35,7 +35,7 @@ SHOWN_PACKAGES = [
     *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "pyradiomics"),
     *("SimpleITK", "pydicom", "numba", "matplotlib", "joblib", "papermill"),
 ]
-LONGEST_TABLE = 150
+LONGEST_TABLE = 400  # rows on the page; longer tables, as of every feature, are in their CSV
 
 
 class ReportError(StudyError):

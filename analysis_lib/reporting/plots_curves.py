@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
@@ -59,12 +60,12 @@ def _legend(fig: Figure, keys: Sequence[Line2D], columns: int) -> None:
 
 
 @plots.styled
-def spline_grid(curves: pd.DataFrame, values: pd.DataFrame, annotations: pd.DataFrame) -> Figure:
+def spline_grid(curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.DataFrame) -> Figure:
     """Hazard ratio against each index, a panel an index; frames as from ``results_extended.spline_curves``."""
     plots.need_columns(curves, ["panel", "value", "hr", "low", "high"], "curves")
     fig, axes = panel_axes(annotations["title"].tolist(), 3, 36.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
-        curve, at = curves[curves["panel"] == note.panel], values.loc[values["panel"] == note.panel, "value"]
+        curve, bars = curves[curves["panel"] == note.panel], counts[counts["panel"] == note.panel]
         ax.axhline(1, color=plots.GREY, linewidth=0.5)
         ax.axvline(0, color=plots.GREY, linewidth=0.5, linestyle=(0, (2, 2)))
         ax.set_yscale("log")
@@ -72,16 +73,16 @@ def spline_grid(curves: pd.DataFrame, values: pd.DataFrame, annotations: pd.Data
             x, low, high = (curve[c].to_numpy(float) for c in ("value", "low", "high"))
             ax.fill_between(x, low, high, color=plots.BLUE, alpha=0.15, linewidth=0)
             ax.plot(x, curve["hr"].to_numpy(float), color=plots.BLUE)
-            inside = at[(at >= x[0]) & (at <= x[-1])]
-            ax.plot(inside, np.zeros(len(inside)), "|", color=plots.GREY, alpha=0.4, markersize=4, clip_on=False,
-                    transform=ax.get_xaxis_transform())  # fmt: skip
+            height = 0.16 * bars["n"].to_numpy(float) / bars["n"].max()
+            ax.bar(bars["value"], height, width=(x[-1] - x[0]) / len(bars), color=plots.GREY, alpha=0.3, linewidth=0,
+                   transform=ax.get_xaxis_transform())  # fmt: skip
             ax.set_ylim(max(low.min(), 0.05) / 1.1, min(high.max(), 20) * 1.1)
         plots.plain_log_ticks(ax)
         ax.set(xlabel=f"Index less the cut-off, {note.unit}", ylabel="Hazard ratio")
     keys = [
         Line2D([], [], color=plots.BLUE, label="hazard ratio against the cut-off, with band"),
         Line2D([], [], color=plots.GREY, linestyle=(0, (2, 2)), label="cut-off (left of it: sarcopenia)"),
-        Line2D([], [], color=plots.GREY, marker="|", linestyle="none", label="patients"),
+        Patch(color=plots.GREY, alpha=0.3, linewidth=0, label="patients (histogram)"),
     ]
     plots.top_legend(fig, keys, 2.0)
     return fig

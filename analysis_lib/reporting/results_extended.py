@@ -190,6 +190,9 @@ def _continuous(
     return row
 
 
+BINS = 30  # of the patients under a spline
+
+
 def spline_curves(
     patients: pd.DataFrame,
     definitions: dict[str, DefinitionParams],
@@ -200,18 +203,17 @@ def spline_curves(
     """Hazard ratio along each index against its cut-off, by a restricted cubic spline in a Cox model.
 
     Returns ``curves`` (panel, value: index less the cut-off of the patient's sex, hr, low, high; hr is 1 at the
-    cut-off), ``values`` (panel, value of each patient) and ``annotations`` (panel, title, unit, text). The
-    curve spans the middle 98% of the patients. A definition that cannot be fitted, or whose index nobody has, has a
-    text and no curve.
+    cut-off), ``counts`` (panel, value: middle of one of ``BINS`` bins of the curve's width, n: patients in it, so that
+    no single patient shows) and ``annotations`` (panel, title, unit, text). The curve spans the middle 98% of the
+    patients. A definition that cannot be fitted, or whose index nobody has, has a text and no curve.
     """
     months, event = OUTCOMES[outcome]
     z = norm.ppf((1 + statistics.confidence) / 2)
-    curves, values, annotations = [], [], []
+    curves, counts, annotations = [], [], []
     for key, definition in definitions.items():
         above = patients[definition.column] - cut_offs(patients, definition)
         part = patients[above.notna() & patients[months].notna() & patients[event].notna()]
         value = above[part.index].to_numpy(float)
-        values.append(pd.DataFrame({"panel": key, "value": value}))
         title = (key, f"{key} ({definition.source})", definition.unit)
         if part.empty:
             annotations.append((*title, "NA: nobody has index and outcome"))
@@ -229,6 +231,8 @@ def spline_curves(
             frame = {"value": at, "hr": np.exp(log_hr)}
             frame |= {"low": np.exp(log_hr - z * error), "high": np.exp(log_hr + z * error)}
             curves.append(pd.DataFrame({"panel": key, **frame}))
+            n, edges = np.histogram(value, bins=BINS, range=(at[0], at[-1]))
+            counts.append(pd.DataFrame({"panel": key, "value": (edges[:-1] + edges[1:]) / 2, "n": n}))
             straight = cox_fit(time, dead, value)
             curved = float(chi2.sf(2 * (fit.loglik - straight.loglik), len(knots) - 2))
             text = f"overall {format_p(fit.likelihood_ratio[1])}, curvature {format_p(curved)}"
@@ -238,7 +242,7 @@ def spline_curves(
     empty = pd.DataFrame(columns=["panel", "value", "hr", "low", "high"])
     return {
         "curves": pd.concat(curves, ignore_index=True) if curves else empty,
-        "values": pd.concat(values, ignore_index=True),
+        "counts": pd.concat(counts, ignore_index=True) if counts else pd.DataFrame(columns=["panel", "value", "n"]),
         "annotations": pd.DataFrame(annotations, columns=["panel", "title", "unit", "text"]),
     }
 
