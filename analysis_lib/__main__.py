@@ -327,7 +327,8 @@ def _indices(options: argparse.Namespace) -> None:
 
     row = {name: measured[name] for name in MEASURES} | {"sex": options.sex, "height_m": options.height_m}
     table = add_height_indices(pd.DataFrame([row]).astype({"height_m": float}))
-    values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in (*MEASURES, "smi", "pmi")}
+    names = [*MEASURES, *table.columns.difference([*row], sort=False)]
+    values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in names}
     verdicts = {}
     for name, definition in params.definitions.items():
         verdict = sarcopenic(table, definition)[0]
@@ -352,8 +353,8 @@ def _indices(options: argparse.Namespace) -> None:
         "pmi": "cm²/m²",
     }
     for name, value in values.items():
-        without = "needs --height-m" if name in ("smi", "pmi") and options.height_m is None else "no segment"
-        print(f"{name:<12} {without if value is None else f'{value:10.4f} {units[name]}'}")
+        shown = _why_no_value(values, name) if value is None else f"{value:10.4f} {units.get(name, '')}"
+        print(f"{name:<12} {shown}".rstrip())
     print(
         f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
         f"z = {slices['z_mm']} mm"
@@ -369,10 +370,17 @@ def _indices(options: argparse.Namespace) -> None:
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
 
 
+def _why_no_value(values: dict[str, float | None], name: str) -> str:
+    """An index by height has its muscle's area and no height; anything else without a value has no mask."""
+    measured = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(name, name)
+    return "no segment" if values[measured] is None else "needs --height-m"
+
+
 def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
-    if values[{"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(column, column)] is None:
-        return "no segment"
-    return "needs --sex" if options.sex is None else "needs --height-m"
+    if values[column] is not None:
+        return "needs --sex"
+    why = _why_no_value(values, column)
+    return "needs --sex" if options.sex is None and why != "no segment" else why
 
 
 if __name__ == "__main__":

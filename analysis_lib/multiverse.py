@@ -22,12 +22,12 @@ from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import code_digest, replacing
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import HuWindow, Params
+from analysis_lib.params import HuWindow, Params, load_params
 from analysis_lib.reporting import plots, plots_multiverse
 from analysis_lib.reporting.results import MODEL, OUTCOMES, continuous_markers, marker_table
 from analysis_lib.reporting.results_extended import covariate_table
 from analysis_lib.sarcopenia import add_height_indices
-from analysis_lib.standin.patients import draw_patients, sarcopenia_status
+from analysis_lib.standin.patients import DRAWN, calibrated, draw_patients, sarcopenia_status
 from analysis_lib.statistics import survival
 from analysis_lib.study import Study
 
@@ -266,7 +266,11 @@ def power(params: Params, folder: Path, quiet: bool = False) -> pd.DataFrame:
     ]
     key = hashlib.blake2b(
         json.dumps(
-            [params.standin.model_dump(mode="json"), params.multiverse.model_dump(mode="json"), params.seed]
+            [
+                *(part.model_dump(mode="json") for part in (params.standin, params.multiverse)),
+                {key: d.model_dump(mode="json") for key, d in params.definitions.items()},
+                [params.seed, params.statistics.confidence, params.statistics.bootstrap_replicates],
+            ]
         ).encode(),
         digest_size=6,
     ).hexdigest()
@@ -307,12 +311,13 @@ def _power_draw(params: Params, factor: float, draw: int) -> list[dict]:
     )
     standin = standin.model_copy(update={"sets": {name: one.model_copy(update=update)}, "conditions": conditions})
     seed = params.seed + 1 + draw
-    frame = draw_patients(standin, params.definitions, seed)
+    frame = draw_patients(standin, calibrated(standin, load_params("defaults").definitions), seed)
     time, event = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
     # error of the score: its C-index is then near the published 0.73
     score = frame["infiltration_z"] + 0.35 * np.random.default_rng([seed, 7]).standard_normal(len(frame))
     size = {"n": len(frame), "events": int(event.sum())}
-    status = sarcopenia_status(frame, params.definitions)
+    drawn = {key: d for key, d in params.definitions.items() if d.column in DRAWN}
+    status = sarcopenia_status(frame, drawn)
     rows = []
     for key, group in status.items():
         fit = survival.cox_binary(time, event, group, params.statistics.confidence)

@@ -26,6 +26,7 @@ PARAMS_DIR = ROOT / "params"
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Width = Annotated[int, Field(gt=0)]
 
 
 class ParameterError(StudyError, ValueError):
@@ -33,7 +34,7 @@ class ParameterError(StudyError, ValueError):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SetParams(Section):
@@ -181,6 +182,13 @@ class DefinitionParams(Section):
         "has no verdict.",
     )
 
+    @model_validator(mode="after")
+    def _possible(self) -> DefinitionParams:
+        cut_offs = [self.men, self.women, *(c for group in self.bmi_classes for c in (group.men, group.women))]
+        if not self.column.endswith("_hu") and min(cut_offs) <= 0:  # an area is positive, a density need not be
+            raise ValueError(f"a cut-off of {self.column} must be above 0, not {min(cut_offs):g}")
+        return self
+
 
 class RoiFeatures(Section):
     """Radiomics of one region of interest."""
@@ -224,7 +232,7 @@ class AutoEncoderParams(Section):
     """AutoEncoder from the features to the variables of the network."""
 
     code_size: int = Field(100, gt=0, description="Variables kept.")
-    hidden: list[int] = Field(default_factory=list, description="Widths of layers between input and code.")
+    hidden: list[Width] = Field(default_factory=list, description="Widths of layers between input and code.")
     activation: Literal["linear", "relu", "tanh", "selu", "elu"] = Field(
         "elu", description="Activation of the hidden layers."
     )
@@ -257,7 +265,7 @@ class NetworkParams(Section):
         True,
         description="Turn more than 10 inputs to their principal axes, so that strong directions are learnt first.",
     )
-    hidden: list[int] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
+    hidden: list[Width] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
     activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
     l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
@@ -338,6 +346,17 @@ class StatisticsParams(Section):
         description="First and last threshold probability of the decision curves.",
     )
 
+    @model_validator(mode="after")
+    def _ordered(self) -> StatisticsParams:
+        if self.auc_first_month > self.auc_last_month:
+            raise ValueError(
+                f"auc_first_month ({self.auc_first_month:g}) must not be after auc_last_month ({self.auc_last_month:g})"
+            )
+        first, last = self.decision_thresholds
+        if first >= last:
+            raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
+        return self
+
     def curve_months(self) -> list[float]:
         """Months of the AUC curves and of predicted survival, in order, the horizons among them."""
         first, step = self.auc_first_month, self.auc_step_months
@@ -356,7 +375,7 @@ class MultiverseParams(Section):
         default_factory=list, description="Other HU windows of SM, measured anew where the images are there."
     )
     split_seeds: int = Field(4, ge=1, description="Random splits of the discovery set.")
-    code_sizes: list[int] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
+    code_sizes: list[Width] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
     ensemble: int = Field(3, ge=1, description="Networks of each model.")
     power_factors: list[Positive] = Field(
         default_factory=lambda: [0.3, 0.5, 1.0, 2.0, 4.0, 8.0],

@@ -142,6 +142,38 @@ def test_one_pair_on_the_command_line(folder: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "error: no voxel of the mask has label 9; it holds 0, 2, 5\n"
 
 
+def test_a_region_that_pyradiomics_refuses_is_an_error_and_no_traceback(folder: Path, capsys) -> None:
+    image = sitk.ReadImage(str(folder / "a-ct.nrrd"))
+    mask = np.zeros((6, 30, 32), np.uint8)
+    mask[3, 4, 5] = 2
+    mask[3, 20, 25:28] = 3
+    label = sitk.GetImageFromArray(mask)
+    label.CopyInformation(image)
+    sitk.WriteImage(label, str(folder / "dot.nrrd"))
+    label.SetOrigin((500.0, 0.0, 0.0))
+    sitk.WriteImage(label, str(folder / "elsewhere.nrrd"))
+    (folder / "p.yaml").write_text(PARAMETERS + "  minimumROISize: 10\n")
+    for name, region in (("dot", 2), ("dot", 3), ("elsewhere", 2)):
+        pair = ["--image", str(folder / "a-ct.nrrd"), "--mask", str(folder / f"{name}.nrrd"), "--label", str(region)]
+        assert main(["features", *pair, "--params", str(folder / "p.yaml")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and "Traceback" not in error and error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize("suffix", ["mhd", "nhdr"])
+def test_voxels_in_a_file_of_their_own_count(folder: Path, suffix: str) -> None:
+    for name in ("a-ct", "a-mask"):
+        sitk.WriteImage(sitk.ReadImage(str(folder / f"{name}.nrrd")), str(folder / f"{name}.{suffix}"))
+    cases = table(folder, f"1,a-ct.{suffix},a-mask.{suffix},2,north")
+    before, _ = extract_table(cases, folder / "p.yaml", folder / "o.csv", quiet=True, executor=run_here)
+    header = (folder / f"a-ct.{suffix}").read_bytes()
+    sitk.WriteImage(sitk.ReadImage(str(folder / "b-ct.nrrd")), str(folder / f"a-ct.{suffix}"))
+    assert (folder / f"a-ct.{suffix}").read_bytes() == header  # other voxels alone
+    after, _ = extract_table(cases, folder / "p.yaml", folder / "o.csv", quiet=True, executor=run_here)
+    mean = "original_firstorder_Mean"
+    assert after[mean].iloc[0] != before[mean].iloc[0]
+
+
 def test_a_dicom_folder_and_a_named_segment(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     hounsfield = rng.integers(-120, 200, size=(6, 40, 50)).astype(np.int16)

@@ -11,6 +11,7 @@ from finished import toy_patients
 
 from analysis_lib import params as params_module
 from analysis_lib.reporting import results
+from analysis_lib.standin.patients import StandinError, calibrated
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +38,21 @@ def test_a_definition_is_a_few_lines_of_yaml(tmp_path):
     expected = patients["smi"] < patients["sex"].map({"M": 42, "F": 38})
     assert rows.groupby("set")["n_sarcopenic"].first().sum() == expected.sum()
     assert yaml.safe_load(example("definition"))["definitions"]["JSH"]["doi"].startswith("10.")
+
+
+def test_a_definition_in_every_study_leaves_the_synthetic_patients_as_they_are():
+    params = params_module.load_params("smoke")
+    jsh = params_module.DefinitionParams(**yaml.safe_load(example("definition"))["definitions"]["JSH"])
+    chosen = calibrated(params.standin, params.definitions | {"JSH": jsh})
+    assert chosen == params.definitions
+    part = params.standin.sets["lt"].model_copy(
+        update={"sarcopenic": {"JSH": 3, **params.standin.sets["lt"].sarcopenic}}
+    )
+    wrong = params.standin.model_copy(update={"sets": {"lt": part}})
+    with pytest.raises(StandinError, match="JSH is no definition"):
+        calibrated(wrong, params.definitions)
+    with pytest.raises(StandinError, match="two definitions of smi"):
+        calibrated(wrong, params.definitions | {"JSH": jsh})
 
 
 def test_an_index_is_a_column():

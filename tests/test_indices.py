@@ -1,6 +1,7 @@
 """Areas and densities against numpy on known arrays and against the real CT's published truth."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -104,6 +105,26 @@ def test_command_line_without_sex_and_height_gives_what_it_can(patient):
     assert values["pm_area_cm2"] > 0
     assert {d["sarcopenic"] for d in values["definitions"].values()} == {None}
     assert "needs --sex" in run_cli("--ct", patient[0], "--mask", patient[1]).stdout
+
+
+def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, monkeypatch, capsys):
+    """A new column of add_height_indices, a definition on it, and the command that shows them."""
+    from analysis_lib import __main__ as command
+    from analysis_lib import sarcopenia
+
+    added = sarcopenia.add_height_indices
+    monkeypatch.setattr(
+        sarcopenia, "add_height_indices", lambda t: added(t).assign(pm_to_sm=t["pm_area_cm2"] / t["sm_area_cm2"])
+    )
+    share = PARAMS.definitions["SMI"].model_copy(update={"column": "pm_to_sm", "men": 0.9, "women": 0.9, "unit": ""})
+    params = PARAMS.model_copy(update={"definitions": {"Share": share}})
+    monkeypatch.setattr(command, "load_params", lambda name: params)
+    pair = ["indices", "--ct", str(patient[0]), "--mask", str(patient[1])]
+    assert command.main([*pair, "--sex", "M"]) == 0
+    shown = capsys.readouterr().out
+    assert "pm_to_sm" in shown and re.search(r"Share .* sarcopenic \(below 0.9 \)", shown)
+    assert command.main(pair) == 0
+    assert re.search("Share .* needs --sex", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

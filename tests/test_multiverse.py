@@ -58,6 +58,13 @@ def test_one_draw_has_the_events_asked_for_and_repeats():
     assert len(rows) == 10 and rows == multiverse._power_draw(PARAMS, 1.0, 0)
 
 
+def test_a_further_definition_is_judged_and_not_drawn_to():
+    more = PARAMS.definitions | {"JSH": PARAMS.definitions["SMI"].model_copy(update={"men": 42.0, "women": 38.0})}
+    rows = multiverse._power_draw(PARAMS.model_copy(update={"definitions": more}), 1.0, 0)
+    assert [r for r in rows if "JSH" not in r["finding"]] == multiverse._power_draw(PARAMS, 1.0, 0)
+    assert {r["finding"] for r in rows if "JSH" in r["finding"]} == {"HR of JSH", "C-index above JSH"}
+
+
 def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
     def draw(params, factor, number):
         return [{"n": round(100 * factor), "events": round(20 * factor), "finding": "HR of SMI", "estimate": 1.5,

@@ -8,6 +8,7 @@ study reads). Image is a file that ITK reads or a folder of DICOM files. Other c
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from analysis_lib.imaging import ct, masks
 from analysis_lib.params import SegmentParams
 
 Case = dict[str, str]
+DETACHED = (".mhd", ".nhdr", ".hdr")  # headers whose voxels lie in another file
 
 
 class CaseError(StudyError, ValueError):
@@ -129,7 +131,13 @@ def extract_one(
     """Features of one pair of files."""
     default = _parameters(parameter_file)[1]
     case = {"Image": str(image), "Mask": str(mask), "Label": "" if label is None else str(label), "Segment": segment}
-    return extract(*load_case(case, default), parameter_file, label=1)
+    loaded = load_case(case, default)
+    try:
+        return extract(*loaded, parameter_file, label=1)
+    except (ValueError, RuntimeError) as error:  # what PyRadiomics says of a region it cannot use
+        raise CaseError(
+            f"{mask.name}: {' '.join(str(error).split())}; draw the region again, or change the parameters"
+        ) from None
 
 
 def _parameters(path: Path) -> tuple[list[str], int]:
@@ -157,11 +165,22 @@ def _fingerprint(cases: dict[str, Case], label: int, key: str) -> str:
     case = cases[key]
     digest = hashlib.blake2b(repr((label, case.get("Label"), case.get("Segment"))).encode(), digest_size=16)
     for path in (Path(case["Image"]), Path(case["Mask"])):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
+        for file in _files_of(path):
             if case["Image"] and case["Mask"] and file.is_file():
                 digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    """A folder's files, or an image with the file of its voxels where that is apart (.mhd, .nhdr, .hdr)."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path]
+    if path.suffix.lower() in DETACHED and path.is_file():
+        header = path.read_bytes()[:100_000].decode("latin-1")
+        named = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)[ \t]*(\S.*?)\s*$", header)
+        files += [path.parent / name for name in named] or [path.with_suffix(".img"), path.with_suffix(".img.gz")]
+    return files
 
 
 def _read(path: Path) -> sitk.Image:

@@ -13,6 +13,7 @@ from analysis_lib.params import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
 from analysis_lib.standin.patients import (
+    calibrated,
     clinical_table,
     data_dictionary,
     draw_patients,
@@ -32,7 +33,8 @@ def make_cohort(params: Params, quiet: bool = False) -> None:
     clinical table is written last, so that an interrupted run never looks complete.
     """
     # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
-    frame = draw_patients(params.standin, load_params("defaults").definitions, params.seed)
+    definitions = calibrated(params.standin, load_params("defaults").definitions)
+    frame = draw_patients(params.standin, definitions, params.seed)
     for folder in ("", "ct", "masks", ".drawn"):
         remove_leftovers(params.data_path / folder)
     jobs = [(spec, params.data_path) for spec in patient_specs(frame, params.standin)]

@@ -17,7 +17,7 @@ Outcome = Literal["OS", "RFS"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ScannerParams(_Section):

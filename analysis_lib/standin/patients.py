@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # params imports this package for its section
 Array = NDArray[np.float64]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")
 TARGETS = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
+DRAWN = (*TARGETS, "smi", "pmi")  # the indices of a drawn patient
 LATENTS = ("infiltration_z", "quantity_z", "density_z", "grain_z", "fascia_z")
 CLINICAL = ("patient_id", "set", "sex", "age", "height_m", "bmi", "os_months", "os_event", "rfs_months",
             "rfs_event", *FLAGS)  # fmt: skip
@@ -35,6 +36,21 @@ CLINICAL = ("patient_id", "set", "sex", "age", "height_m", "bmi", "os_months", "
 
 class StandinError(StudyError, ValueError):
     """The parameters ask for patients that cannot exist; the message says which."""
+
+
+def calibrated(standin: StandinParams, definitions: dict[str, DefinitionParams]) -> dict[str, DefinitionParams]:
+    """The definitions whose numbers of sarcopenic patients the sets give; a further one has no say in the patients.
+
+    Raises StandinError for a number of a definition that there is not, and for two of one index.
+    """
+    names = dict.fromkeys(name for part in standin.sets.values() for name in part.sarcopenic)
+    if unknown := [name for name in names if name not in definitions]:
+        raise StandinError(f"standin: sarcopenic.{unknown[0]} is no definition of params/defaults.yaml; remove it")
+    chosen = {name: definitions[name] for name in names}
+    columns = [d.column for d in chosen.values()]
+    if twice := [column for column in columns if columns.count(column) > 1]:
+        raise StandinError(f"standin: sarcopenic has two definitions of {twice[0]}; patients can be drawn to one")
+    return chosen
 
 
 def draw_patients(standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int) -> pd.DataFrame:
@@ -437,7 +453,7 @@ def _scale_for(events: int, count) -> float:
 
 
 def sarcopenia_status(frame: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> dict[str, NDArray[np.bool_]]:
-    """Who is sarcopenic by each definition if the image meets its targets exactly."""
+    """Who is sarcopenic by each definition, of an index in ``DRAWN``, if the image meets its targets exactly."""
     men, squared = (frame["sex"] == "M").to_numpy(), frame["height_m"].to_numpy() ** 2
     value = {name: frame[name].to_numpy() for name in TARGETS}
     value |= {"smi": value["sm_area_cm2"] / squared, "pmi": value["pm_area_cm2"] / squared}
