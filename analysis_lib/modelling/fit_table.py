@@ -12,19 +12,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.errors import StudyError
 from analysis_lib.files import write_text
+from analysis_lib.modelling.covariates import (
+    FEWEST_ROWS,
+    TableError,
+    duplicates,
+    encode,
+    identifiers,
+    is_time,
+    numbers,
+)
 from analysis_lib.params import AutoEncoderParams, NetworkParams
-from analysis_lib.statistics.survival import bootstrap_c_index
+from analysis_lib.statistics.survival import bootstrap_c_index, c_index
 
 LEARNT_FROM = ("train", "valid")
 SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
 SPLIT_NAMES |= {"testing": "test", "test": "test"}
 REPLICATES = 1000
-
-
-class TableError(StudyError, ValueError):
-    """The table cannot be used; the message names the column and the fix."""
 
 
 def fit_table(
@@ -42,15 +46,16 @@ def fit_table(
 ) -> dict[str, dict[str, float]]:
     """Fit on the rows whose ``split`` is train or valid, and measure on every split.
 
-    table : CSV or Parquet. split : column holding train, perhaps valid (rows that, like every training row in
-    its turn, help to decide when to stop), and test or other names of test sets; without it a 7:3 split
-    stratified by event is drawn. drop : columns that are no covariates. code_size : variables of an
+    table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
+    every row in its turn helps to decide when a network stops), and test or other names of test sets; without it a
+    7:3 split stratified by event is drawn. drop : columns that are no covariates. code_size : variables of an
     AutoEncoder before the networks; none means the networks alone. seeds : networks in the ensemble.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
-    risk.csv (row, counted from 0, split, risk), report.json (duplicates, excluded rows, imputed, constant and
-    clipped covariates, notes) and the folder model. A row without a usable time, event or split counts nowhere
-    and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot be used.
+    risk.csv (row, counted from 0, split, risk, spread: SD of the risk over the networks), report.json (duplicates,
+    excluded rows, imputed, constant and clipped covariates, C-index of each network, notes) and the folder model.
+    A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split counts
+    nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot be used.
     """
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
@@ -65,7 +70,9 @@ def fit_table(
     if (died[learn] == 1).sum() == 0:
         raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
     covariates = frame.drop(columns=list({time, event, *([split] if split else []), *drop}))
-    x = encode_categories(covariates, learn)
+    index = identifiers(covariates)
+    covariates = covariates.drop(columns=index)
+    x, care_of_words = encode(covariates, learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
 
@@ -81,29 +88,35 @@ def fit_table(
         fitted.save(out / "model")
     except (FeatureError, TrainingError, OSError) as error:
         raise TableError(str(error)) from error
-    risk = fitted.risk(x)
+    risk, by_network = fitted.risk(x), fitted.risk_spread(x)
 
-    metrics = {}
+    metrics, networks = {}, {}
     for name in dict.fromkeys(part[used]):
         rows = (part == name).to_numpy() & used
         metrics[name] = _metrics(months[rows], died[rows], risk[rows], confidence, seed)
+        each = [c_index(months[rows], died[rows], by_network.loc[rows, k]) for k in by_network]
+        networks[name] = [None if np.isnan(value) else value for value in each]
     care = fitted.scaler.report()
     report = {
         "rows": len(frame),
         "excluded": {str(row): reason for row, reason in sorted(excluded.items())},
-        "duplicate_rows_train_test": duplicates(covariates.assign(_time=months, _event=died), learn, used),
-        "duplicate_covariates_train_test": duplicates(covariates, learn, used),
+        "duplicate_rows_train_test": duplicates(x.assign(_time=months, _event=died), learn, used),
+        "duplicate_covariates_train_test": duplicates(x, learn, used),
         "covariates": x.shape[1],
         "imputed": care.loc[care["n_missing"] > 0, "n_missing"].to_dict(),
         "constant": care.index[care["constant"]].tolist(),
         "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
-        "row_numbers": _row_numbers(covariates),
+        **care_of_words,
+        "identifiers": index,
+        "valid_rows": int((part[used] == "valid").sum()),
+        "c_index_by_network": networks,
         "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
         "seed": seed,
     }
     report["notes"] = _notes(report)
     rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
+    rows["spread"] = by_network.std(axis=1, ddof=0).to_numpy()
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
     write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -131,47 +144,6 @@ def read_table(path: Path) -> pd.DataFrame:
     return frame
 
 
-def encode_categories(covariates: pd.DataFrame, learn: np.ndarray) -> pd.DataFrame:
-    """Numbers as they are; a column of words becomes one 0/1 column for each word seen in training rows.
-
-    A missing word, or one seen in test rows only, is 0 in all of them. TableError for a column with so many
-    words that it is a name or a date rather than a category.
-    """
-    parts = {}
-    for name, column in covariates.items():
-        numbers = _numbers(column)
-        if numbers is not None:
-            parts[name] = numbers
-            continue
-        text = column.astype(str).str.strip().where(column.notna())
-        words = sorted(text[learn].dropna().unique())
-        if len(words) > max(10, learn.sum() / 5) or pd.api.types.is_datetime64_any_dtype(column):
-            raise TableError(
-                f"column '{name}' has {len(words)} different words in {learn.sum()} training rows, which is a name "
-                f"or a date and no category; leave it out with --drop {name}"
-            )
-        parts |= {f"{name}={word}": (text == word).to_numpy(np.float64) for word in words}
-    return pd.DataFrame(parts, index=covariates.index)
-
-
-def _numbers(column: pd.Series) -> np.ndarray | None:
-    """The column as float64 with NaN where empty; None if it holds words."""
-    if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-        try:
-            column = pd.to_numeric(column)
-        except (ValueError, TypeError):
-            return None
-        if pd.api.types.is_datetime64_any_dtype(column):
-            return None
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def duplicates(frame: pd.DataFrame, learn: np.ndarray, used: np.ndarray) -> int:
-    """Number of test rows that occur among the training rows too."""
-    key = pd.util.hash_pandas_object(frame, index=False).to_numpy()
-    return int(np.isin(key[used & ~learn], key[learn]).sum())
-
-
 def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dict[str, float | int | None]:
     found = dict.fromkeys(("c_index", "low", "high"))
     if died.sum() > 0 and len(died) > 1:
@@ -182,24 +154,32 @@ def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dic
     return {**found, "n": len(died), "events": int(died.sum())}
 
 
-def _row_numbers(covariates: pd.DataFrame) -> list[str]:
-    """Whole-number columns that only count the rows up by one: not a covariate that anybody means."""
-    whole = covariates.select_dtypes("integer")
-    return [name for name, column in whole.items() if len(column) > 1 and (column.diff().iloc[1:] == 1).all()]
-
-
 def _notes(report: dict) -> list[str]:
     """What the reader must know, one sentence each."""
     notes = []
     if n := len(report["excluded"]):
         row, reason = next(iter(report["excluded"].items()))
         notes.append(f"{n} rows are left out, the first is row {row}: {reason}")
-    if n := report["duplicate_rows_train_test"]:
-        notes.append(f"{n} test rows occur among the training rows too, outcome included; they flatter the test")
-    elif n := report["duplicate_covariates_train_test"]:
-        notes.append(f"{n} test rows have the covariates of a training row")
-    for name in report["row_numbers"]:
-        notes.append(f"column '{name}' only numbers the rows; leave it out with --drop '{name}'")
+    if pairs := report["duplicate_rows_train_test"]:
+        notes.append(
+            f"{len(pairs)} test rows occur among the training rows too, outcome included; they flatter the test: "
+            f"{_pairs(pairs)}"
+        )
+    elif pairs := report["duplicate_covariates_train_test"]:
+        notes.append(f"{len(pairs)} test rows have the covariates of a training row: {_pairs(pairs)}")
+    for name in report["identifiers"]:
+        notes.append(f"column '{name}' only tells the rows apart and is left out")
+    if n := report["valid_rows"]:
+        notes.append(
+            f"{n} rows of the split 'valid' are learnt from like training rows, and decide with them when a network "
+            "stops; their C-index is no test"
+        )
+    for name, n in report["stray_words"].items():
+        notes.append(f"column '{name}' holds numbers but for {n} words, which are taken for missing")
+    for name, n in report["rare_categories"].items():
+        notes.append(f"column '{name}': {n} categories with fewer than {FEWEST_ROWS} training rows share one column")
+    if n := len(report["missing_categories"]):
+        notes.append(f"{n} columns of categories have missing values, which are 0 in all their categories")
     if n := len(report["constant"]):
         notes.append(f"{n} covariates are constant in the training rows and ignored")
     if n := len(report["imputed"]):
@@ -207,13 +187,19 @@ def _notes(report: dict) -> list[str]:
     return notes
 
 
+def _pairs(pairs: list[tuple[int, int]]) -> str:
+    shown = ", ".join(f"row {test} is row {train}" for test, train in pairs[:10])
+    return shown + (f", and {len(pairs) - 10} more in report.json" if len(pairs) > 10 else "")
+
+
 def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Times, events (0 where unknown) and the rows that cannot be used, with the reason."""
-    months = _numbers(frame[time])
+    months = numbers(frame[time])
     if months is None:
-        raise TableError(f"column '{time}' holds words; it must hold times, such as months of follow-up")
+        what = "dates or durations" if is_time(frame[time]) else "words"
+        raise TableError(f"column '{time}' holds {what}; it must hold numbers, such as months of follow-up")
     words = {"true": 1, "false": 0}
-    died = _numbers(frame[event].map(lambda v: words.get(str(v).strip().lower(), v)))
+    died = numbers(frame[event].map(lambda v: words.get(str(v).strip().lower(), v)))
     known = np.zeros(0) if died is None else died[~np.isnan(died)]
     if died is None or not np.isin(known, (0, 1)).all():
         wrong = "all" if died is None else int((~np.isin(known, (0, 1))).sum())
