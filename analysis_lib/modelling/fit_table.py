@@ -54,8 +54,9 @@ def fit_table(
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: SD of the risk over the networks), report.json (duplicates,
     excluded rows, imputed, constant and clipped covariates, C-index of each network, notes) and the folder model.
-    A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split counts
-    nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot be used.
+    A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split
+    counts nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot
+    be used.
     """
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
