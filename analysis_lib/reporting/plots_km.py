@@ -34,7 +34,8 @@ def km_grid(
     columns: int = 3,
     ylabel: str = "Overall survival",
     xlabel: str = "Months after surgery",
-    note: str = "Shaded: confidence interval.\nVertical ticks: censored patients.",
+    note: str = "Shaded and in brackets: {level} confidence interval.\nVertical ticks: censored patients.",
+    confidence: float = 0.95,
     empty_text: str = "No patient in group\n‘{group}’: NA",
     first_letter: str = "a",
 ) -> Figure:
@@ -44,8 +45,9 @@ def km_grid(
     or a count where a tick belongs. ``at_risk`` [panel, group, month, n]: its months are the ticks, its last
     month the end of the axis. ``annotations`` [panel, title, text]: one row a panel in drawing order; text as
     printed, for example the HR and P. ``groups`` sets the order of colours and rows (default: order of first
-    appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. Months since the
-    start, survival as a fraction. ValueError if a column is missing.
+    appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. ``confidence`` is the level
+    of bands and intervals, which ``note`` names. Months since the start, survival as a fraction. ValueError if a
+    column is missing.
     """
     plots.need_columns(curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves")
     plots.need_columns(at_risk, ["panel", "group", "month", "n"], "frame of numbers at risk")
@@ -84,6 +86,7 @@ def km_grid(
         table = at_risk[at_risk["panel"] == row.panel]
         _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
 
+    note = note.format(level=plots.level(confidence))
     _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
     return fig
 
