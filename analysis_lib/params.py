@@ -508,7 +508,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def suggest(name: str, known: list[str]) -> str:
     """The end of a message on an unknown name: the nearest known one, else all; case does not count."""
-    by_folded = {entry.casefold(): entry for entry in known}
+    by_folded = {entry.casefold(): entry for entry in reversed(known)}  # of two alike, the first
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return f"; did you mean '{by_folded[close[0]]}'?" if close else f"; known: {', '.join(known)}"
 

@@ -34,8 +34,8 @@ def check_parameter_files(files: dict[str, Path], expected_count: int) -> None:
             expected_names(path)
         except Exception as error:  # whatever the schema checker raises
             text = " ".join(str(getattr(error, "msg", error)).split())[:300].rstrip(" .")
-            unknown = UNKNOWN.search(text)
-            remedy = suggest(unknown.group(1), _known_names()) if unknown else "; mend it"
+            unknown = UNKNOWN.findall(text)  # of a class and a feature in it, the feature
+            remedy = suggest(unknown[-1], _known_names()) if unknown else "; mend it"
             raise ParameterError(f"params/{path.name} is not valid: {text}{remedy}") from None
         finally:
             logger.setLevel(level)
@@ -47,4 +47,4 @@ def _known_names() -> list[str]:
     schema = yaml.safe_load((Path(radiomics.__file__).parent / "schemas" / "paramSchema.yaml").read_text())["mapping"]
     classes = getFeatureClasses()
     features = [name for kind in classes.values() for name in kind.getFeatureNames()]
-    return [*schema, *schema["setting"]["mapping"], *getImageTypes(), *classes, *features, "sigma", "wavelet"]
+    return [*getImageTypes(), *classes, *features, *schema, *schema["setting"]["mapping"], "sigma", "wavelet"]

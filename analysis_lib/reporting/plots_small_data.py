@@ -40,7 +40,9 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     low, high = np.floor(min(values.min() - 0.01, 0.45) * 20) / 20, np.ceil(max(values.max() + 0.01, 0.75) * 20) / 20
     split = table.loc[table["kind"] == "split", "c_index"].to_numpy()
     ax = plots.axes_mm(fig, left, top, 62.0, height)
-    ax.hist(split, bins=np.arange(low, high + 0.01, 0.02), color=plots.SKY, edgecolor="white", linewidth=0.4)
+    ax.hist(
+        split, bins=np.arange(np.floor(low * 50), high * 50 + 1) / 50, color=plots.SKY, edgecolor="white", linewidth=0.4
+    )
     ax.set(xlabel="C-index of the internal test set", ylabel="Random splits", xlim=(low, high))
     rows = plots.axes_mm(fig, right, top, plots.TWO_COLUMNS_MM - right - 3.0, height)
     kinds = [kind for kind in KIND_LABELS if (table["kind"] == kind).any()]
