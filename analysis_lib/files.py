@@ -75,9 +75,9 @@ def write_text_if_changed(path: Path, text: str) -> None:
 
 
 @functools.cache
-def code_digest() -> bytes:
-    """Hash of what a kept fit depends on beside its inputs: the code of ``modelling`` and TensorFlow's version."""
-    digest = hashlib.blake2b(version("tensorflow").encode(), digest_size=16)
-    for path in sorted((Path(__file__).parent / "modelling").glob("*.py")):
+def code_digest(folder: str = "modelling", package: str = "tensorflow") -> bytes:
+    """Hash of what a kept result depends on beside its inputs: the code of a folder and the version of a package."""
+    digest = hashlib.blake2b(version(package).encode(), digest_size=16)
+    for path in sorted((Path(__file__).parent / folder).glob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()

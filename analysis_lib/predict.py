@@ -17,9 +17,8 @@ from analysis_lib.extraction.settings import differences, training_settings
 from analysis_lib.files import write_text
 from analysis_lib.modelling.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.modelling.scaling import FeatureError
-from analysis_lib.params import Params
+from analysis_lib.params import SYNTHETIC_NOTE, Params
 from analysis_lib.stages import StageError, features_of, measured_rows
-from analysis_lib.study import SYNTHETIC_NOTE
 
 SMALLEST_BATCH = 8
 NAMED_FEATURES = 3

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from analysis_lib.artefacts import ask_again
 from analysis_lib.files import remove_leftovers, write_text_if_changed
-from analysis_lib.params import PARAMS_DIR, Params, write_sections
-from analysis_lib.study import SYNTHETIC_NOTE
+from analysis_lib.params import PARAMS_DIR, SYNTHETIC_NOTE, Params, write_sections
 
 
 def prepare(params: Params) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.cohort import RADIOMICS_STAGE
+from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
 from analysis_lib.sarcopenia import cut_offs, sarcopenic
