@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Memory
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
-from analysis_lib.files import code_digest
+from analysis_lib.files import keeping
 from analysis_lib.params import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.reporting.results import OUTCOMES
 from analysis_lib.reporting.tables import NOT_AVAILABLE, format_count, format_p, format_ratio
@@ -67,7 +66,7 @@ def extended_table(
     Imputation takes most of the time: ``kept`` is a folder for its answers, so that a new cut-off of one definition
     imputes for that definition alone.
     """
-    imputed = Memory(kept, verbose=0).cache(_imputed_ratio)
+    imputed = keeping(_imputed_ratio, kept)
     rows = []
     everyone = {**definitions, **further}
     for name in cohort.sets:
@@ -173,9 +172,7 @@ def _adjusted_ratios(
     if complete.all():  # nothing to impute: the two are one
         return row | {"mi_m": 1, "mi_fmi": 0.0} | {f"mi_{k}": row[f"cc_{k}"] for k in RATIO}
     how = (statistics.imputations, statistics.imputation_rounds, seed)
-    return row | imputed(
-        time, dead, table.to_numpy(), tuple(table), statistics.confidence, how, code_digest("statistics", "scipy")
-    )
+    return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how)
 
 
 def _imputed_ratio(
@@ -185,11 +182,10 @@ def _imputed_ratio(
     names: tuple[str, ...],
     confidence: float,
     how: tuple[int, int, int],
-    code: bytes,
 ) -> dict:
     """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
 
-    ``how``: number of imputations, rounds, seed. ``code`` is part of what is kept.
+    ``how``: number of imputations, rounds, seed.
     """
     table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
     copies = impute(table, *how)
