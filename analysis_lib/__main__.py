@@ -181,6 +181,8 @@ def _check(params: Params, options: argparse.Namespace) -> int:
     from analysis_lib.check import check_study, page_path
 
     found = check_study(params, options.quiet)
+    for remark in found.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
     print(
         f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}"
     )
@@ -301,7 +303,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
-    from analysis_lib.cohort.clinical import COLUMNS
+    from analysis_lib.cohort.columns import COLUMNS
     from analysis_lib.imaging.indices import MEASURES, measure
     from analysis_lib.sarcopenia import add_height_indices, cut_offs, sarcopenic
 

@@ -140,6 +140,13 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
             "dates, numbers or institutions); no output shows it, but de-identify the files before passing them on",
             file=sys.stderr,
         )
+    uids = measured["series_uid"]
+    if shared := int((uids.duplicated(keep=False) & (uids != "")).sum()):
+        print(
+            f"warning: {shared} patients share their CT series with another (one patient twice, or a CT in the wrong "
+            "place?); make check names them",
+            file=sys.stderr,
+        )
     if noted and not quiet:
         print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
 

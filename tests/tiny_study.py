@@ -39,10 +39,10 @@ for command in commands:
 class TinyStudy:
     """One study of the copied project: its data, its runs, its outputs."""
 
-    def __init__(self, project: Path, name: str) -> None:
+    def __init__(self, project: Path, name: str, parameters: str = PARAMETERS) -> None:
         self.project, self.name = project, name
         self.data, self.build, self.figures = (project / top / name for top in ("data", "build", "figures"))
-        (project / "params" / f"{name}.yaml").write_text(PARAMETERS)
+        (project / "params" / f"{name}.yaml").write_text(parameters)
         self.data.mkdir(parents=True)
 
     def add_patient(self, patient_id: str, **tags) -> Path:

@@ -83,7 +83,11 @@ def find_ct(folder: Path, patient_id: str) -> Path:
 
 
 def read_ct(
-    path: Path, covering: np.ndarray | None = None, series_uid: str = "", grid: Geometry | None = None
+    path: Path,
+    covering: np.ndarray | None = None,
+    series_uid: str = "",
+    grid: Geometry | None = None,
+    drawn_on: str = "",
 ) -> CtSeries:
     """Find the CT series in a DICOM folder, or open one NIfTI or NRRD file (alone in a folder, too).
 
@@ -94,6 +98,8 @@ def read_ct(
     series_uid : Series Instance UID of the one to take; without, the axial series with the most slices that
         contains ``covering`` is taken.
     grid : the mask's grid. Series whose voxels it shares come before the others: the mask was drawn on one of them.
+    drawn_on : Series Instance UID that the mask itself refers to. Without ``series_uid`` it is the one to take, if the
+        folder holds it.
 
     Raises ImageError where there is no usable series, or where two are equally good.
     """
@@ -114,7 +120,8 @@ def read_ct(
     scan = scan_folder(path)
     if not is_file and (file := volume_instead_of_dicom(path, scan)):
         return _from_volume(file, covering)
-    return _choose(scan, covering, series_uid.strip(), grid)
+    series_uid = series_uid.strip() or (drawn_on if drawn_on in scan.series else "")
+    return _choose(scan, covering, series_uid, grid)
 
 
 def _from_volume(file: Path, covering: np.ndarray | None) -> CtSeries:

@@ -63,13 +63,15 @@ def open_patient(
     with ``need_sm=False``, and never both.
     """
     files = [mask_path] if isinstance(mask_path, str | Path) else mask_path
-    segments = [segment for file in files for segment in masks.read_segments(file, label_table)]
+    wanted = [images.sm, images.pm] + ([_vertebra(images)] if images.l3_slice == "vertebra" else [])
+    segments = [segment for file in files for segment in masks.read_segments(file, label_table, wanted)]
     chosen = {key: masks.choose(segments, getattr(images, key)) for key in ("sm", "pm")}
     chosen = {key: segment for key, segment in chosen.items() if segment is not None}
     if not chosen or (need_sm and "sm" not in chosen):
         raise masks.missing(segments, images.sm)
     covering = np.vstack([s.points() for s in chosen.values()])
-    series = ct.read_ct(ct_path, covering=covering, series_uid=series_uid, grid=next(iter(chosen.values())).grid)
+    first = next(iter(chosen.values()))
+    series = ct.read_ct(ct_path, covering, series_uid, grid=first.grid, drawn_on=first.series_uid)
     on_ct = {}
     for key, segment in chosen.items():
         masks.check_frame(segment, series)
@@ -104,8 +106,7 @@ def _slices_that_count(
     if rule == "middle":
         k = int(occupied[(len(occupied) - 1) // 2])  # of an even number, the lower of the two in the middle
     elif rule == "vertebra":
-        settings = SegmentParams(names=images.vertebra_names)
-        vertebra = masks.choose(segments, settings)
+        vertebra = masks.choose(segments, _vertebra(images))
         if vertebra is None:
             raise ImageError(
                 f"no segment named {' or '.join(images.vertebra_names)}, which l3_slice: vertebra needs; draw it, "
@@ -132,6 +133,10 @@ def _slices_that_count(
             "or choose another slice"
         )
     return np.arange(n_slices) == k
+
+
+def _vertebra(images: ImageParams) -> SegmentParams:
+    return SegmentParams(names=images.vertebra_names)
 
 
 def _mask_notes(on_ct: dict[str, np.ndarray]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class ContourSegment:
     contours: tuple[np.ndarray, ...]
     kinds: tuple[str, ...]
     frame_of_reference_uid: str = ""
+    series_uid: str = ""
     grid: Geometry | None = None
     named_by_file: bool = False
     identity: bool = False
@@ -126,7 +127,7 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
     drawn: dict[int, list[pydicom.Dataset]] = {}
     for item in dataset.get("ROIContourSequence", []):
         drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence", []))
-    regions, identity = [], carries_identity(dataset)
+    regions, identity, series_uid = [], carries_identity(dataset), _drawn_on(dataset)
     for number, roi in rois.items():
         contours = [np.asarray(c.ContourData, dtype=float) for c in drawn.get(number, [])]
         if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
@@ -137,7 +138,19 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
                 tuple(c.reshape(-1, 3) for c in contours),
                 tuple(str(c.get("ContourGeometricType", "")) for c in drawn.get(number, [])),
                 str(roi.get("ReferencedFrameOfReferenceUID", "")),
+                series_uid,
                 identity=identity,
             )
         )
     return regions
+
+
+def _drawn_on(dataset: pydicom.Dataset) -> str:
+    """UID of the one series that the structure set refers to; empty where it names none or several."""
+    uids = {
+        str(series.get("SeriesInstanceUID", ""))
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence", [])
+        for study in frame.get("RTReferencedStudySequence", [])
+        for series in study.get("RTReferencedSeriesSequence", [])
+    }
+    return uids.pop() if len(uids) == 1 else ""
