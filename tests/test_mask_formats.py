@@ -62,7 +62,7 @@ def test_a_segmenters_folder_with_structures_that_it_did_not_find(patient, tmp_p
     for side, half in (("left", np.arange(50) < 18), ("right", np.arange(50) >= 18)):
         label_map(tmp_path / "m" / f"psoas_major_{side}.nii.gz", geometry, pm & half)
     label_map(tmp_path / "m" / "brain.nii.gz", geometry, sm & False)
-    (tmp_path / "m" / "skull.nii.gz").write_bytes((tmp_path / "m" / "brain.nii.gz").read_bytes()[:60])  # never opened
+    (tmp_path / "m" / "skull.nii.gz").write_bytes((tmp_path / "m" / "brain.nii.gz").read_bytes()[:-20])  # not read
     opened = open_patient(ct, tmp_path / "m", IMAGES)
     np.testing.assert_array_equal(opened.masks["sm"], sm)
     np.testing.assert_array_equal(opened.masks["pm"], pm)
@@ -207,7 +207,9 @@ def test_left_and_right_regions_of_a_structure_set_make_the_muscle(patient, tmp_
     write_rtstruct(tmp_path / "m.dcm", {name: outlines(mask, geometry) for name, mask in regions.items()})
     opened = open_patient(ct, tmp_path / "m.dcm", IMAGES)
     np.testing.assert_array_equal(opened.masks["pm"], pm)
-    write_rtstruct(tmp_path / "m.dcm", {"SM": outlines(sm, geometry), "psoas left": outlines(left, geometry), "psoas right": []})
+    write_rtstruct(
+        tmp_path / "m.dcm", {"SM": outlines(sm, geometry), "psoas left": outlines(left, geometry), "psoas right": []}
+    )
     with pytest.raises(ImageError, match="'psoas right' is empty; draw it"):
         open_patient(ct, tmp_path / "m.dcm", IMAGES)
 

@@ -86,7 +86,8 @@ def open_patient(
             )
     names = {key: segment.name for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
-    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names, identity)
+    notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm))
+    return Opened(series, on_ct, notes, names, identity)
 
 
 def _slices_that_count(
@@ -139,12 +140,19 @@ def _vertebra(images: ImageParams) -> SegmentParams:
     return SegmentParams(names=images.vertebra_names)
 
 
-def _mask_notes(on_ct: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas."""
+def _mask_notes(on_ct: dict[str, np.ndarray], pieces: list[str]) -> tuple[str, ...]:
+    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas.
+
+    ``pieces`` are the segments of which PM could have been put together.
+    """
     if "pm" not in on_ct:
-        return ("no PM segment",)
+        return (f"no PM segment{f', only {pieces[0]} without its other side' if pieces else ''}",)
     if "sm" not in on_ct:
         return ("no SM segment",)
+    occupied = {key: np.flatnonzero(mask.any(axis=(1, 2))).tolist() for key, mask in on_ct.items()}
+    if occupied["sm"] != occupied["pm"]:
+        shown = {key: ", ".join(map(str, slices[:5])) + " ..." * (len(slices) > 5) for key, slices in occupied.items()}
+        return (f"SM and PM are drawn on different slices (SM {shown['sm']}; PM {shown['pm']}; 0 = most caudal)",)
     outside = int((on_ct["pm"] & ~on_ct["sm"]).sum())
     if outside:
         share = outside / int(on_ct["pm"].sum())

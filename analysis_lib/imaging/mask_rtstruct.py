@@ -129,14 +129,15 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
         drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence", []))
     regions, identity, series_uid = [], carries_identity(dataset), _drawn_on(dataset)
     for number, roi in rois.items():
-        contours = [np.asarray(c.ContourData, dtype=float) for c in drawn.get(number, [])]
+        filled = [c for c in drawn.get(number, []) if c.get("ContourData")]  # some tools write contours of no point
+        contours = [np.asarray(c.ContourData, dtype=float) for c in filled]
         if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
             raise ImageError("the RTSTRUCT has a contour with damaged points; export the structure set again")
         regions.append(
             ContourSegment(
                 str(roi.get("ROIName", "")).strip(),
                 tuple(c.reshape(-1, 3) for c in contours),
-                tuple(str(c.get("ContourGeometricType", "")) for c in drawn.get(number, [])),
+                tuple(str(c.get("ContourGeometricType", "")) for c in filled),
                 str(roi.get("ReferencedFrameOfReferenceUID", "")),
                 series_uid,
                 identity=identity,

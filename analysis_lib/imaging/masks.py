@@ -48,9 +48,7 @@ def find_mask(folder: Path, patient_id: str) -> Path:
     return next(iter(found.values()))
 
 
-def read_segments(
-    path: Path, label_table: Path | None = None, wanted: Sequence[SegmentParams] = ()
-) -> list[Segment]:
+def read_segments(path: Path, label_table: Path | None = None, wanted: Sequence[SegmentParams] = ()) -> list[Segment]:
     """All segments of a mask: a 3D Slicer segmentation, a label map (NRRD, NIfTI, MHA), DICOM SEG or RTSTRUCT, or a
     folder with one binary file a segment or one DICOM file.
 
@@ -104,6 +102,12 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
     if found[0].is_empty:
         raise ImageError(f"segment '{found[0].name[:40]}' is empty; draw it or exclude the patient")
     return found[0]
+
+
+def pieces_of(segments: Sequence[Segment], settings: SegmentParams) -> list[str]:
+    """Accepted names of the parts of a muscle that are there, as of a left side without the right."""
+    names = [name for parts in settings.parts for name in parts]
+    return [name for name in names if any(same_name(s.name, name) for s in segments)]
 
 
 def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:

@@ -19,7 +19,17 @@ _CHUNK = 1 << 22
 # Offsets and types of NIfTI-1 (nifti1.h, Cox et al. 2004).
 _FIELDS = np.dtype(
     {
-        "names": ["dim", "datatype", "bitpix", "pixdim", "vox_offset", "qform_code", "sform_code", "quaternion", "srow"],
+        "names": [
+            "dim",
+            "datatype",
+            "bitpix",
+            "pixdim",
+            "vox_offset",
+            "qform_code",
+            "sform_code",
+            "quaternion",
+            "srow",
+        ],
         "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "6f4", "(3,4)f4"],
         "offsets": [40, 70, 72, 76, 108, 252, 254, 256, 280],
         "itemsize": HEADER_BYTES,
