@@ -128,8 +128,8 @@ def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[
         )
     if found := differences(model.description["versions"], package_versions(), "versions"):
         raise PredictError(
-            f"{folder} was trained with other versions of what computes a risk: {'; '.join(found)}. Use the environment "
-            "of the model (make env with its requirements.lock), or fit the model again in this one"
+            f"{folder} was trained with other versions of what computes a risk: {'; '.join(found)}. Use the "
+            "environment of the model (make env with its requirements.lock), or fit the model again in this one"
         )
     notes = []
     if provenance["synthetic"]:

@@ -39,8 +39,8 @@ def _data_dictionary() -> str:
         "CSV, Excel or Parquet; other headings, codes and units are mapped in `clinical` of the parameter file.",
         "A row with a required value missing, or any value outside its range, is excluded with the reason. An optional",
         "value may be empty, and an optional column absent. Dates may stand in place of `os_months` and `os_event`.",
-        "A column whose median lies outside the range of medians, and inside it in another unit, stops the run with the",
-        "unit that it looks like: a few hundred days are possible months, so not every row would show the mistake.\n",
+        "A column whose median lies outside the range of medians, and inside it in another unit, stops the run with",
+        "the unit that it looks like: 300 days are a possible number of months, so no row might show the mistake.\n",
         "| column | required | unit or codes | range | median | meaning |",
         "|---|---|---|---|---|---|",
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import zipfile
 import zlib
 
@@ -217,7 +216,7 @@ def test_headers_without_identity_raise_no_warning(project):  # noqa: F811
 
 @pytest.mark.slow
 def test_no_file_of_a_whole_study_names_a_patient(project):  # noqa: F811
-    """Every notebook, the model, its use on new patients, the report and the package of a study with names in its data."""
+    """Every notebook, the model and its use, the report and the package of a study with names in its data."""
     study = TinyStudy(project, "whole", "base: smoke\n")
     study.data.rmdir()
     status, _, error = study.run("cohort")

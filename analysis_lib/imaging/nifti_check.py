@@ -71,8 +71,8 @@ def _check(stream) -> None:
         apart = np.linalg.norm(_at(header["srow"].astype(float), corners) - _at(_qform(header), corners), axis=1)
         if not apart.max() <= SAME_PLACE * spacing.min():
             raise ImageError(
-                f"the CT file names two different positions (qform and sform, up to {apart.max():.1f} mm apart); convert "
-                "the CT again from DICOM"
+                f"the CT file names two different positions (qform and sform, up to {apart.max():.1f} mm apart); "
+                "convert the CT again from DICOM"
             )
     _check_voxels(stream, header, order)
 
