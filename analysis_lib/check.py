@@ -99,8 +99,8 @@ def _without_row(params: Params, known: set[str], clinical: pd.DataFrame) -> lis
                 found.add(entry.name if entry.is_dir() else entry.name.removesuffix(suffix))
         if count := len(found - known):
             said.append(
-                f"{count} {what} in the data folder belong to no row of the clinical table and are not read; add the "
-                "rows, or mend patient_id"
+                f"{count} {what if count > 1 else what.removesuffix('s')} in the data folder without a row in the "
+                "clinical table, so not read; add the row, or mend patient_id"
             )
     return said
 
@@ -151,7 +151,7 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
         "series_uid": opened.series.series_uid,
         "slices": where + (f" and {len(slices) - 5} more" if len(slices) > 5 else ""),
         "segments": ", ".join(
-            f"{key.upper()} '{opened.names[key][:40]}' {int(mask.sum())} pixels" for key, mask in opened.masks.items()
+            f"{key.upper()} {opened.names[key]} {int(mask.sum())} pixels" for key, mask in opened.masks.items()
         ),
         "warnings": "; ".join(opened.notes),
         "identity": opened.identity,

@@ -53,7 +53,7 @@ def test_files_that_no_row_asks_for_are_counted_and_not_named(study, capsys, mon
     (study.data_path / "masks" / "labels.csv").touch()  # of all label maps
     (study.data_path / "ct" / "P2.nrrd").touch()
     remarks = check_study(study, quiet=True).remarks
-    assert [text.split(" in the data folder")[0] for text in remarks] == ["2 CTs", "1 masks"]
+    assert [text.split(" in the data folder")[0] for text in remarks] == ["2 CTs", "1 mask"]
     page = (study.build_path / "check" / "check.html").read_text()
     assert all(text in page for text in remarks) and "Mustermann" not in page
     monkeypatch.setattr("analysis_lib.__main__.load_params", lambda name: study)

@@ -188,8 +188,16 @@ def test_fractional_rescale_is_kept(tmp_path, volume):
 # ---- orientation ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "orientation",
-    [[-1, 0, 0, 0, -1, 0], [1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, 1, 0], [0.96, 0.28, 0, -0.28, 0.96, 0]],
-    ids=["prone", "rows reversed", "columns reversed", "turned in the plane"],
+    [
+        [-1, 0, 0, 0, -1, 0],
+        [1, 0, 0, 0, -1, 0],
+        [-1, 0, 0, 0, 1, 0],
+        [0.96, 0.28, 0, -0.28, 0.96, 0],
+        [0, 1, 0, -1, 0, 0],
+        [0, -1, 0, 1, 0, 0],
+        [0, 1, 0, 1, 0, 0],
+    ],
+    ids=["prone", "rows reversed", "columns reversed", "turned in the plane", "right side", "left side", "exchanged"],
 )
 def test_however_the_slices_are_stored_each_point_keeps_its_hu(tmp_path, volume, orientation):
     write_series(tmp_path, volume, ImageOrientationPatient=orientation)

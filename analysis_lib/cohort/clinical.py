@@ -90,7 +90,7 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
     from_dates = "surgery_date" in table.cells
     # Months that come from dates are in months whatever unit the table's own times have.
     in_months = {"os_months"} | ({"rfs_months"} if "recurrence_date" in table.cells else set()) if from_dates else set()
-    values = pd.DataFrame(index=index)
+    values, wrong_units = pd.DataFrame(index=index), []
     for column in (c for c in COLUMNS if c.kind != "date"):
         text = table.cells.get(column.name, pd.Series("", index=index, dtype=object))
         if column.required:
@@ -102,7 +102,7 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
         made = []
         if column.kind == "number":
             written = [mapping.number(text[row], settings, continental) for row in index]
-            units.check_whole_column(column, [value for value, _ in written], unit)
+            wrong_units.append(units.of_whole_column(column, [value for value, _ in written], unit))
         for k, row in enumerate(index):
             if column.kind == "number":
                 value, problem = _number(column, *written[k], unit, text[row])
@@ -113,6 +113,8 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
             made.append(value)
         numeric = column.kind in ("number", "flag")
         values[column.name] = pd.Series(made, index=index, dtype=float if numeric else object)
+    if any(wrong_units):
+        raise ClinicalTableError(". ".join(filter(None, wrong_units)))
     return values
 
 

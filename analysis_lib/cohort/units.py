@@ -11,7 +11,6 @@ import numpy as np
 from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.cohort.columns import Column
 from analysis_lib.cohort.mapping import DAYS_PER_MONTH, shown
-from analysis_lib.cohort.table_files import ClinicalTableError
 
 KILOGRAMS_PER_POUND = 0.45359237
 # Unit: factor to the study's unit, which comes first.
@@ -53,22 +52,23 @@ def in_range(column: Column, written: float, unit: str, text: str) -> tuple[floa
     return np.nan, f"{what} is outside {column.low:g} to {column.high:g} {column.unit}; mend it"
 
 
-def check_whole_column(column: Column, written: list[float], unit: str) -> None:
-    """Raise ClinicalTableError for a column whose middle value is impossible for a study and right in another unit."""
+def of_whole_column(column: Column, written: list[float], unit: str) -> str:
+    """What is wrong with a column whose middle value is impossible for a study and right in another unit; else ''."""
     known = np.array(written, float)
     known = known[np.isfinite(known)]
     if column.median is None or len(known) < FEWEST_VALUES:
-        return
+        return ""
     middle = float(np.median(known))
     low, high = column.median
     if low <= middle * _factor(column, unit) <= high:
-        return
+        return ""
     for other in _others(column, unit):
         if low <= middle * _factor(column, other) <= high:
-            raise ClinicalTableError(
+            return (
                 f"{column.name}: the whole column looks like {WORDS.get(other, other)} (the middle of {len(known)} "
                 f"values is {shown(f'{middle:g}')}, and {WORDS.get(unit, unit)} are expected); {_fix(column, other)}"
             )
+    return ""
 
 
 def _others(column: Column, unit: str) -> list[str]:

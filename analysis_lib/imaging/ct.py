@@ -42,7 +42,7 @@ class CtSeries:
     notes: tuple[str, ...] = ()
     identity: bool = False
     slices: tuple[Slice, ...] = field(default=(), repr=False)
-    flips: tuple[bool, bool] = (False, False)
+    turns: tuple[bool, bool, bool] = (False, False, False)  # as of Volume
     volume: sitk.Image | None = field(default=None, repr=False)  # of a single file, read as a whole
 
     def hounsfield(self, slices: list[int] | None = None) -> np.ndarray:
@@ -51,8 +51,10 @@ class CtSeries:
             volume = sitk.GetArrayFromImage(self.volume)
             return volume if slices is None else volume[slices]
         wanted = range(len(self.slices)) if slices is None else slices
-        step_y, step_x = (-1 if flip else 1 for flip in self.flips)
-        return np.ascontiguousarray(np.stack([hounsfield(self.slices[k])[::step_y, ::step_x] for k in wanted]))
+        exchange, *flips = self.turns
+        step_y, step_x = (-1 if flip else 1 for flip in flips)
+        decoded = (hounsfield(self.slices[k]) for k in wanted)
+        return np.ascontiguousarray(np.stack([(one.T if exchange else one)[::step_y, ::step_x] for one in decoded]))
 
     def image(self) -> sitk.Image:
         """The whole series as a SimpleITK image."""
@@ -197,7 +199,7 @@ def _series(scan: Scan, uid: str, volume: Volume, which: str, n_volumes: int) ->
         notes=volume.notes,
         identity=scan.identity,
         slices=volume.slices,
-        flips=volume.flips,
+        turns=volume.turns,
     )
 
 

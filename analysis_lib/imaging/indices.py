@@ -39,7 +39,7 @@ class Opened:
     series: ct.CtSeries
     masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
     notes: tuple[str, ...]
-    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file
+    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file, or the names that make it up, in quotes
     identity: bool  # headers of CT or mask say who the patient is
 
 
@@ -84,7 +84,7 @@ def open_patient(
                 f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
-    names = {key: segment.name for key, segment in chosen.items()}
+    names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
     notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm))
     return Opened(series, on_ct, notes, names, identity)

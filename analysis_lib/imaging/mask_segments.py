@@ -108,11 +108,12 @@ class UnionSegment:
 
     name: str
     pieces: tuple[Segment, ...]
+    made_of: tuple[str, ...]  # how each piece was asked for
 
     @classmethod
-    def of(cls, name: str, pieces: Sequence[Segment]) -> UnionSegment:
-        """Messages say ``name`` of each piece."""
-        return cls(name, tuple(replace(piece, name=name) for piece in pieces))
+    def of(cls, name: str, pieces: Sequence[Segment], made_of: Sequence[str]) -> UnionSegment:
+        """Messages say ``name`` of each piece, since its own may be a person's."""
+        return cls(name, tuple(replace(piece, name=name) for piece in pieces), tuple(made_of))
 
     @property
     def frame_of_reference_uid(self) -> str:

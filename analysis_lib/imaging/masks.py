@@ -88,7 +88,8 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
         raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
     if not found and settings.labels:
         found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
-        found = [UnionSegment.of(settings.names[0], found)] if len(found) == len(settings.labels) else []
+        made_of = [f"label {label}" for label in settings.labels]
+        found = [UnionSegment.of(settings.names[0], found, made_of)] if len(found) == len(made_of) else []
     for parts in settings.parts:
         if found:
             break
@@ -96,12 +97,17 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
         if len(pieces) == len(parts):
             if empty := [piece for piece in pieces if piece.is_empty]:
                 raise ImageError(f"segment '{empty[0].name[:40]}' is empty; draw it or exclude the patient")
-            found = [UnionSegment.of(settings.names[0], pieces)]
+            found = [UnionSegment.of(settings.names[0], pieces, parts)]
     if not found:
         return None
     if found[0].is_empty:
         raise ImageError(f"segment '{found[0].name[:40]}' is empty; draw it or exclude the patient")
     return found[0]
+
+
+def shown_name(segment: Segment) -> str:
+    """A chosen segment as the check shows it: its name, or what it was put together from."""
+    return " + ".join(f"'{name[:40]}'" for name in getattr(segment, "made_of", ()) or [segment.name])
 
 
 def pieces_of(segments: Sequence[Segment], settings: SegmentParams) -> list[str]:
