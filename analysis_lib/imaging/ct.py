@@ -143,7 +143,8 @@ def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geom
         raise ImageError(f"no CT slices in the folder{scan.describe_rest()}; export the series from the PACS again")
     usable, refused = _candidates(scan, series_uid)
     if not usable:
-        raise ImageError("; ".join(f"{r.label}{r.reason}" for r in refused))
+        lost = f" ({len(scan.damaged)} file(s) cannot be read: damaged, empty or not allowed)" if scan.damaged else ""
+        raise ImageError("; ".join(f"{r.label}{r.reason}" for r in refused) + lost)
     chosen = usable
     if covering is not None:
         chosen = [s for s in usable if _contains(s.geometry, covering)]
