@@ -407,6 +407,16 @@ def test_padding_and_fractions_in_a_volume(tmp_path, volume):
     np.testing.assert_array_equal(hounsfield.ravel()[1:], values.ravel()[1:])
 
 
+def test_a_volume_without_any_air_is_noted(tmp_path, volume):
+    """As converters write that leave the scanner's stored values as they are."""
+    sitk.WriteImage(image_of(volume + 1024), str(tmp_path / "ct.nrrd"))
+    assert read_ct(tmp_path / "ct.nrrd").notes == (
+        f"no value lies below {volume.min() + 1024} HU, not even air: are these HU?",
+    )
+    sitk.WriteImage(image_of(volume), str(tmp_path / "ct.nrrd"))
+    assert read_ct(tmp_path / "ct.nrrd").notes == ()
+
+
 def test_a_volume_with_one_time_point_is_three_dimensional(tmp_path, volume):
     image = sitk.JoinSeries([image_of(volume)])
     sitk.WriteImage(image, str(tmp_path / "ct.nii"))

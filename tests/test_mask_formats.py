@@ -273,6 +273,18 @@ def three_slices(patient, tmp_path):
     return ct, tmp_path / "three.seg.nrrd", sm
 
 
+def test_sides_and_slices_that_do_not_fit_are_noted(patient, tmp_path):
+    ct, _, _, sm, pm, geometry = patient
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": sm, "psoas left": pm}, geometry)
+    assert measure(ct, tmp_path / "m.seg.nrrd", IMAGES)["ct_notes"] == (
+        "no PM segment, only psoas left without its other side"
+    )
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": sm, "PM": np.roll(pm, 1, axis=0)}, geometry)
+    assert measure(ct, tmp_path / "m.seg.nrrd", IMAGES)["ct_notes"] == (
+        "SM and PM are drawn on different slices (SM 3; PM 4; 0 = most caudal)"
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "where", "slices"),
     [
@@ -287,6 +299,12 @@ def test_slices_that_count(three_slices, rule, where, slices):
     images = IMAGES.model_copy(update={"l3_slice": rule})
     row = measure(ct, mask, images, **where)
     assert row["sm_slices"] == row["pm_slices"] == slices
+    assert row["ct_notes"] == ""
+    other = measure(ct, mask, images, l3_sop_uid="1.2", **where)["ct_notes"]
+    assert (
+        other
+        == f"l3_sop_instance_uid of the table is not used, since images.l3_slice is {rule} and not sop_instance_uid"
+    )
     _, on_ct = load_images(ct, mask, images, **where)
     kept = sitk.GetArrayFromImage(on_ct["sm"]).astype(bool)
     np.testing.assert_array_equal(np.flatnonzero(kept.any(axis=(1, 2))), slices)

@@ -86,7 +86,13 @@ def open_patient(
             )
     names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
-    notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm))
+    asked = (("l3_z_mm", l3_z_mm, "z_mm"), ("l3_sop_instance_uid", l3_sop_uid or None, "sop_instance_uid"))
+    unused = tuple(
+        f"{column} of the table is not used, since images.l3_slice is {images.l3_slice} and not {rule}"
+        for column, value, rule in asked
+        if value is not None and images.l3_slice != rule
+    )
+    notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm)) + unused
     return Opened(series, on_ct, notes, names, identity)
 
 
