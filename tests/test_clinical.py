@@ -435,6 +435,13 @@ def test_identifiers_alone(tmp_path):
     patients, excluded = read_patient_ids(tmp_path / "new.csv")
     assert patients["patient_id"].tolist() == ["N1", "N2"]
     assert excluded["patient_id"].tolist() == ["line 4 of the table", "N3", "N3"]
+    (tmp_path / "new.csv").write_text("Pat;L3\nN1;-81,5\nN2;\nN3;there\n")
+    settings = ClinicalParams(columns={"patient_id": "Pat", "l3_z_mm": "L3", "death_date": "Todesdatum"})
+    patients, excluded = read_patient_ids(tmp_path / "new.csv", settings)
+    assert patients["l3_z_mm"].tolist() == pytest.approx([-81.5, np.nan], nan_ok=True)
+    assert "l3_z_mm is not a number" in excluded.at[0, "reason"]
+    with pytest.raises(ClinicalTableError, match="no column 'Nr' for patient_id"):
+        read_patient_ids(tmp_path / "new.csv", ClinicalParams(columns={"patient_id": "Nr"}))
 
 
 def test_dictionary_covers_the_schema():

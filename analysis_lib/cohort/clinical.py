@@ -58,12 +58,24 @@ def read_clinical(
 def read_patient_ids(path: Path, settings: ClinicalParams | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table with checked identifiers only, for patients whose outcome is still to come: (patients, exclusions).
 
-    The other columns stay text and unchecked. Raises ClinicalTableError as ``read_clinical`` does.
+    The other columns stay text and unchecked, but l3_z_mm, and ``settings`` may map columns that the table lacks.
+    Raises ClinicalTableError as ``read_clinical`` does.
     """
     settings = settings or ClinicalParams()
-    table = mapping.rename(read_table(path, settings), settings, [c.name for c in COLUMNS], ["patient_id"])
+    raw = read_table(path, settings)
+    there = set(map(mapping.fold, raw.cells.columns))
+    columns = {o: t for o, t in settings.columns.items() if o == "patient_id" or mapping.fold(t) in there}
+    own = settings.model_copy(update={"columns": columns})
+    table = mapping.rename(raw, own, [c.name for c in COLUMNS], ["patient_id"])
     ids = table.cells["patient_id"]
     _check_ids(table, ids, None)
+    if "l3_z_mm" in table.cells:
+        continental = mapping.is_continental(table, ["l3_z_mm"])
+        heights = {row: mapping.number(text, settings, continental) for row, text in table.cells["l3_z_mm"].items()}
+        table.cells["l3_z_mm"] = pd.Series({row: value for row, (value, _) in heights.items()}, dtype=float)
+        for row, (_, problem) in heights.items():
+            if problem:
+                table.complain(row, f"l3_z_mm {problem}")
     bad = [row for row in table.cells.index if table.complaints.get(row)]
     excluded = pd.DataFrame(
         [(_shown_id(ids[row], row), STAGE, "; ".join(table.complaints[row])) for row in bad], columns=EXCLUSION_COLUMNS
