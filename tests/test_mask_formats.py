@@ -199,6 +199,16 @@ def test_rtstruct_round_trip(patient, tmp_path):
     np.testing.assert_array_equal(opened.masks["pm"], pm)
 
 
+def test_a_mask_as_a_pacs_exports_it(patient, tmp_path):
+    """In nested folders, without a suffix, with an index beside it."""
+    ct, _, _, sm, _, geometry = patient
+    folder = tmp_path / "m" / "DICOM" / "S0001"
+    folder.mkdir(parents=True)
+    write_rtstruct(folder / "I0001", {"SM": outlines(sm, geometry)})
+    (tmp_path / "m" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    np.testing.assert_array_equal(open_patient(ct, tmp_path / "m", IMAGES).masks["sm"], sm)
+
+
 def test_left_and_right_regions_of_a_structure_set_make_the_muscle(patient, tmp_path):
     ct, _, _, sm, pm, geometry = patient
     left, right = pm.copy(), pm.copy()

@@ -31,7 +31,8 @@ import sys
 from analysis_lib.__main__ import main
 study, *commands = sys.argv[1:]
 for command in commands:
-    if status := main([*command.split(), "--study", study, "--quiet"]):
+    quiet = [] if command in ("record", "report", "package") else ["--quiet"]  # they show no progress
+    if status := main([*command.split(), "--study", study, *quiet]):
         sys.exit(status)
 """
 

@@ -16,7 +16,7 @@ import pydicom
 
 from analysis_lib.imaging import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.imaging.ct import CtSeries
-from analysis_lib.imaging.data_paths import named_after
+from analysis_lib.imaging.data_paths import files_below, named_after
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.mask_segments import Segment, UnionSegment, VoxelSegment, same_name
 from analysis_lib.imaging.segment_names import described
@@ -174,7 +174,7 @@ def _read_dicom(path: Path) -> list[Segment]:
 
 
 def _read_folder(folder: Path, label_table: Path | None, wanted: Sequence[SegmentParams]) -> list[Segment]:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    files = [path for path in files_below(folder) if path.name.upper() != "DICOMDIR"]
     kinds = {path: _kind(path) for path in files}
     images = [p for p in files if kinds[p] in ("nrrd", "nifti", "mha", "dicom")]
     if not images:
