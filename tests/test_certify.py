@@ -261,6 +261,15 @@ def test_the_same_run_packs_to_the_same_bytes(finished):
     assert differing in ([], ["ro-crate-metadata.json"])
 
 
+def test_a_site_may_say_what_its_column_of_identifiers_is_called(finished):
+    path = finished.build_path / "run.json"
+    run = json.loads(path.read_text())
+    run["parameters"]["clinical"] = {"columns": {"patient_id": "Pat-Nr"}}
+    path.write_text(json.dumps(run))
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        assert "patient_id: Pat-Nr" in archive.read("parameters.yaml").decode()
+
+
 def test_package_is_refused_when_a_patient_would_be_in_it(finished, monkeypatch):
     run = json.loads((finished.build_path / "run.json").read_text())
     run["title"] = "of D0001"
