@@ -92,7 +92,7 @@ class TinyStudy:
     def run(self, *commands: str, **options) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of the commands, or of all stages."""
         process = self.start(*commands, **options)
-        out, error = process.communicate(timeout=900)
+        out, error = process.communicate(timeout=3600)
         return process.returncode, out, error
 
     def outputs(self) -> dict[str, bytes]:
