@@ -335,7 +335,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "optimism_summary": Artefact(
         "Optimism in numbers",
-        "Apparent and optimism-corrected C-index, mean and spread over random splits, and the C-index for permuted outcomes. "
+        "Apparent and optimism-corrected C-index (Harrell's bootstrap and .632+), mean and spread over random splits, and the C-index for permuted outcomes. "
         "{discovery}.",
         model=True,
     ),

@@ -80,6 +80,10 @@ class Study:
         """Risk of each analysed patient by the other models, index patient_id; NaN where one cannot say."""
         return self._by_patient("comparators.csv").drop(columns="set")
 
+    def training_times(self) -> pd.DataFrame:
+        """Seconds that each model took to fit on this machine (model, seconds)."""
+        return pd.read_csv(self.build / "comparators_time.csv")
+
     def _by_patient(self, name: str) -> pd.DataFrame:
         # Read back to the last bit, so that a notebook later computes what the one that wrote it would have.
         table = pd.read_csv(self.build / name, dtype={"patient_id": str}, float_precision="round_trip")

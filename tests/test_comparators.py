@@ -61,7 +61,7 @@ def data():
     return study()
 
 
-def test_every_model_ranks_new_patients_and_says_where_it_cannot(data, tmp_path):
+def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
     patients, features = data
     indexed = patients.set_index("patient_id")
     train = indexed[indexed["split"] == "train"]
@@ -72,9 +72,13 @@ def test_every_model_ranks_new_patients_and_says_where_it_cannot(data, tmp_path)
     risks, times = comparators.fit_comparators(indexed, features, model, params, seed=1)
     assert risks.index.equals(indexed.index) and (times["seconds"] > 0).all()
     external, internal = (indexed["split"] == s for s in ("external", "internal"))
-    assert risks.loc[external, ["Cox clinical", "Cox clinical + risk"]].isna().all(axis=None)
-    assert risks.drop(columns=["Cox clinical", "Cox clinical + risk"]).notna().all(axis=None)
-    assert risks.loc[~external].notna().all(axis=None)  # one missing BMI takes the training median
+    assert risks.notna().all(axis=None)  # one missing BMI takes the training median
+    assert comparators.lacking(indexed) == {"external": ["vascular_invasion"]}
+    without = indexed.drop(columns="vascular_invasion")  # nobody of the external set has it: a model fitted without
+    fewer, _ = comparators.fit_comparators(without, features, model, params, seed=1)
+    for name in ("Cox clinical", "Cox clinical + risk"):
+        assert risks.loc[external, name].equals(fewer.loc[external, name])
+        assert not np.allclose(risks.loc[internal, name], fewer.loc[internal, name])
     new = indexed[internal]
     found = {m: c_index(new["os_months"], new["os_event"], risks.loc[new.index, m]) for m in risks}
     for name in ("Coxnet", "Random survival forest", "Gradient boosting", "Cox clinical + risk"):
@@ -130,7 +134,9 @@ def test_resampling_resumes_with_the_same_result_and_permuted_outcomes_teach_not
     splits, boot = (table[table["kind"] == k] for k in ("split", "bootstrap"))
     assert (splits["n_test"] == 60).all() and splits["c_index"].nunique() == 3
     assert (splits["c_index"] > 0.6).all()
-    assert (boot["n_train"] == boot["n_test"]).all() and boot["c_index_train"].mean() > boot["c_index"].mean()
+    assert (boot["n_train"] == boot["n_test"]).all()
+    assert boot["c_index_train"].mean() > boot["c_index"].mean() > boot["c_index_left_out"].mean() > 0.6
+    assert (splits["c_index_left_out"] == splits["c_index"]).all()
 
     found = optimism.summary(table, apparent=0.9, single=splits["c_index"].median(), confidence=0.99)
     found = found.set_index("quantity")
@@ -139,6 +145,19 @@ def test_resampling_resumes_with_the_same_result_and_permuted_outcomes_teach_not
     assert found.loc["place of the single split", "value"] == pytest.approx(0.5)
     gap = (boot["c_index_train"] - boot["c_index"]).mean()
     assert found.loc["training, corrected", "value"] == pytest.approx(0.9 - gap)
+    left_out = boot["c_index_left_out"].mean()
+    assert left_out < found.loc["training, .632+", "value"] < found.loc["training, corrected", "value"]
+
+
+def test_point632_plus_between_no_and_full_overfitting():
+    """Efron and Tibshirani 1997, equations 28 to 32, for an error of 1 - C and a no-information error of 0.5."""
+    assert optimism.point632_plus(0.8, 0.8) == pytest.approx(0.8)  # no overfitting
+    assert optimism.point632_plus(1.0, 0.5) == pytest.approx(0.5)  # all overfitting: R = 1, the weight is 1
+    error, left_out, none = 0.1, 0.3, 0.5
+    rate = (left_out - error) / (none - error)
+    plain = 0.368 * error + 0.632 * left_out
+    expected = plain + (left_out - error) * 0.368 * 0.632 * rate / (1 - 0.368 * rate)
+    assert optimism.point632_plus(1 - error, 1 - left_out) == pytest.approx(1 - expected)
 
 
 def test_other_settings_are_other_results_and_zero_repeats_are_none(data, params, tmp_path):

@@ -148,3 +148,29 @@ def test_a_split_without_events_has_no_c_index(table, tmp_path):
 
 def test_a_hundred_rows(table, tmp_path):
     assert run(table.iloc[:100], tmp_path, "--drop", "name") == 0
+
+
+def test_a_radiomics_table_with_a_validation_cohort_alone(table, tmp_path, capsys):
+    """PyRadiomics' own columns, hospital numbers, a word for a time, and no test set but the validation cohort."""
+    table["patient_id"] = np.random.default_rng(1).permutation(90_000)[:200]
+    table["diagnostics_Versions_PyRadiomics"], table["diagnostics_Mask-original_VoxelNum"] = "3.1.0", np.arange(200) % 7
+    table["cohort"] = np.where(np.arange(200) < 140, "Training", "Validation")
+    table["time"] = table["time"].astype(str).where(np.arange(200) != 9, "lost")
+    table["event"] = table["event"].astype("boolean").where(np.arange(200) != 11)
+    assert run(table, tmp_path, "--split", "cohort", "--drop", "name", suffix=".parquet") == 0
+    notes, report = capsys.readouterr().err, report_of(tmp_path)
+    assert report["identifiers"] == ["patient_id"] and len(report["diagnostics"]) == 2
+    assert "so it is a test set here and nothing is learnt from it" in notes and report["valid_rows"] == 0
+    assert report["excluded"] == {"9": "'time' is no number", "11": "'event' is missing"}
+    model = RadiomicsSurvivalModel.load(tmp_path / "out" / "model")
+    assert model.training.n_patients == 138 and model.scaler.names == ["age", "noise", "size", "stage=I", "stage=II"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["valid"]["n"] == 60
+
+
+def test_categories_with_many_levels_and_names_that_clash():
+    rng = np.random.default_rng(0)
+    centre = np.array([f"centre {k}" for k in range(30)])[np.minimum(rng.geometric(0.15, 100), 30) - 1]
+    x, care = encode(pd.DataFrame({"centre": centre}), np.ones(100, bool))
+    assert f"centre={OTHER}" in x and care["rare_categories"]["centre"] >= 5 and (x.sum(axis=1) == 1).all()
+    with pytest.raises(TableError, match="'stage=I', which is a column; rename one"):
+        encode(pd.DataFrame({"stage": ["I", "II"] * 5, "stage=I": np.arange(10)}), np.ones(10, bool))

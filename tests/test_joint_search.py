@@ -104,6 +104,12 @@ def test_an_interrupted_search_ends_where_a_whole_one_does(data, params, tmp_pat
     assert best_again == best
     assert whole.loc[0, "network.dropout"] == NETWORK.dropout  # the study's own values come first
 
+    other = params.model_copy(update={"network": NETWORK.model_copy(update={"activation": "tanh"})})
+    fresh, _ = search.search(x, months[::-1].copy(), died, params, tmp_path / "part", quiet=True)
+    assert len(list((tmp_path / "part").iterdir())) == 2  # other outcomes: no trial of the first patients counts
+    search.search(x, months, died, other, tmp_path / "part", quiet=True)
+    assert len(list((tmp_path / "part").iterdir())) == 3
+
     search.write_tuned(tmp_path / "mine.yaml", "standin", best, whole, params)
     text = (tmp_path / "mine.yaml").read_text()
     assert "cross-validated" in text and "4 trials" in text

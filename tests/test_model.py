@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from analysis_lib.modelling.cox_ensemble import CoxEnsemble
+from analysis_lib.modelling.cox_ensemble import CoxEnsemble, principal_axes
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.modelling.scaling import FeatureError, FeatureScaler
 from analysis_lib.params import AutoEncoderParams, NetworkParams, ParameterError
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "shared" / "data" / "survival-benchmarks"
-AUTOENCODER = AutoEncoderParams(code_size=10, max_epochs=60)
+AUTOENCODER = AutoEncoderParams(code_size=12, max_epochs=60)  # above 10, so that inputs are turned to principal axes
 NETWORK = NetworkParams(ensemble=5)
 
 
@@ -62,8 +62,21 @@ def test_finds_the_signal_in_new_patients(data, fitted):
     assert spread.shape == (500, 5) and spread.std(axis=1).mean() > 0
 
 
+@pytest.mark.parametrize("n", [40, 200])
+def test_principal_axes_weigh_components_by_their_variance(n):
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((n, 60)) * np.geomspace(1, 0.1, 60)
+    z = ((z - z.mean(axis=0)) @ np.linalg.qr(rng.standard_normal((60, 60)))[0]).astype(np.float32)
+    turned = z @ principal_axes(z)
+    variance = np.linalg.svd(z, compute_uv=False)[: turned.shape[1]] ** 2
+    np.testing.assert_allclose(turned.std(axis=0), variance / variance[0], rtol=1e-3)
+    off = np.corrcoef(turned.T) - np.eye(turned.shape[1])
+    assert np.abs(off).max() < 1e-2 and turned.shape[1] == min(n - 1, 60)
+
+
 def test_loaded_model_predicts_the_same_bits(data, fitted, tmp_path):
     features = data[0]
+    assert fitted.ensemble.axes is not None
     fitted.save(tmp_path / "model")
     fitted.save(tmp_path / "model")  # replaces itself
     loaded = RadiomicsSurvivalModel.load(tmp_path / "model")

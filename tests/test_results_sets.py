@@ -174,8 +174,8 @@ def test_test_sets_of_one_patient(run):
 
 def test_optimism_without_an_internal_set():
     """Bootstrap fits and splits may be there, while the study's own internal set has nobody."""
-    rows = [(kind, k, 0.6 + 0.02 * k, 0.8) for kind in ("split", "bootstrap") for k in range(4)]
-    replicates = pd.DataFrame(rows, columns=["kind", "replicate", "c_index", "c_index_train"])
+    rows = [(kind, k, 0.6 + 0.02 * k, 0.8, 0.6) for kind in ("split", "bootstrap") for k in range(4)]
+    replicates = pd.DataFrame(rows, columns=["kind", "replicate", "c_index", "c_index_train", "c_index_left_out"])
     found = optimism.summary(replicates, 0.9, np.nan, 0.95).set_index("quantity")
     assert found.loc[["single split", "place of the single split"], "value"].isna().all()
     assert found.loc["repeated splits", "value"] == pytest.approx(0.63)

@@ -41,8 +41,8 @@ def fit_comparators(
 
     patients : as patients.parquet, index patient_id; those whose split is 'train' are learnt from, in their
     order, which is the order that ``model`` was fitted in. features : radiomics by patient_id. ``joint`` is the
-    network's other option, fitted to the same patients. A model whose
-    covariates a set lacks altogether is NaN in that set; a single missing value takes the training median.
+    network's other option, fitted to the same patients. In a set that lacks a covariate altogether (``lacking``) the
+    model is one fitted without it; a single missing value takes the training median.
     """
     train = (patients["split"] == "train").to_numpy()
     months = patients.loc[train, "os_months"].to_numpy(np.float64)
@@ -66,11 +66,9 @@ def fit_comparators(
     }
     risks, seconds = {}, []
     for name, (x, fit) in plan.items():
-        x, unknown = _imputed(x, train, patients["set"])
         begun = time.perf_counter()
-        found = fit(x[train], months, died, x)
+        risks[name] = _by_what_sets_have(x, train, patients["set"].to_numpy(), fit, months, died)
         seconds.append((name, time.perf_counter() - begun))
-        risks[name] = np.where(unknown, np.nan, found)
     if joint is not None:
         risks[OTHER] = joint.risk(features).to_numpy()
     risks["SM area"] = -patients["sm_area_cm2"].to_numpy(np.float64)
@@ -153,8 +151,25 @@ def _covariates(patients: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return x.astype(np.float64).dropna(axis=1, how="all")
 
 
-def _imputed(x: pd.DataFrame, train: np.ndarray, sets: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Values with the training median where one is missing, and whether a patient's set lacks a column."""
+def lacking(patients: pd.DataFrame) -> dict[str, list[str]]:
+    """Covariates of the models above that the training patients have and nobody of a set has, by set."""
+    x = _covariates(patients, list(dict.fromkeys(CLINICAL + INDICES)))
+    known = x.notna().groupby(patients["set"].to_numpy(), sort=False).any()
+    known = known.loc[:, x[(patients["split"] == "train").to_numpy()].notna().any()]
+    return {name: known.columns[~has].tolist() for name, has in known.iterrows() if not has.all()}
+
+
+def _by_what_sets_have(
+    x: pd.DataFrame, train: np.ndarray, sets: np.ndarray, fit: Callable, months: np.ndarray, died: np.ndarray
+) -> np.ndarray:
+    """Risk (n,) of every patient by ``fit`` on the columns that anybody of his set has; NaN where there is none."""
     x = x.loc[:, x[train].notna().any()]
-    known = x.notna().groupby(sets.to_numpy()).transform("any").all(axis=1)
-    return x.fillna(x[train].median()).to_numpy(np.float64), ~known.to_numpy()
+    known = x.notna().groupby(sets).any()
+    x = x.fillna(x[train].median())
+    risk = np.full(len(x), np.nan)
+    for has in np.unique(known.to_numpy(), axis=0):
+        if has.any():
+            columns = x.loc[:, has].to_numpy(np.float64)
+            rows = np.isin(sets, known.index[(known.to_numpy() == has).all(axis=1)])
+            risk[rows] = fit(columns[train], months, died, columns)[rows]
+    return risk

@@ -5,11 +5,16 @@ What a column is (numbers, categories, neither) is read from the training rows a
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from analysis_lib.errors import StudyError
 
+# what PyRadiomics writes beside its features: versions, settings, hashes and geometry of image and mask
+PROVENANCE = ("diagnostics_", "general_info_")
+NUMBERED = re.compile(r"(p|pat|patient|subject|case|record|sample)?[ _.-]?(id|mrn|no|nr|number)", re.IGNORECASE)
 MOSTLY_NUMBERS = 0.9  # of the training rows with a value: then the others are taken for missing
 FEWEST_ROWS = 5  # of a category: rarer ones share a column, because a network learns nothing from a row or two
 OTHER = "other, rare"
@@ -40,11 +45,14 @@ def is_time(column: pd.Series) -> bool:
 
 
 def identifiers(covariates: pd.DataFrame) -> list[str]:
-    """Columns that only tell rows apart: an exported index, whole numbers that go up by one, words all different."""
+    """Columns that only tell rows apart: an exported index, whole numbers that go up by one or are all different under
+    a name such as patient_id, words all different."""
     found = []
     for name, column in covariates.items():
-        whole = pd.api.types.is_integer_dtype(column) and len(column) > 1 and (column.diff().iloc[1:] == 1).all()
-        if whole or str(name).startswith("Unnamed: ") or _names(column):
+        whole = pd.api.types.is_integer_dtype(column) and len(column) > 1
+        counts = whole and (column.diff().iloc[1:] == 1).all()
+        numbered = whole and column.is_unique and NUMBERED.fullmatch(str(name))
+        if counts or numbered or str(name).startswith("Unnamed: ") or _names(column):
             found.append(name)
     return found
 
@@ -77,7 +85,7 @@ def encode(covariates: pd.DataFrame, learn: np.ndarray) -> tuple[pd.DataFrame, d
     for name, column in covariates.items():
         values = numbers(column)
         if values is None and not is_time(column):
-            values, strays = _mostly_numbers(column, learn)
+            values, strays = mostly_numbers(column, learn)
             if strays:
                 care["stray_words"][name] = strays
         if values is not None:
@@ -85,7 +93,8 @@ def encode(covariates: pd.DataFrame, learn: np.ndarray) -> tuple[pd.DataFrame, d
             continue
         text = column.astype(str).str.strip().where(column.notna())
         words = text[learn].value_counts()
-        if is_time(column) or len(words) > max(10, learn.sum() / 5):
+        many = len(words) > max(10, learn.sum() / 5) and words[words >= FEWEST_ROWS].sum() < words.sum() / 2
+        if is_time(column) or many:
             neither.append(name)
             continue
         if missing := int(text.isna().sum()):
@@ -95,9 +104,10 @@ def encode(covariates: pd.DataFrame, learn: np.ndarray) -> tuple[pd.DataFrame, d
             care["rare_categories"][name] = len(rare)
             frequent = words.index.difference(rare)
             text = text.where(text.isna() | text.isin(frequent), OTHER)
-        parts |= {
-            f"{name}={word}": (text == word).to_numpy(np.float64) for word in sorted(text[learn].dropna().unique())
-        }
+        for word in sorted(text[learn].dropna().unique()):
+            if (new := f"{name}={word}") in covariates or new in parts:
+                raise TableError(f"a category of column '{name}' would be named '{new}', which is a column; rename one")
+            parts[new] = (text == word).to_numpy(np.float64)
     if neither:
         shown = ", ".join(f"'{name}'" for name in neither[:20]) + (", ..." if len(neither) > 20 else "")
         options = " ".join(f"--drop '{name}'" for name in neither)
@@ -108,7 +118,7 @@ def encode(covariates: pd.DataFrame, learn: np.ndarray) -> tuple[pd.DataFrame, d
     return pd.DataFrame(parts, index=covariates.index), care
 
 
-def _mostly_numbers(column: pd.Series, learn: np.ndarray) -> tuple[np.ndarray | None, int]:
+def mostly_numbers(column: pd.Series, learn: np.ndarray) -> tuple[np.ndarray | None, int]:
     """The numbers of a column of words, and how many words go missing; None where words are no exception."""
     values = pd.to_numeric(column, errors="coerce")
     known = column.notna()

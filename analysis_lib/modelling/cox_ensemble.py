@@ -22,15 +22,18 @@ from analysis_lib.modelling.joint import train_joint
 from analysis_lib.modelling.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
 from analysis_lib.modelling.scaling import canonical_order
 from analysis_lib.modelling.tf_setup import keras, load_keras, save_keras
+from analysis_lib.parallel import map_patients
 from analysis_lib.params import AutoEncoderParams, NetworkParams
+
+LARGE = 20_000  # patients, from which on the networks are trained on all cores: minutes then, so progress is shown too
 
 
 @dataclass(frozen=True)
 class CoxEnsemble:
     """A fitted ensemble of k networks on d inputs.
 
-    mean, sd : (d,) of the training inputs. axes : (d, m) principal axes of the standardised training inputs, in
-    SDs of the first component, or none. risk_mean, risk_sd : (k,) of each network's training log-risk.
+    mean, sd : (d,) of the training inputs. axes : (d, m) principal axes of the standardised training inputs, weighed
+    as in ``principal_axes``, or none. risk_mean, risk_sd : (k,) of each network's training log-risk.
     slope : log hazard ratio per unit of risk, from held-out risks, so that survival curves are not
     overconfident. baseline : times and Breslow's cumulative hazard at risk 0, columns months,
     cumulative_hazard. history : see ``train_network``, with a column network ('1' ... and 'mean').
@@ -82,13 +85,17 @@ class CoxEnsemble:
 
         networks, histories, risk_mean, risk_sd = [], [], [], []
         held_sum, held_count = np.zeros(len(time)), np.zeros(len(time))
-        for k in range(params.ensemble):
-            held_out = _held_out(event, params.validation_fraction, k, seed)
-            part = z[sets.rows], sets, ~held_out[sets.rows]
-            if joint is None:
-                network, history = train_network(*part, params, derived_seed(seed, 1, k))
-            else:
-                network, history = train_joint(*part, joint, params, derived_seed(seed, 1, k))
+        folds = [_held_out(event, params.validation_fraction, k, seed) for k in range(params.ensemble)]
+        further = (params,) if joint is None else (joint, params)
+        trained = map_patients(
+            train_network if joint is None else train_joint,
+            [(z[sets.rows], sets, ~f[sets.rows], *further, derived_seed(seed, 1, k)) for k, f in enumerate(folds)],
+            workers=0 if len(z) >= LARGE else 1,
+            label="training networks",
+            quiet=len(z) < LARGE,
+            unit="network",
+        )
+        for k, (held_out, (network, history)) in enumerate(zip(folds, trained, strict=True)):
             log_risk = network.log_risk(z)
             networks.append(network)
             histories.append(history.assign(network=str(k + 1)))
@@ -198,8 +205,9 @@ class CoxEnsemble:
 def principal_axes(z: np.ndarray) -> np.ndarray:
     """Axes (d, m) that turn standardised inputs (n, d) to their principal components, float32.
 
-    Components are in SDs of the first, so that weak ones stay weak: a step of Adam moves every weight by the same
-    amount, and on correlated columns it would follow their noise as eagerly as what they share. With fewer
+    The SD of a component is its share of the first one's variance. A step of Adam moves every weight by the same
+    amount, so that a component counts by its SD after some steps; by its variance is how a ridge penalty or gradient
+    descent stopped early would weigh it (Ali A et al. AISTATS 2019, PMLR 89:1370), which follows less noise. With fewer
     patients than inputs nothing is lost, for the training patients span no more than m <= n directions. On one
     thread, because the last bits of a decomposition depend on how many there are.
     """
@@ -216,7 +224,8 @@ def principal_axes(z: np.ndarray) -> np.ndarray:
         axes = axes[:, keep]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.sign(axes[largest, np.arange(len(keep))])  # the sign of an eigenvector is arbitrary
-    return (axes / np.sqrt(variance[-1] / len(z))).astype(np.float32)
+    share = variance[keep] / variance[-1]
+    return (axes * np.sqrt(share) / np.sqrt(variance[-1] / len(z))).astype(np.float32)
 
 
 def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -15,11 +15,13 @@ import pandas as pd
 from analysis_lib.files import write_text
 from analysis_lib.modelling.covariates import (
     FEWEST_ROWS,
+    PROVENANCE,
     TableError,
     duplicates,
     encode,
     identifiers,
     is_time,
+    mostly_numbers,
     numbers,
 )
 from analysis_lib.params import AutoEncoderParams, NetworkParams
@@ -47,9 +49,10 @@ def fit_table(
     """Fit on the rows whose ``split`` is train or valid, and measure on every split.
 
     table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
-    every row in its turn helps to decide when a network stops), and test or other names of test sets; without it a
-    7:3 split stratified by event is drawn. drop : columns that are no covariates. code_size : variables of an
-    AutoEncoder before the networks; none means the networks alone. seeds : networks in the ensemble.
+    every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
+    set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
+    are no covariates. code_size : variables of an AutoEncoder before the networks; none means the networks alone.
+    seeds : networks in the ensemble.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: SD of the risk over the networks), report.json (duplicates,
@@ -67,10 +70,16 @@ def fit_table(
     months, died, excluded = _outcome(frame, time, event)
     part = _splits(frame, split, died, excluded, seed)
     used = ~frame.index.isin(list(excluded))
-    learn = part.isin(LEARNT_FROM).to_numpy() & used
+    # a table of 'training' and 'validation' alone means by validation what others call test
+    learnt_from = LEARNT_FROM if set(part[used]) - set(LEARNT_FROM) else LEARNT_FROM[:1]
+    learn = part.isin(learnt_from).to_numpy() & used
     if (died[learn] == 1).sum() == 0:
         raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
+    if learn.sum() < 2:
+        raise TableError("there is only 1 training row with a usable outcome; nothing can be learnt from it")
     covariates = frame.drop(columns=list({time, event, *([split] if split else []), *drop}))
+    diagnostics = [name for name in covariates if name.startswith(PROVENANCE)]
+    covariates = covariates.drop(columns=diagnostics)
     index = identifiers(covariates)
     covariates = covariates.drop(columns=index)
     x, care_of_words = encode(covariates, learn)
@@ -109,7 +118,9 @@ def fit_table(
         "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
         **care_of_words,
         "identifiers": index,
-        "valid_rows": int((part[used] == "valid").sum()),
+        "diagnostics": diagnostics,
+        "valid_rows": int((part[learn] == "valid").sum()),
+        "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
         "c_index_by_network": networks,
         "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
@@ -170,6 +181,10 @@ def _notes(report: dict) -> list[str]:
         notes.append(f"{len(pairs)} test rows have the covariates of a training row: {_pairs(pairs)}")
     for name in report["identifiers"]:
         notes.append(f"column '{name}' only tells the rows apart and is left out")
+    if n := len(report["diagnostics"]):
+        notes.append(f"{n} columns of PyRadiomics' diagnostics (versions, hashes, geometry) are left out")
+    if report["valid_as_test"]:
+        notes.append("beside 'train' there is only 'valid', so it is a test set here and nothing is learnt from it")
     if n := report["valid_rows"]:
         notes.append(
             f"{n} rows of the split 'valid' are learnt from like training rows, and decide with them when a network "
@@ -195,21 +210,27 @@ def _pairs(pairs: list[tuple[int, int]]) -> str:
 
 def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Times, events (0 where unknown) and the rows that cannot be used, with the reason."""
-    months = numbers(frame[time])
+    known, months = frame[time].notna(), numbers(frame[time])
+    if months is None and not is_time(frame[time]):
+        months, _ = mostly_numbers(frame[time], np.ones(len(frame), bool))  # a word or two cost their rows alone
     if months is None:
         what = "dates or durations" if is_time(frame[time]) else "words"
         raise TableError(f"column '{time}' holds {what}; it must hold numbers, such as months of follow-up")
     words = {"true": 1, "false": 0}
-    died = numbers(frame[event].map(lambda v: words.get(str(v).strip().lower(), v)))
-    known = np.zeros(0) if died is None else died[~np.isnan(died)]
-    if died is None or not np.isin(known, (0, 1)).all():
-        wrong = "all" if died is None else int((~np.isin(known, (0, 1))).sum())
+    codes = frame[event].map(lambda v: np.nan if pd.isna(v) else words.get(str(v).strip().lower(), v)).astype(object)
+    died = numbers(codes)
+    if died is None:
+        died, _ = mostly_numbers(codes, np.ones(len(frame), bool))
+    found = np.zeros(0) if died is None else died[~np.isnan(died)]
+    if died is None or not np.isin(found, (0, 1)).all():
+        wrong = "all" if died is None else int((~np.isin(found, (0, 1))).sum())
         raise TableError(f"column '{event}': {wrong} values are not 0 or 1; 1 is an event, 0 a censored patient")
     excluded = {}
     for row in np.flatnonzero(~(np.isfinite(months) & (months >= 0))):
-        excluded[int(row)] = f"'{time}' is {'negative' if months[row] < 0 else 'missing'}"
+        why = "negative" if months[row] < 0 else "no number" if known[row] else "missing"
+        excluded[int(row)] = f"'{time}' is {why}"
     for row in np.flatnonzero(np.isnan(died)):
-        excluded.setdefault(int(row), f"'{event}' is missing")
+        excluded.setdefault(int(row), f"'{event}' is {'missing' if pd.isna(codes[row]) else 'not 0 or 1'}")
     if len(excluded) > len(frame) / 2:
         row = min(excluded)
         raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {row}: {excluded[row]}")
@@ -225,7 +246,9 @@ def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: 
             excluded.setdefault(int(row), f"'{split}' is empty")
         if not (part == "train").any():
             found = ", ".join(sorted(part.unique())[:5])
-            raise TableError(f"column '{split}' has no row 'train'; it has {found}")
+            raise TableError(
+                f"column '{split}' has no row 'train'; it has {found}; name the rows to learn from 'train' there"
+            )
         return part
     part = np.full(len(frame), "train", dtype=object)
     rng = np.random.default_rng(seed)

@@ -5,9 +5,12 @@ patient is in any of them. Three kinds:
 
 - ``split``: another random split of the discovery set in the study's proportion, tested on the part left out;
 - ``bootstrap``: fitted to a bootstrap sample of the study's training patients, and tested on that sample
-  (``c_index_train``) and on the patients it was drawn from (``c_index``). The mean difference is the optimism
-  of the training C-index (Harrell FE et al. Stat Med 1996;15:361, doi
-  10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4);
+  (``c_index_train``), on the patients it was drawn from (``c_index``) and on those it left out
+  (``c_index_left_out``). The mean difference of the first two is the optimism of the training C-index (Harrell FE
+  et al. Stat Med 1996;15:361, doi 10.1002/(SICI)1097-0258(19960229)15:4<361::AID-SIM168>3.0.CO;2-4). It is too
+  small for a model that learns patients by heart, since two thirds of the original ones are in the sample; the
+  .632+ estimate mends that by the left-out ones (Efron B, Tibshirani R. JASA 1997;92:548, doi
+  10.1080/01621459.1997.10474007);
 - ``permuted``: a split with the outcomes dealt to other patients, the negative control.
 """
 
@@ -28,7 +31,17 @@ from analysis_lib.params import Params
 from analysis_lib.statistics.survival import c_index, cox_binary
 
 KINDS = ("split", "bootstrap", "permuted")
-COLUMNS = ["kind", "replicate", "n_train", "n_test", "events_test", "c_index_train", "c_index", "hr"]
+COLUMNS = [
+    "kind",
+    "replicate",
+    "n_train",
+    "n_test",
+    "events_test",
+    "c_index_train",
+    "c_index",
+    "c_index_left_out",
+    "hr",
+]
 
 
 def resample(
@@ -81,7 +94,7 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
         part = split_patients(patients, params.cohort, seed)
         train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
     row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
-    row |= {"events_test": int(died[test].sum()), "c_index_train": None, "c_index": None, "hr": None}
+    row |= {"events_test": int(died[test].sum())} | dict.fromkeys(COLUMNS[5:])
     if not died[train].any() or not died[test].any():
         return row
     x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
@@ -90,13 +103,19 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
     fitted = RadiomicsSurvivalModel.fit(
         x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1), strata
     )
+    new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
     risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
     groups = cox_binary(months[test], died[test], risk > fitted.cutoff, 0.95)
     return row | {
         "c_index_train": float(c_index(months[train], died[train], risk_train)),
         "c_index": float(c_index(months[test], died[test], risk)),
-        "hr": None if pd.isna(groups["hr"]) else float(groups["hr"]),
+        "c_index_left_out": _known(c_index(months[new], died[new], risk[np.isin(test, new)])),
+        "hr": _known(groups["hr"]),
     }
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
@@ -108,7 +127,7 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
     """
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     known = {kind: table.loc[(table["kind"] == kind) & table["c_index"].notna()].astype(
-        {"c_index": float, "c_index_train": float}) for kind in KINDS}  # fmt: skip
+        {"c_index": float, "c_index_train": float, "c_index_left_out": float}) for kind in KINDS}  # fmt: skip
     rows = [("training", apparent, np.nan, np.nan, 1, "C-index in the training patients themselves")]
     rows.append(
         ("single split", single, np.nan, np.nan, int(not np.isnan(single)), "C-index in the one internal test set")
@@ -121,6 +140,14 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
         gap = boot["c_index_train"] - boot["c_index"]
         rows.append(("optimism", gap.mean(), *gap.quantile(tails), len(gap), "training less original, bootstrap"))
         rows.append(("training, corrected", apparent - gap.mean(), np.nan, np.nan, len(gap), "training less optimism"))
+        left = boot["c_index_left_out"].dropna()
+        rows.append(
+            ("left out", left.mean(), *left.quantile(tails), len(left), "bootstrap, patients not in the sample")
+        )
+        plus = point632_plus(apparent, left.mean())
+        rows.append(
+            ("training, .632+", plus, np.nan, np.nan, len(left), "training and left out, weighed by overfitting")
+        )
     if len(permuted := known["permuted"]["c_index"]) > 1:
         from scipy.stats import t
 
@@ -130,6 +157,15 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
              "outcomes dealt to other patients; must hold 0.5")
         )  # fmt: skip
     return pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "meaning"])
+
+
+def point632_plus(apparent: float, left_out: float) -> float:
+    """Efron and Tibshirani's .632+ estimate of a C-index, whose value without information is 0.5."""
+    left_out = max(left_out, 0.5)
+    gap = max(apparent - left_out, 0.0)
+    overfitting = gap / (apparent - 0.5) if apparent > 0.5 else 0.0
+    weight = 0.632 / (1 - 0.368 * overfitting)
+    return (1 - weight) * apparent + weight * left_out
 
 
 def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:

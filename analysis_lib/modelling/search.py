@@ -8,6 +8,8 @@ where it stopped. Akiba T et al. Optuna. KDD 2019, doi 10.1145/3292500.3330701.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from scipy.optimize import minimize_scalar
 
-from analysis_lib.files import write_text
+from analysis_lib.files import code_digest, write_text
 from analysis_lib.modelling.cox_ensemble import folds_by_event
 from analysis_lib.modelling.deepsurv import TrainingError
 from analysis_lib.modelling.fitting import derived_seed
@@ -40,13 +42,14 @@ def search(
     quiet: bool = False,
     strata: pd.Series | None = None,
 ) -> tuple[pd.DataFrame, dict]:
-    """Run trials until ``params.search.trials`` are done, counting those of earlier runs in ``folder``.
+    """Run trials until ``params.search.trials`` are done, counting those of earlier runs in ``folder`` on the same
+    patients with the same parameters; others are left alone, for their losses do not compare.
 
     features, months and died are the training patients'. The first trial is the study's own values. Returns the
     trials (trial, state, value, one column a value tried) and the best values by dotted parameter name. The n-th
     trial draws from a seed of its own, so an interrupted search ends where an uninterrupted one does.
     """
-    folder = Path(folder)
+    folder = Path(folder) / _key(features, months, died, params, strata)
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
@@ -68,6 +71,17 @@ def search(
     rows = [{"trial": i, "state": t.state.name.lower(), "value": t.value, **t.params} for i, t in enumerate(trials, 1)]
     best = min((t for t in trials if t.value is not None), key=lambda t: t.value)
     return pd.DataFrame(rows), best.params
+
+
+def _key(features: pd.DataFrame, months, died, params: Params, strata: pd.Series | None) -> str:
+    """Of all that a trial's loss depends on beside its values."""
+    digest = hashlib.blake2b(code_digest(), digest_size=8)
+    for part in (features.to_numpy(np.float64), np.asarray(months, np.float64), np.asarray(died, bool)):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    settings = params.model_dump(mode="json", include={"seed", "autoencoder", "network"})
+    settings |= {"folds": params.search.folds, "strata": None if strata is None else list(strata)}
+    digest.update(json.dumps([settings, features.columns.tolist()], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def own_values(params: Params) -> dict:
