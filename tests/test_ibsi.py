@@ -2,8 +2,8 @@
 
 Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145; reference manual, arXiv 1612.07003. Texture of GLCM and
 GLRLM: 3-D, features of each direction averaged (``_3D_avg``), as PyRadiomics does; the others are 3-D.
-The manual prints three significant digits, and so many are compared: half a digit is never more than the consensus
-tolerance, which is zero for most features of this phantom and some units of the last digit for those of the mesh.
+The manual prints three significant digits, and so many are compared: the tolerance is the rounding of the print, half
+a digit, for every feature, also where the consensus allows more (the mesh's).
 """
 
 import numpy as np
