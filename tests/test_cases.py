@@ -79,18 +79,20 @@ def test_what_fails_is_listed_and_the_rest_goes_on(folder: Path, capsys: pytest.
         "5,p.yaml,a-mask.nrrd,,x",
         "6,a-ct.nrrd,,,x",
         "7,a-ct.nrrd,a-mask.nrrd,two,x",
+        "8,a-ct.nrrd,a-mask.nrrd,2.5,x",
     )
     out = folder / "out.csv"
     command = ["features", "--table", str(cases), "--params", str(folder / "p.yaml"), "--out", str(out), "--quiet"]
     assert main([*command, "--workers", "1"]) == 1
     assert pd.read_csv(out)["ID"].tolist() == [2]
     failures = pd.read_csv(folder / "out.failures.csv", dtype=str).set_index("ID")["reason"]
-    assert failures.index.tolist() == ["3", "4", "5", "6", "7"]
+    assert failures.index.tolist() == ["3", "4", "5", "6", "7", "8"]
     assert "missing.nrrd does not exist" in failures["3"]
     assert failures["4"] == "no voxel of the mask has label 7; it holds 0, 2, 5"
     assert "cannot be read as an image" in failures["5"]
     assert failures["6"] == "Mask (empty) does not exist"
-    assert failures["7"] == "Label 'two' is no whole number"
+    assert failures["7"] == "Label 'two' is no whole number; write one"
+    assert failures["8"] == "Label '2.5' is no whole number; write one"
     assert "failed: 4: no voxel" in capsys.readouterr().err
     table(folder, *ROWS)
     assert main([*command, "--workers", "1"]) == 0
@@ -109,6 +111,23 @@ def test_only_the_changed_case_is_computed_again(folder: Path) -> None:
     changed = [p.name for p in (folder / "o.cases").iterdir() if p.stat().st_mtime_ns != times[p.name]]
     assert len(changed) == 1
     assert changed[0].startswith("2-")
+
+
+def test_channel_and_label_of_the_parameter_file(folder: Path) -> None:
+    """A mask of several channels: the table's Label_channel, else the parameter file's, as in PyRadiomics."""
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "a-mask.nrrd")))
+    both = sitk.GetImageFromArray(np.stack([mask, 2 * (mask == 5)], axis=-1).astype(np.uint8), isVector=True)
+    both.CopyInformation(sitk.ReadImage(str(folder / "a-mask.nrrd")))
+    sitk.WriteImage(both, str(folder / "both.nrrd"))
+    (folder / "p.yaml").write_text("featureClass: {shape: [VoxelVolume]}\nsetting: {label: 2, label_channel: 1}\n")
+    done, _ = extract_table(
+        table(folder, "1,a-ct.nrrd,both.nrrd,", "2,a-ct.nrrd,both.nrrd,0", head="ID,Image,Mask,Label_channel"),
+        folder / "p.yaml",
+        folder / "o.csv",
+        quiet=True,
+        executor=run_here,
+    )
+    assert done["original_shape_VoxelVolume"].tolist() == pytest.approx([64 * 3.15, 190 * 3.15])
 
 
 def test_bad_tables_and_names_are_refused(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pywt
 import SimpleITK as sitk
 from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
+from scipy.ndimage import gaussian_filter
 
 from analysis_lib.extraction import fast_radiomics
+from analysis_lib.extraction.fast_log import LaplacianOfGaussian
 from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
 from analysis_lib.extraction.fast_radiomics import ExtractionError, expected_names, extract
+from analysis_lib.extraction.fast_wavelets import wavelet_bands
 
 ROOT = Path(__file__).resolve().parents[1]
 SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"
@@ -124,6 +128,72 @@ def parameters(tmp_path: Path, text: str) -> Path:
     return path
 
 
+SPOTS = {
+    "four voxels": (slice(4, 5), slice(30, 32), slice(30, 32)),
+    "a column": (slice(0, 9), slice(20, 21), slice(20, 22)),
+    "a plane along z": (slice(2, 7), slice(20, 40), slice(20, 21)),
+    "a corner": (slice(0, 1), slice(0, 5), slice(0, 6)),
+}
+
+
+@pytest.mark.parametrize("content", ["noise", "no noise"])
+@pytest.mark.parametrize("spot", SPOTS)
+def test_small_regions_in_which_the_rounding_of_single_voxels_shows(spot: str, content: str, tmp_path: Path) -> None:
+    """ITK's rounding errors do not average out over few voxels, nor where the filtered image is nearly zero."""
+    volume = ct(9, seed=3) if content == "noise" else np.where(ct(9) < -500, -1000, 45).astype(np.int16)
+    mask = np.zeros(volume.shape, bool)
+    mask[SPOTS[spot]] = True
+    image, mask = as_images(volume, mask)
+    path = parameters(
+        tmp_path,
+        "imageType: {Wavelet: {}, LoG: {sigma: [1.0, 3.0, 5.0]}}\nfeatureClass: {firstorder: , glcm: , glszm: }\n",
+    )
+    assert_same(extract(image, mask, path), plain(image, mask, path))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.2, 0.5, 2, 10, 30])
+@pytest.mark.parametrize("bins", ["binWidth: 25", "binCount: 16"])
+def test_laplacians_finer_and_coarser_than_the_grid(sigma: float, bins: str, tmp_path: Path) -> None:
+    classes = "featureClass: {firstorder: , glcm: }"
+    path = parameters(tmp_path, f"imageType: {{LoG: {{sigma: [{sigma}, {sigma}], {bins}}}}}\n{classes}\n")
+    for spacing in ((0.7, 0.9, 5.0), (3.0, 0.8, 1.0), (1.0, 1.0, 10.0)):
+        if np.any(np.array((64, 64, 9)) < np.ceil(sigma / np.array(spacing)) + 1):
+            continue
+        image, mask = as_images(ct(9, seed=5), region("ring", 9), spacing)
+        assert_same(extract(image, mask, path), plain(image, mask, path))
+
+
+def test_a_usual_region_needs_no_filter_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    volume = 45 + 60 * gaussian_filter(rng.gamma(1.0, size=(7, 256, 256)), (0.3, 1.5, 1.5))
+    radius = np.hypot(*(np.mgrid[:256, :256] - 128))
+    volume += 0.01 * radius**2  # so that no mean is a small rest by chance
+    volume[:, radius > 115] = -1000
+    mask = np.zeros(volume.shape, bool)
+    mask[3] = (radius > 70) & (radius < 100)
+    image, mask = as_images(volume.round().astype(np.int16), mask)
+    monkeypatch.setattr(LaplacianOfGaussian, "_by_itk", lambda *_: pytest.fail("ITK filtered the whole image"))
+    assert len(extract(image, mask, SM)) == 1316
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "coif1", "db7", "bior3.1", "coif5", "db38", "dmey"])
+def test_wavelets_equal_pywt_to_the_last_bit(wavelet: str) -> None:
+    """Of flat regions too, whose high-pass bands are nothing but the rounding of sums taken in pywt's order."""
+    rng = np.random.default_rng(0)
+    for shape in ((7, 21, 23), (8, 40, 16), (1, 30, 31)):
+        for volume in ((45 * (rng.random(shape) > 0.5)).astype(np.int16), rng.normal(size=shape).astype(np.float32)):
+            padded = np.pad(volume, [(0, n % 2) for n in shape], "wrap")
+            want = pywt.swtn(padded, wavelet, level=1, axes=(2, 1, 0))[0]
+            for box in (
+                tuple(slice(0, n) for n in shape),
+                tuple(slice(max(0, n // 2 - 2), n // 2 + 1) for n in shape),
+                tuple(slice(n - 1, n) for n in shape),
+            ):
+                got = wavelet_bands(volume, box, wavelet)
+                for name, band in want.items():
+                    np.testing.assert_array_equal(got[name.replace("a", "L").replace("d", "H")], band[box])
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -196,6 +266,68 @@ def test_settings_of_the_fast_path(
     ours = extract(image, mask, path)
     assert list(ours) == expected_names(path)
     assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("text", ["setting: {binWidth: 20}", "{}", "imageType: {Original: {}}\nfeatureClass: {}"])
+def test_a_file_that_names_no_class_means_all_but_the_outline(text: str, tmp_path: Path) -> None:
+    path = parameters(tmp_path, text + "\n")
+    image, mask = as_images(ct(6), region("ring", 6))
+    ours = extract(image, mask, path)
+    assert len(ours) == len(expected_names(path)) == 107
+    assert_same(ours, plain(image, mask, path))
+
+
+def test_what_pyradiomics_does_not_compute_is_refused_with_the_reason(tmp_path: Path) -> None:
+    image, mask = as_images(ct(6), region("ring", 6))
+    path = parameters(tmp_path, "featureClass: {glcm: [Homogeneity1, Contrast]}\n")
+    with pytest.raises(ExtractionError, match="glcm_Homogeneity1.*: they are deprecated"):
+        extract(image, mask, path)
+    path.write_text("featureClass: {shape2D: , firstorder: }\n")
+    with pytest.raises(ExtractionError, match="left out 9 features .* force2D: true"):
+        extract(image, mask, path)
+    path.write_text("imageType: {Wavelet: {}}\nfeatureClass: {firstorder: }\n")
+    with pytest.raises(ExtractionError, match="it is not 3-D"):
+        extract(image[:, :, 3], mask[:, :, 3], path)
+    path.write_text("featureClass: {firstorder: [StandardDeviation], shape: [Compactness1]}\n")
+    assert_same(extract(image, mask, path), plain(image, mask, path))  # deprecated, but still computed
+
+
+def test_a_label_for_one_image_type_alone(tmp_path: Path) -> None:
+    path = parameters(tmp_path, "imageType: {Original: {}, Wavelet: {label: 2}}\nfeatureClass: {firstorder: }\n")
+    image, mask = as_images(ct(6), region("ring", 6))
+    voxels = sitk.GetArrayFromImage(mask)
+    voxels[:, 28:36] *= 2
+    both = sitk.GetImageFromArray(voxels)
+    both.CopyInformation(mask)
+    assert_same(extract(image, both, path), plain(image, both, path))
+
+
+def test_masks_of_real_numbers_are_cut_off_as_pyradiomics_does() -> None:
+    image, mask = as_images(ct(5), region("ring", 5))
+    real = sitk.Cast(mask, sitk.sitkFloat32) * 1.7 + 0.2
+    assert_same(extract(image, real, PM), plain(image, real, PM))
+
+
+def test_lengths_are_those_of_the_image_when_a_tolerance_lets_the_mask_differ(tmp_path: Path) -> None:
+    before = sitk.ProcessObject.GetGlobalDefaultCoordinateTolerance()
+    image, mask = as_images(ct(5), region("ring", 5))
+    mask.SetSpacing((0.7003, 0.9, 5.0))
+    path = parameters(tmp_path, "featureClass: {shape: , firstorder: [TotalEnergy]}\n")
+    try:
+        sitk.ProcessObject.SetGlobalDefaultCoordinateTolerance(0.01)
+        assert_same(extract(image, mask, path), plain(image, mask, path))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultCoordinateTolerance(before)
+
+
+def test_a_missing_voxel_anywhere_spoils_the_laplacian(tmp_path: Path) -> None:
+    """ITK's recursion spreads it over the image; a filter that looks near the mask alone would hide it."""
+    volume = ct(7).astype(np.float32)
+    volume[0, 0, 0] = np.nan
+    image, mask = as_images(volume, region("ring", 7))
+    path = parameters(tmp_path, "imageType: {LoG: {sigma: [0.5]}}\nfeatureClass: {firstorder: }\n")
+    with pytest.raises(ExtractionError, match="log-sigma-0-5-mm-3D: intensities inside the mask are not finite"):
+        extract(image, mask, path)
 
 
 @pytest.mark.parametrize("label", [2, 300])

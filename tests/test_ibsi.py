@@ -2,7 +2,8 @@
 
 Zwanenburg et al. 2020, doi 10.1148/radiol.2020191145; reference manual, arXiv 1612.07003. Texture of GLCM and
 GLRLM: 3-D, features of each direction averaged (``_3D_avg``), as PyRadiomics does; the others are 3-D.
-The manual prints three significant digits, and so many are compared.
+The manual prints three significant digits, and so many are compared: the tolerance is the rounding of the print, half
+a digit, for every feature, also where the consensus allows more (the mesh's).
 """
 
 import numpy as np

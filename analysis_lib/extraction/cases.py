@@ -18,7 +18,7 @@ import pandas as pd
 import SimpleITK as sitk
 
 from analysis_lib.errors import StudyError
-from analysis_lib.extraction.fast_radiomics import default_label, expected_names, extract
+from analysis_lib.extraction.fast_radiomics import default_region, expected_names, extract, whole_numbers
 from analysis_lib.extraction.features import feature_table
 from analysis_lib.files import replacing
 from analysis_lib.imaging import ct, masks
@@ -48,8 +48,8 @@ def read_cases(table: Path) -> pd.DataFrame:
     return cases
 
 
-def load_case(case: Case, default_label: int = 1) -> tuple[sitk.Image, sitk.Image]:
-    """Image and mask (1 inside the region, 0 outside) of one case."""
+def load_case(case: Case, default: tuple[int, int] = (1, 0)) -> tuple[sitk.Image, sitk.Image]:
+    """Image and mask (1 inside the region, 0 outside) of one case; default: label and channel where it names none."""
     image_path, mask_path = Path(case["Image"]), Path(case["Mask"])
     for column, path in (("Image", image_path), ("Mask", mask_path)):
         if not case[column] or not path.exists():
@@ -63,13 +63,13 @@ def load_case(case: Case, default_label: int = 1) -> tuple[sitk.Image, sitk.Imag
         mask = series.geometry.image_of(found.on_grid(series.geometry).astype(np.uint8))
         return series.image(), mask
     image = ct.read_ct(image_path).image() if image_path.is_dir() else _read(image_path)
-    mask = _read(mask_path)
+    mask = whole_numbers(_read(mask_path))
     if mask.GetNumberOfComponentsPerPixel() > 1:
-        channel = _whole_number(case, "Label_channel", 0)
+        channel = _whole_number(case, "Label_channel", default[1])
         if not 0 <= channel < mask.GetNumberOfComponentsPerPixel():
             raise CaseError(f"Label_channel {channel}: the mask has {mask.GetNumberOfComponentsPerPixel()} channels")
         mask = sitk.VectorIndexSelectionCast(mask, channel)
-    label = _whole_number(case, "Label", default_label)
+    label = _whole_number(case, "Label", default[0])
     inside = sitk.GetArrayViewFromImage(mask) == label
     if not inside.any():
         present = np.unique(sitk.GetArrayViewFromImage(mask))
@@ -91,15 +91,15 @@ def extract_table(
     """
     if out.suffix not in (".csv", ".parquet"):
         raise CaseError(f"--out {out}: give a name that ends in .csv or .parquet")
-    names, label = _parameters(parameter_file)
+    names, default = _parameters(parameter_file)
     cases = read_cases(table)
     known = [c for c in ("ID", "Image", "Mask", "Label", "Label_channel", "Segment") if c in cases]
     keys = [_key(row, number) for number, row in enumerate(cases[known].to_dict("records"), start=1)]
     by_key = dict(zip(keys, cases[known].to_dict("records"), strict=True))
     features, failed = feature_table(
         by_key,
-        load=partial(_load, by_key, label),
-        fingerprint=partial(_fingerprint, by_key, label),
+        load=partial(_load, by_key, default),
+        fingerprint=partial(_fingerprint, by_key, default),
         parameter_files={"": parameter_file},
         cache_dir=out.with_suffix(".cases"),
         workers=workers,
@@ -140,12 +140,12 @@ def extract_one(
         ) from None
 
 
-def _parameters(path: Path) -> tuple[list[str], int]:
-    """Names of the features and the label of a parameter file."""
+def _parameters(path: Path) -> tuple[list[str], tuple[int, int]]:
+    """Names of the features, and label and channel of the region, of a parameter file."""
     if not path.is_file():
         raise CaseError(f"parameter file {path} does not exist")
     try:
-        return expected_names(path), default_label(path)
+        return expected_names(path), default_region(path)
     except Exception as error:  # whatever the schema checker raises: its text says what is wrong
         raise CaseError(f"parameter file {path} is not valid: {' '.join(str(error).split())[:500]}") from None
 
@@ -156,14 +156,14 @@ def _key(case: Case, number: int) -> str:
     return f"{case.get('ID') or f'case-{number}'}-{digest}"
 
 
-def _load(cases: dict[str, Case], label: int, key: str) -> tuple[sitk.Image, dict[str, sitk.Image]]:
-    image, mask = load_case(cases[key], label)
+def _load(cases: dict[str, Case], default: tuple[int, int], key: str) -> tuple[sitk.Image, dict[str, sitk.Image]]:
+    image, mask = load_case(cases[key], default)
     return image, {"": mask}
 
 
-def _fingerprint(cases: dict[str, Case], label: int, key: str) -> str:
+def _fingerprint(cases: dict[str, Case], default: tuple[int, int], key: str) -> str:
     case = cases[key]
-    digest = hashlib.blake2b(repr((label, case.get("Label"), case.get("Segment"))).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((default, case.get("Label"), case.get("Segment"))).encode(), digest_size=16)
     for path in (Path(case["Image"]), Path(case["Mask"])):
         for file in _files_of(path):
             if case["Image"] and case["Mask"] and file.is_file():
@@ -192,7 +192,11 @@ def _read(path: Path) -> sitk.Image:
 
 def _whole_number(case: Case, column: str, default: int) -> int:
     text = case.get(column, "").strip()
+    if not text:
+        return default
     try:
-        return int(float(text)) if text else default
+        if float(text).is_integer():
+            return int(float(text))
     except ValueError:
-        raise CaseError(f"{column} '{text}' is no whole number") from None
+        pass
+    raise CaseError(f"{column} '{text}' is no whole number; write one")

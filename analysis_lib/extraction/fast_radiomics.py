@@ -1,7 +1,7 @@
 """PyRadiomics' features of one patient, with PyRadiomics' values, many times faster.
 
 The feature formulas are PyRadiomics' own classes. What is done differently: the filters are evaluated on the
-mask's slices only (``fast_filters``), the texture matrices come from one table of neighbours
+mask's slices only (``fast_wavelets``, ``fast_log``), the texture matrices come from one table of neighbours
 (``fast_matrices``) and the diameters from few vertices (``fast_mesh``), an image is discretised once for all
 classes, and checks, copies and logging are done once.
 A parameter file that asks for anything outside of ``_covered`` is computed by plain PyRadiomics.
@@ -21,15 +21,17 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import yaml
 from radiomics import getFeatureClasses, imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from analysis_lib.errors import StudyError
-from analysis_lib.extraction.fast_filters import LaplacianOfGaussian, wavelet_bands
+from analysis_lib.extraction.fast_log import LaplacianOfGaussian
 from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, use, with_globals
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
+from analysis_lib.extraction.fast_wavelets import wavelet_bands
 
-VERSION = "2"  # part of the cache key of stored features; raise it when a value could change
+VERSION = "3"  # part of the cache key of stored features; raise it when a value could change
 
 logging.getLogger("radiomics").setLevel(logging.ERROR)  # its hints are this module's errors
 
@@ -37,7 +39,7 @@ _TEXTURE = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 # Settings of which every value is covered, or that change nothing in an extraction of one value per feature.
 _ANY_VALUE = {
     "additionalInfo", "binCount", "binWidth", "distances", "force2D", "force2Ddimension", "gldm_a",
-    "initValue", "interpolator", "kernelRadius", "label", "maskedKernel", "minimumROIDimensions",
+    "initValue", "interpolator", "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROIDimensions",
     "minimumROISize", "normalizeScale", "padDistance", "removeOutliers", "resegmentMode", "resegmentShape",
     "sigma", "symmetricalGLCM", "voxelArrayShift", "voxelBatch", "wavelet",
 }  # fmt: skip
@@ -78,6 +80,7 @@ def extract(
     plan = _read(str(parameter_file), Path(parameter_file).read_bytes())
     _refuse_skipped_images(image, plan)
     label = plan.settings.get("label", 1) if label is None else label
+    mask = whole_numbers(mask)
     fast = plan.covered and _same_grid(image, mask)
     result = _extract_fast(image, mask, plan, label) if fast else None
     if result is None:
@@ -85,14 +88,23 @@ def extract(
     return _checked(result, plan)
 
 
+def whole_numbers(mask: sitk.Image) -> sitk.Image:
+    """A mask of real numbers as PyRadiomics takes it, which cuts off the decimals."""
+    real = (sitk.sitkFloat32, sitk.sitkFloat64, sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
+    if mask.GetPixelID() not in real:
+        return mask
+    return sitk.Cast(mask, sitk.sitkUInt32 if mask.GetPixelID() in real[:2] else sitk.sitkVectorUInt32)
+
+
 def expected_names(parameter_file: Path | str) -> list[str]:
     """Names that ``extract`` gives for this parameter file."""
     return _names(_read(str(parameter_file), Path(parameter_file).read_bytes()))
 
 
-def default_label(parameter_file: Path | str) -> int:
-    """The region's value in the mask that the parameter file names."""
-    return int(_read(str(parameter_file), Path(parameter_file).read_bytes()).settings.get("label", 1))
+def default_region(parameter_file: Path | str) -> tuple[int, int]:
+    """The region's value in the mask and, of a mask with several, its channel, as the parameter file names them."""
+    settings = _read(str(parameter_file), Path(parameter_file).read_bytes()).settings
+    return int(settings.get("label", 1)), int(settings.get("label_channel", 0))
 
 
 @lru_cache(maxsize=16)
@@ -103,9 +115,14 @@ def _read(path: str, content: bytes) -> _Plan:  # the content is part of the key
     settings = dict(extractor.settings)
     images = {name: dict(custom or {}) for name, custom in extractor.enabledImagetypes.items()}
     classes = {}
+    named = bool((yaml.safe_load(content) or {}).get("featureClass"))
     for name, features in extractor.enabledFeatures.items():
+        if name == "shape2D" and not named and not settings.get("force2D"):
+            continue  # without a list PyRadiomics takes every class that the settings allow
         known = getFeatureClasses()[name].getFeatureNames()
-        classes[name] = list(features) if features else [f for f, deprecated in known.items() if not deprecated]
+        classes[name] = (
+            list(dict.fromkeys(features)) if features else [f for f, deprecated in known.items() if not deprecated]
+        )
     return _Plan(extractor, settings, images, classes, _covered(settings, images, classes))
 
 
@@ -116,6 +133,8 @@ def _covered(settings: dict, images: dict, classes: dict) -> bool:
     if not set(classes) <= {"shape", "shape2D", "firstorder", *_TEXTURE}:
         return False
     for custom in images.values():
+        if "label" in custom:
+            return False
         both = {**settings, **custom}
         if not all(key in _ANY_VALUE or both[key] in _ONLY.get(key, ()) for key in both):
             return False
@@ -129,7 +148,7 @@ def _names(plan: _Plan) -> list[str]:
     names = [f"original_{c}_{f}" for c in plan.classes if c.startswith("shape") for f in plan.classes[c]]
     for image in _image_names(plan):
         names += [f"{image}_{c}_{f}" for c in plan.classes if not c.startswith("shape") for f in plan.classes[c]]
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _image_names(plan: _Plan) -> list[str]:
@@ -202,13 +221,26 @@ def _checked(result: dict[str, Any], plan: _Plan) -> dict[str, float]:
     expected = _names(plan)
     if missing := [name for name in expected if name not in out]:
         raise ExtractionError(
-            f"PyRadiomics left out {len(missing)} features without an error ({_list(missing)}): the image is too "
-            "small for the filter after cropping or resampling, or a package that the filter needs is not there"
+            f"PyRadiomics left out {len(missing)} features without an error ({_list(missing)}): {_why(missing)}; "
+            "mend this, or take them out of the parameter file"
         )
     bad = [name for name, value in out.items() if not np.isfinite(value)]
     if bad:
         raise ExtractionError(f"not a finite number: {_list([f'{name} = {out[name]}' for name in bad])}")
     return out
+
+
+def _why(missing: list[str]) -> str:
+    classes = getFeatureClasses()
+    parts = [name.rsplit("_", 2)[1:] for name in missing]
+    if all(classes[class_name].getFeatureNames()[feature] for class_name, feature in parts):
+        return "they are deprecated, and it no longer computes them"
+    if all(class_name == "shape2D" for class_name, _ in parts):
+        return "it computes shape2D with force2D: true alone, and not along every force2Ddimension"
+    return (
+        "the image is too small for the filter (after cropping or resampling), it is not 3-D, or a package that the "
+        "filter needs is not there"
+    )
 
 
 def _list(names: list[str]) -> str:
@@ -237,9 +269,9 @@ class _Region:
 
 
 def _extract_fast(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int) -> dict[str, Any] | None:
-    region = _region(mask, label, plan.settings)
-    if region is None:
-        return None  # PyRadiomics words the error
+    region = _region(mask, label, plan.settings, image.GetSpacing())
+    if region is None or ("shape2D" in plan.classes and not _in_plane(region, plan.settings)):
+        return None  # PyRadiomics words the error, or leaves features out
     result: dict[str, Any] = {}
     if "shape" in plan.classes:
         result |= _values(_shape(region, plan.settings), "original", "shape", plan.classes["shape"])
@@ -247,13 +279,18 @@ def _extract_fast(image: sitk.Image, mask: sitk.Image, plan: _Plan, label: int) 
         crop = _crop(image, region), _crop(mask, region)
         shape = getFeatureClasses()["shape2D"](*crop, **{**plan.settings, "label": label})
         result |= _values(shape, "original", "shape2D", plan.classes["shape2D"])
-    volume = sitk.GetArrayViewFromImage(image)
-    for name, values, settings in _images(volume, region, plan):
+    for name, values, settings in _images(image, region, plan):
         result |= _image_features(name, values, region, plan, settings)
     return result
 
 
-def _region(mask: sitk.Image, label: int, settings: dict) -> _Region | None:
+def _in_plane(region: _Region, settings: dict) -> bool:
+    """Whether PyRadiomics tries shape2D. It looks at the size along x where the out-of-plane axis 0 is z."""
+    size_xyz = region.inside.shape[::-1]
+    return bool(settings.get("force2D", False)) and size_xyz[settings.get("force2Ddimension", 0)] > 1
+
+
+def _region(mask: sitk.Image, label: int, settings: dict, spacing_xyz: tuple[float, ...]) -> _Region | None:
     voxels = sitk.GetArrayViewFromImage(mask)
     slices = np.flatnonzero([(plane == label).any() for plane in voxels])
     if not len(slices):
@@ -270,7 +307,7 @@ def _region(mask: sitk.Image, label: int, settings: dict) -> _Region | None:
         return None
     if len(np.unique(inside)) == 1 and inside.size == voxels.size:
         return None  # the mask fills the image: PyRadiomics finds no background and refuses
-    return _Region(box, inside, mask.GetSpacing())
+    return _Region(box, inside, spacing_xyz)
 
 
 def _crop(image: sitk.Image, region: _Region) -> sitk.Image:
@@ -278,8 +315,9 @@ def _crop(image: sitk.Image, region: _Region) -> sitk.Image:
     return image[x.start : x.stop, y.start : y.stop, z.start : z.stop]
 
 
-def _images(volume: np.ndarray, region: _Region, plan: _Plan):
+def _images(image: sitk.Image, region: _Region, plan: _Plan):
     """Yield (PyRadiomics' image name, intensities of the mask's voxels, settings)."""
+    volume = sitk.GetArrayViewFromImage(image)
     for image_type, custom in plan.images.items():
         settings = {**plan.settings, **custom}
         if image_type == "Original":
@@ -290,34 +328,10 @@ def _images(volume: np.ndarray, region: _Region, plan: _Plan):
                 yield f"wavelet-{name}", band[region.inside], settings
         else:
             sigmas = settings.get("sigma", [])
-            log = LaplacianOfGaussian(volume, region.spacing_xyz[::-1], [float(s) for s in sigmas], region.box)
-            for sigma, (key, band) in zip(sigmas, log.values().items(), strict=True):
-                yield _log_name(sigma), _as_itk(log, key, band[region.inside], region, settings), settings
-
-
-def _as_itk(log: LaplacianOfGaussian, sigma: float, values: np.ndarray, region: _Region, settings: dict) -> np.ndarray:
-    """ITK's single-precision values where rounding could show: bin edges and small order statistics."""
-    tolerance = log.tolerance()
-    if settings.get("binCount") is not None:
-        low, high = values.min(), values.max()
-        width = (high - low) / settings["binCount"]
-        offset = (values - low) % width if width > 0 else np.zeros_like(values)
-    else:
-        width = settings.get("binWidth", 25)
-        offset = values % width
-    doubtful = (offset < tolerance) | (offset > width - tolerance)
-    if settings.get("binCount") is not None:
-        doubtful |= (values <= low + tolerance) | (values >= high - tolerance)
-    ranks = np.quantile(np.arange(len(values)), [0.1, 0.25, 0.5, 0.75, 0.9])
-    ranks = np.unique(np.concatenate([np.floor(ranks), np.ceil(ranks)])).astype(int)
-    for value in np.partition(values, ranks)[ranks]:
-        if abs(value) < 1e5 * tolerance:  # 1e-6 of a larger one is beyond the rounding error
-            doubtful |= np.abs(values - value) < tolerance
-    out = values.astype(np.float32)
-    if doubtful.any():
-        where = np.argwhere(region.inside)[doubtful] + [part.start for part in region.box]
-        out[doubtful] = log.exact(sigma, where)
-    return out
+            log = LaplacianOfGaussian(image, sigmas, region.box, region.inside)
+            bands = {sigma: band[region.inside] for sigma, band in log.values().items()}
+            for sigma in sigmas:
+                yield _log_name(sigma), log.as_itk(float(sigma), bands.get(float(sigma)), settings), settings
 
 
 def _shape(region: _Region, settings: dict):

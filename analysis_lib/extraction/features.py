@@ -203,6 +203,8 @@ def run_here(task: Callable[[str], Result], patient_ids: Sequence[str], workers:
 def run_local(task: Callable[[str], Result], patient_ids: Sequence[str], workers: int) -> Iterator[Result]:
     """Worker processes of one thread each. A patient whose worker dies twice is given up with the reason."""
     waiting = deque(patient_ids)
+    if waiting and not _compiled():  # by a process that ends, for a worker would keep the compiler's 100 MB
+        yield _run_alone(task, waiting.popleft())
     while waiting:
         suspects: list[str] = []
         with _pool(min(workers, len(waiting))) as pool:
@@ -225,6 +227,11 @@ def run_local(task: Callable[[str], Result], patient_ids: Sequence[str], workers
                         suspects.append(patient_id)
         for patient_id in suspects:
             yield _run_alone(task, patient_id)
+
+
+def _compiled() -> bool:
+    """Whether numba has kept the extractor's machine code from an earlier run."""
+    return any((Path(fast_radiomics.__file__).parent / "__pycache__").glob("fast_matrices.*.nbi"))
 
 
 def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
-import highdicom as hd
 import numpy as np
 import pydicom
 
@@ -30,11 +30,13 @@ def read(path: Path) -> list[VoxelSegment]:
 
     Raises ImageError where it is damaged, has no regular grid in patient space, or overlaps within a frame.
     """
+    from highdicom.seg import segread  # here, because it takes 100 MB of each worker, and few masks are of this format
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the header's style; what matters is checked here
             logging.getLogger("highdicom").setLevel(logging.ERROR)
-            return _read(hd.seg.segread(str(path)))
+            return _read(segread(str(path)))
     except ImageError:
         raise
     except Exception as error:  # highdicom and the decoders raise many kinds for damaged objects
@@ -42,12 +44,12 @@ def read(path: Path) -> list[VoxelSegment]:
         raise ImageError(f"the DICOM SEG cannot be read ({kind}); export the segmentation again") from None
 
 
-def _read(seg: hd.seg.Segmentation) -> list[VoxelSegment]:
+def _read(seg: Any) -> list[VoxelSegment]:
     if seg.get_volume_geometry(allow_missing_positions=True) is None:
         raise ImageError(
             "the DICOM SEG's frames form no regular grid in patient space; export it again with the CT as reference"
         )
-    fractional = seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL
+    fractional = seg.segmentation_type.value == "FRACTIONAL"
     referenced = {str(item.get("SeriesInstanceUID", "")) for item in seg.get("ReferencedSeriesSequence", [])}
     known = {
         "identity": carries_identity(seg),

@@ -1,117 +1,35 @@
-"""Filters of PyRadiomics, evaluated only where a mask needs them.
+"""PyRadiomics' Laplacian of Gaussian images, evaluated only where a mask needs them.
 
-PyRadiomics filters the whole image and then looks at the mask. Both of its filter banks are separable and
-linear, so the values on a few slices follow from one weighted sum through the plane and filters in the plane
-of those slices alone. Nothing is cropped: weights down to 1e-11 of the largest take part, a thousandth of
-what ITK's rounding loses.
+PyRadiomics filters the whole image and then looks at the mask. The filter is separable and linear, so the values
+on a few slices follow from one weighted sum through the plane and filters in the plane of those slices alone.
+Nothing is cropped: weights down to 1e-11 of the largest take part, a thousandth of what ITK's rounding loses.
 
-- Wavelets are those of ``pywt.swtn`` (level 1, periodic), summed in the same order: equal to the last bit.
-- The Laplacian of Gaussian is ITK's recursive filter. Its impulse response is known in closed form, and
-  outside the image it repeats the edge value. ITK stores each intermediate image in single precision; voxels
-  whose value decides a bin or an order statistic are therefore recomputed with ITK's own order and rounding.
+It is ITK's recursive filter. Its impulse response is known in closed form, and outside the image it repeats the
+edge value. ITK stores each intermediate image in single precision; voxels whose value decides a bin or an order
+statistic are therefore recomputed with ITK's own order and rounding (``LaplacianOfGaussian.exact``), and where a
+feature is a small rest, so that rounding anywhere could show, ITK itself filters the image (``as_itk``).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numba
 import numpy as np
-import pywt
+import SimpleITK as sitk
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
+_CUT_OFF = 1e-11  # of the largest intensity: what is lost beyond
+_EXACT = 2e-10  # of the largest intensity: root mean square error of ``exact``, in which few roundings differ
+_ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
+_FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
 
 # Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
 # n >= 0 is the sum over two terms of (a cos(w n / sigma) + b sin(w n / sigma)) exp(l n / sigma).
 _W, _L = (0.6681, 2.0787), (-1.3932, -1.3732)
 _SMOOTH = ((1.3530, -0.3531), (1.8151, 0.0902))
 _SECOND = ((-1.3563, 0.3446), (5.2318, -2.2355))
-
-
-# --- stationary wavelet transform -----------------------------------------------------------------------
-
-
-def wavelet_bands(volume: np.ndarray, box: tuple[slice, ...], wavelet: str) -> dict[str, np.ndarray]:
-    """The 8 sub-bands of ``pywt.swtn`` (level 1) inside ``box``.
-
-    volume: (z, y, x), any real type; box: one slice an axis. Returns {'LLH': (z, y, x) of the box,
-    ...} in PyRadiomics' naming and order (first letter x, last letter z; LLL last).
-    """
-    bank = pywt.Wavelet(wavelet)
-    low, high = np.array(bank.dec_lo), np.array(bank.dec_hi)
-    taps = len(low)
-    ahead = taps // 2
-    if volume.dtype == np.float32:  # pywt then adds in single precision; its own code on a wide margin
-        wide = _periodic_block(volume, box, taps, 2 * taps)
-        inner = tuple(slice(taps, taps + part.stop - part.start) for part in box)
-        even = [slice(0, n - n % 2) for n in wide.shape]
-        found = pywt.swtn(wide[tuple(even)], bank, level=1, axes=(2, 1, 0))[0]
-        level = {name.replace("a", "L").replace("d", "H"): band[inner] for name, band in found.items()}
-        level["LLL"] = level.pop("LLL")
-        return level
-    block = _periodic_block(volume, box, taps - 1 - ahead, ahead).astype(np.float64)
-    level = {"": block}
-    for axis in (2, 1, 0):  # x first: the order of the additions, and so the last bit, is that of pywt
-        level = {
-            name + letter: _filter_axis(data, bank_filter, axis)
-            for name, data in level.items()
-            for letter, bank_filter in (("L", low), ("H", high))
-        }
-    level["LLL"] = level.pop("LLL")
-    return level
-
-
-def _periodic_block(volume: np.ndarray, box: tuple[slice, ...], before: int, after: int) -> np.ndarray:
-    """``box`` and so many voxels around it, the volume repeating itself as PyRadiomics has it."""
-    index = []
-    for size, part in zip(volume.shape, box, strict=True):
-        padded = size + size % 2  # PyRadiomics pads odd axes by one wrapped voxel
-        reach = np.arange(part.start - before, part.stop + after) % padded
-        index.append(np.where(reach == size, 0, reach) if size % 2 else reach)
-    return np.ascontiguousarray(volume[np.ix_(*index)])
-
-
-def _filter_axis(data: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:
-    return (_filter_x if axis == 2 else _filter_y if axis == 1 else _filter_z)(data, taps)
-
-
-@numba.njit(cache=True)
-def _filter_x(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0], data.shape[1], data.shape[2] - last), data.dtype)
-    for z in range(out.shape[0]):
-        for y in range(out.shape[1]):
-            for j in range(n):
-                for x in range(out.shape[2]):
-                    out[z, y, x] += taps[j] * data[z, y, x + last - j]
-    return out
-
-
-@numba.njit(cache=True)
-def _filter_y(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0], data.shape[1] - last, data.shape[2]), data.dtype)
-    for z in range(out.shape[0]):
-        for y in range(out.shape[1]):
-            for j in range(n):
-                for x in range(out.shape[2]):
-                    out[z, y, x] += taps[j] * data[z, y + last - j, x]
-    return out
-
-
-@numba.njit(cache=True)
-def _filter_z(data: np.ndarray, taps: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    n, last = taps.size, taps.size - 1
-    out = np.zeros((data.shape[0] - last, data.shape[1], data.shape[2]), data.dtype)
-    for z in range(out.shape[0]):
-        for y in range(out.shape[1]):
-            for j in range(n):
-                for x in range(out.shape[2]):
-                    out[z, y, x] += taps[j] * data[z + last - j, y, x]
-    return out
-
-
-# --- Laplacian of Gaussian ------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -155,26 +73,68 @@ def _edge_weights(response: np.ndarray, centre: int, size: int) -> tuple[int, np
 
 
 class LaplacianOfGaussian:
-    """``SimpleITK.LaplacianRecursiveGaussian`` (normalised across scale) of one volume, on chosen voxels.
+    """``SimpleITK.LaplacianRecursiveGaussian`` (normalised across scale) of one image, on the voxels of a mask.
 
-    volume: (z, y, x) of an integer type or float32; spacing_mm: (z, y, x); box: slices that hold the mask.
+    image: 3-D, of an integer type or float32; sigmas_mm: as PyRadiomics is given them; box: slices (z, y, x) that
+    hold the mask; inside: (z, y, x) bool of the box.
     """
 
-    def __init__(
-        self,
-        volume: np.ndarray,
-        spacing_mm: tuple[float, ...],
-        sigmas_mm: list[float],
-        box: tuple[slice, ...],
-    ):
-        self.volume, self.spacing_mm, self.sigmas_mm, self.box = volume, spacing_mm, sigmas_mm, box
+    def __init__(self, image: sitk.Image, sigmas_mm: list[float], box: tuple[slice, ...], inside: np.ndarray):
+        self.image, self.box, self.inside = image, box, inside
+        self.volume, self.spacing_mm = sitk.GetArrayViewFromImage(image), image.GetSpacing()[::-1]
+        finite = self.volume.dtype.kind != "f" or np.isfinite(self.volume).all()  # ITK's recursion spreads a NaN far
+        self.sigmas_mm = sorted({float(s) for s in sigmas_mm if finite and s >= _FINEST * max(self.spacing_mm)})
         self.kernels = {
-            (sigma, axis, order): _response(sigma, spacing_mm[axis], order)
-            for sigma in sigmas_mm
+            (sigma, axis, order): _response(sigma, self.spacing_mm[axis], order)
+            for sigma in self.sigmas_mm
             for axis in range(3)
             for order in (0, 2)
         }
         self.largest = 0.0  # largest absolute value met, sets the rounding error that ITK can have made
+
+    def as_itk(self, sigma_mm: float, values: np.ndarray | None, settings: dict[str, Any]) -> np.ndarray:
+        """Single-precision values of the mask's voxels, from which every feature comes out as from ITK's.
+
+        values: those of ``values``, (voxels,); None for a sigma that is not among them. Recomputed with ITK's
+        rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK filters the whole image
+        where too many are, or where a feature is so small a rest that the rounding of any voxel shows.
+        """
+        if values is None:
+            return self._by_itk(sigma_mm)
+        tolerance = _ROUNDING * self.largest
+        doubtful = _near_bin_edge(values, tolerance, settings)
+        ranks = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
+        ranks = np.unique(np.concatenate([np.floor(ranks), np.ceil(ranks)])).astype(int)
+        at_rank = np.partition(values, ranks)[ranks]
+        for value in at_rank:
+            doubtful |= np.abs(values - value) <= 2 * tolerance
+        kernels = [len(self.kernels[sigma_mm, axis, 0]) for axis in range(3)]
+        one_voxel = 3 * np.prod(np.minimum(kernels, self.volume.shape))
+        few = 300 * self.volume.size / one_voxel  # voxels that together cost what ITK does
+        if len(values) <= few / 4:
+            doubtful[:] = True
+        lost = _CUT_OFF * self.largest
+        if doubtful.sum() > few or np.abs(at_rank).min() < 1e6 * lost:
+            return self._by_itk(sigma_mm)
+        exact = self.exact(sigma_mm, np.argwhere(self.inside)[doubtful] + [part.start for part in self.box])
+        if doubtful.all():
+            error = _EXACT * self.largest
+        else:  # as found; the rounding of one step is smoothed by the next, so that voxels within sigma share it
+            shared = np.prod([max(1.0, 2 * sigma_mm / mm) for mm in self.spacing_mm[1:]])
+            error = np.sqrt(np.mean((exact - values[doubtful]) ** 2)) + 1e-10 * self.largest
+            error *= min(1.0, np.sqrt(shared / len(values)))
+        if not _steady(values, error):
+            return self._by_itk(sigma_mm)
+        out = values.astype(np.float32)
+        out[doubtful] = exact
+        return out
+
+    def _by_itk(self, sigma_mm: float) -> np.ndarray:
+        log = sitk.LaplacianRecursiveGaussianImageFilter()
+        log.SetNormalizeAcrossScale(True)
+        log.SetSigma(sigma_mm)
+        filtered = log.Execute(self.image)
+        return sitk.GetArrayViewFromImage(filtered)[self.box][self.inside]
 
     def values(self) -> dict[float, np.ndarray]:
         """{sigma: (z, y, x) float64 of the box}, exact but for ITK's rounding (see ``exact``)."""
@@ -209,10 +169,6 @@ class LaplacianOfGaussian:
         columns = np.ascontiguousarray(smooth_y.T)[None]
         return (_band(rows, k[2, 0], x)[0] + _band(columns, k[2, 2], x)[0] / dx).T
 
-    def tolerance(self) -> float:
-        """No voxel of ``values`` is farther from ITK's result."""
-        return 2e-7 * self.largest
-
     def exact(self, sigma: float, voxels: np.ndarray) -> np.ndarray:
         """ITK's values at ``voxels`` ((n, 3) of z, y, x), with its order of axes and its rounding."""
         out = np.empty(len(voxels))
@@ -236,6 +192,32 @@ class LaplacianOfGaussian:
                 *scale,
             )
         return out
+
+
+def _near_bin_edge(values: np.ndarray, tolerance: float, settings: dict[str, Any]) -> np.ndarray:
+    """Voxels that an error of ``tolerance`` could put into another bin, or that set the bins."""
+    count = settings.get("binCount")
+    if count is None:
+        width = settings.get("binWidth", 25)
+        offset = values % width
+        return (offset <= tolerance) | (offset >= width - tolerance)
+    low, high = values.min(), values.max()
+    width = (high - low) / count
+    ends = (values <= low + 2 * tolerance) | (values >= high - 2 * tolerance)
+    if width <= 4 * tolerance:
+        return np.ones(len(values), dtype=bool)
+    offset = (values - low) % width
+    return ends | (offset <= 2 * tolerance) | (offset >= width - 2 * tolerance)
+
+
+def _steady(values: np.ndarray, error: float) -> bool:
+    """Whether moments stay within 1e-6 (mean and skewness 1e-5) if their sums err by ``error`` a voxel."""
+    mean = values.mean()
+    deviation = values - mean
+    spread = np.sqrt(np.mean(deviation**2))
+    third = np.mean(deviation**3)
+    error *= 3  # of an error that is normal
+    return error < 2.5e-7 * spread and error < 1e-5 * abs(mean) and 3 * error * spread**2 < 1e-5 * abs(third)
 
 
 def _band(planes: np.ndarray, response: np.ndarray, part: slice) -> np.ndarray:
