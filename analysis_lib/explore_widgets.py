@@ -101,7 +101,9 @@ class Explorer:
         self.result = x.explore(self.patients, self.risk, self.params, choice)
         self.summary.value = _summary(self.result, choice, self.note)
         self.prevalence.value = _prevalence(self.result.prevalence)
-        self.curve.value = _picture(self.result.panel, choice.outcome, self.params.synthetic)
+        self.curve.value = _picture(
+            self.result.panel, choice.outcome, self.params.synthetic, self.params.statistics.confidence
+        )
         self.seconds = time.perf_counter() - started
 
     def _reset(self) -> None:
@@ -142,9 +144,9 @@ def _prevalence(table: pd.DataFrame) -> str:
     return f"<table><tr><th>definition</th><th>sarcopenic, n (%)</th><th>of</th></tr>{rows}</table>"
 
 
-def _picture(panel: dict[str, pd.DataFrame], outcome: str, synthetic: bool) -> bytes:
+def _picture(panel: dict[str, pd.DataFrame], outcome: str, synthetic: bool, confidence: float) -> bytes:
     name = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}[outcome]
-    fig = plots_km.km_grid(**panel, groups=list(GROUPS.values())[::-1], columns=1, ylabel=name)
+    fig = plots_km.km_grid(**panel, groups=list(GROUPS.values())[::-1], columns=1, ylabel=name, confidence=confidence)
     plots.label_synthetic(fig, synthetic)
     fig.set_dpi(DPI)
     fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move

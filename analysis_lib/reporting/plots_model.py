@@ -10,10 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
+from analysis_lib.reporting.tables import format_p
 
 # colour, dashes and marker of a model, in drawing order; the first is the one of interest
 MODEL_STYLES = [
@@ -55,16 +57,17 @@ def pca_grid(
 
     ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty:
     not drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing
-    order; cross-validated AUC of a rule on the components with its interval, empty where it cannot be
-    computed. ``explained`` [component, fraction]: share of variance for the axis labels. ValueError for a
-    missing column.
+    order; cross-validated AUC of a rule on the components with its interval and, where there is a column
+    p_permutation, its P value; empty where it cannot be computed. ``explained`` [component, fraction]: share of
+    variance for the axis labels. ValueError for a missing column.
     """
     plots.need_columns(separations, ["definition", "title", "auc", "low", "high"], "frame of separations")
     plots.need_columns(scores, ["PC1", "PC2", *separations["definition"]], "frame of scores")
     components = [c for c in ("PC2", "PC3") if c in scores.columns]
     share = {} if explained is None else dict(zip(explained["component"], explained["fraction"], strict=True))
     count = len(separations)
-    left, top, gap = 12.0, 18.5, 3.0
+    with_p = "p_permutation" in separations
+    left, top, gap = 12.0, 18.5 + 3.2 * with_p, 3.0
     side = (plots.TWO_COLUMNS_MM - left - 2.0 - gap * (count - 1)) / count
     height = min(side * 1.1, 50.0)
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(components) * (height + gap) + 6.0)
@@ -83,6 +86,9 @@ def pca_grid(
         size = plots.fitting_pt(str(row.title), side + 1.0, TITLE_PT)
         plots.text_mm(fig, x0, 13.2, str(row.title), fontsize=size, va="bottom")
         plots.text_mm(fig, x0, 16.9, found, fontsize=SMALL_PT, va="bottom")
+        if with_p:
+            p_text = f"permutation {format_p(row.p_permutation)}"
+            plots.text_mm(fig, x0, 20.1, p_text, fontsize=SMALL_PT, va="bottom")
         plots.panel_letter(fig, x0, 6.0, string.ascii_lowercase[i])
     keys = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=3.5, label=label)
@@ -191,13 +197,15 @@ def auc_and_c_index(
     model_labels: Mapping[str, str] | None = None,
     outcome: str = "deaths",
     xlabel: str = "Months after surgery",
+    confidence: float = 0.95,
 ) -> Figure:
     """A row for each test set: time-dependent AUC on the left, C-index with its interval on the right.
 
     ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
     auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
     order, the first is drawn bold and with its band, the simultaneous one dotted where ``auc`` has it (default:
-    order in ``c_index``); ``model_labels``: their names in the legend. What is empty is not drawn; a panel without
+    order in ``c_index``); ``model_labels``: their names in the legend; ``confidence``: the level of intervals, for
+    the key. What is empty is not drawn; a panel without
     curves, an empty C-index and a figure without sets print NA. ValueError for a missing column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
@@ -213,8 +221,13 @@ def auc_and_c_index(
     auc = auc[auc["set"].isin(sets) & auc["model"].isin(names)]
     c_index = c_index[c_index["set"].isin(sets) & c_index["model"].isin(names)]
 
-    legend_rows = -(-len(names) // 6)
-    columns = -(-len(names) // legend_rows)
+    level = f"{100 * confidence:g}%"
+    bands = [Patch(color=MODEL_STYLES[0][0], alpha=0.12, linewidth=0, label=f"{level} interval of each month")]
+    if "low_simultaneous" in auc:
+        dotted = {"color": MODEL_STYLES[0][0], "linestyle": (0, (1, 2)), "linewidth": 0.7}
+        bands.append(Line2D([], [], **dotted, label=f"{level} band of the whole curve"))
+    legend_rows = -(-(len(names) + len(bands)) // 6)
+    columns = -(-(len(names) + len(bands)) // legend_rows)
     top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 16.0, 13.0, 28.5
     name_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names) + 3.5
     curve_mm = 76.0 if name_mm < 24 else 64.0  # long names take their room from the curves
@@ -260,7 +273,7 @@ def auc_and_c_index(
         )
         for k, (name, (colour, dashes, marker)) in enumerate(zip(names, MODEL_STYLES, strict=False))
     ]
-    plots.top_legend(fig, keys, 2.0, handlelength=3.2, columns=columns)
+    plots.top_legend(fig, [*keys, *bands], 2.0, handlelength=3.2, columns=columns)
     return fig
 
 

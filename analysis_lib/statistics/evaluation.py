@@ -13,35 +13,9 @@ from scipy.stats import norm
 
 from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.statistics.resampling import uncensored_probability
-from analysis_lib.statistics.resampling_kernels import TIED_TOLERANCE
 from analysis_lib.statistics.survival import kaplan_meier, survival_at
 
 NAN = float("nan")
-
-
-def c_index_analytic(time: ArrayLike, event: ArrayLike, risk: ArrayLike, confidence: float) -> dict[str, float]:
-    """Harrell's C-index with its infinitesimal jackknife interval: c_index, se, low, high.
-
-    The check beside the bootstrap, and what R's ``concordance`` reports.
-    Compares all pairs, so for up to some ten thousand patients.
-    """
-    time, dead = _arrays(time, event)
-    risk = np.asarray(risk, dtype=float)
-    gained, pairs = np.zeros(len(time)), np.zeros(len(time))  # over the pairs that a patient is part of
-    for i in np.flatnonzero(dead):
-        later = (time > time[i]) | ((time == time[i]) & ~dead)
-        gap = risk[i] - risk
-        right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0)
-        gained += right
-        pairs += later
-        gained[i] += right.sum()
-        pairs[i] += later.sum()
-    if pairs.sum() == 0:
-        return {"c_index": NAN, "se": NAN, "low": NAN, "high": NAN}
-    value = gained.sum() / pairs.sum()
-    error = float(np.sqrt(np.sum((gained - value * pairs) ** 2)) / (pairs.sum() / 2))
-    width = norm.ppf((1 + confidence) / 2) * error
-    return {"c_index": value, "se": error, "low": value - width, "high": value + width}
 
 
 def predicted_survival(

@@ -234,7 +234,9 @@ def bca_interval(
 
 def jackknife_counts(n: int) -> NDArray[np.uint16]:
     """Counts that leave out each patient in turn, shape (n, n)."""
-    return (1 - np.eye(n)).astype(np.uint16)
+    counts = np.ones((n, n), dtype=np.uint16)
+    np.fill_diagonal(counts, 0)
+    return counts
 
 
 def risk_matrix(risks: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[str], NDArray[np.float64]]:
