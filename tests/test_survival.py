@@ -214,6 +214,12 @@ def test_auc_curve(name):
         assert (part["low"] <= part["auc"]).all() and (part["auc"] <= part["high"]).all()
 
 
+def test_auc_curve_of_one_replicate_has_no_band():
+    table = TABLES["lung"]
+    found = survival.auc_curve(table["month"], table["event"], table["risk"], [300], 1, 0.95, 1)
+    assert np.isfinite(found["auc"]).all() and found[["low_simultaneous", "high_simultaneous"]].isna().all(axis=None)
+
+
 def test_auc_curve_without_any_usable_month():
     found = survival.auc_curve([1, 2, 3], [1, 0, 1], {"a": [3, 2, 1]}, [5, 9], 100, 0.95, 1)
     assert found.empty and list(found)[:5] == ["model", "month", "auc", "low", "high"] and found.attrs["note"]
