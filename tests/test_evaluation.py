@@ -82,6 +82,16 @@ def test_calibration_of_the_true_model():
     assert abs(found["slope"] - 0.5) < 0.03 and found["ici"] > 0.05
 
 
+def test_calibration_group_without_event_has_an_upper_limit():
+    time, event = np.r_[np.full(10, 50.0), 5.0, 5.0, 60.0, 60.0], np.r_[np.zeros(10), 1, 1, 0, 0]
+    probability = np.r_[np.full(10, 0.1), np.full(4, 0.5)]
+    table = evaluation.calibration(time, event, probability, 36, 2, 0.95)
+    # R: binom.test(0, 7)$conf.int[2]
+    assert table.loc[0, ["n", "observed", "low"]].tolist() == [7, 0, 0]
+    assert table.loc[0, "high"] == pytest.approx(0.4096164, abs=1e-7)
+    assert (table["low"] <= table["observed"]).all() and (table["observed"] < table["high"]).all()
+
+
 def test_net_reclassification_without_censoring_is_a_count():
     time, event, log_risk = uncensored(400, 2)
     rng = np.random.default_rng(0)

@@ -95,8 +95,14 @@ def spline_grid(curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.Data
 
 
 @plots.styled
-def calibration_grid(groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd.DataFrame, columns: int = 3) -> Figure:
-    """Observed against predicted risk, a panel a set and horizon.
+def calibration_grid(
+    groups: pd.DataFrame,
+    curves: pd.DataFrame,
+    annotations: pd.DataFrame,
+    columns: int = 3,
+    confidence: float = 0.95,
+) -> Figure:
+    """Observed against predicted risk, a panel a set and horizon; ``confidence`` is the level of the intervals.
 
     ``groups`` [panel, predicted, observed, low, high], ``curves`` [panel, predicted, observed] (smooth),
     ``annotations`` [panel, title, text]; without a row the figure says that there is no test set.
@@ -116,7 +122,14 @@ def calibration_grid(groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd
                     linewidth=0.9)  # fmt: skip
         ax.set(xlim=(0, top), ylim=(0, top), xlabel="Predicted risk of death", ylabel="Observed risk")
     keys = [
-        Line2D([], [], color=plots.VERMILLION, marker="o", markersize=3.2, label="groups (Kaplan-Meier)"),
+        Line2D(
+            [],
+            [],
+            color=plots.VERMILLION,
+            marker="o",
+            markersize=3.2,
+            label=f"groups (Kaplan-Meier), here and in brackets {100 * confidence:g}% interval",
+        ),
         Line2D([], [], color=plots.BLUE, linestyle=(0, (4, 1.5)), label="smooth"),
         Line2D([], [], color=plots.GREY, linewidth=0.5, label="perfect"),
     ]
@@ -176,7 +189,7 @@ def incidence_grid(
                             alpha=0.15, linewidth=0)  # fmt: skip
             ax.step(month, line["incidence"], where="post", color=colour, linestyle=dashes)
         if part.empty:
-            ax.text(0.5, 0.5, "NA: cause not known", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
+            ax.text(0.5, 0.5, "NA: recurrence not known", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
         ax.set(xlim=(0, last_month), ylim=(0, 1), xlabel="Months after surgery", ylabel="Cumulative incidence")
         ax.set_xticks(ticks)
         if len(part):

@@ -230,7 +230,7 @@ def _km_panels(
             ratio = format_ratio(fit["hr"], fit["low"], fit["high"])
             others = fit["n_events"] - fit["events_group"], fit["n"] - fit["n_group"]
             text = f"HR {ratio}\nlog-rank {format_p(p_logrank)}\n"
-            text += f"events {fit['events_group']}/{fit['n_group']} against {others[0]}/{others[1]}"
+            text += f"events {fit['events_group']}/{fit['n_group']} v {others[0]}/{others[1]}"
         annotations.append((panel, title, text))
     return {
         "curves": pd.concat(curves, ignore_index=True)

@@ -95,7 +95,9 @@ def calibration(
     """Observed against predicted probability of the event by ``month``, in groups of equal size.
 
     Returns group, n, predicted (mean), observed (1 - Kaplan-Meier) with low and high; observed is NaN in a
-    group not followed to the month.
+    group not followed to the month. Kaplan-Meier has no interval before the first event; there the upper limit is
+    the exact one for no event among those followed to the month (Clopper and Pearson 1934,
+    doi:10.1093/biomet/26.4.404).
     """
     time, dead = _arrays(time, event)
     probability = np.asarray(probability, dtype=float)
@@ -108,6 +110,9 @@ def calibration(
             continue
         found = survival_at(kaplan_meier(time[inside], dead[inside], confidence), month).iloc[0]
         observed = 1 - found["survival"], 1 - found["high"], 1 - found["low"]
+        if found["survival"] == 1:
+            followed = np.sum(time[inside] >= month)
+            observed = 0.0, 0.0, 1 - ((1 - confidence) / 2) ** (1 / followed)
         rows.append((group + 1, int(inside.sum()), probability[inside].mean(), *observed))
     return pd.DataFrame(rows, columns=["group", "n", "predicted", "observed", "low", "high"])
 

@@ -186,7 +186,8 @@ def simultaneous_band(
         confidence: of the curve as a whole.
 
     Each replicate's largest distance from the curve in standard errors has a quantile; the band lies that many
-    standard errors away; NaN at a time that fewer than two, or than half, of the replicates know. It is never narrower than the pointwise interval of the same normal form.
+    standard errors away; NaN at a time that fewer than two, or than half, of the replicates know. It is never
+    narrower than the pointwise interval of the same normal form.
     Source: Montiel Olea and Plagborg-Moller 2019, doi:10.1002/jae.2656.
     """
     finite = np.isfinite(values)
