@@ -147,8 +147,8 @@ def firth_binary(time: ArrayLike, event: ArrayLike, group: ArrayLike, confidence
 def proportional_hazards_test(time: ArrayLike, event: ArrayLike, x: pd.DataFrame) -> pd.DataFrame:
     """Score test of a coefficient that changes with 1 - Kaplan-Meier: covariate, chisq, df, p.
 
-    The last row, GLOBAL, tests all covariates together. NaN where too few months have a death. The same test as R's ``cox.zph(transform = "km")``
-    since survival 3.0. Source: Grambsch and Therneau 1994, doi:10.1093/biomet/81.3.515.
+    The last row, GLOBAL, tests all covariates together. NaN where too few months have a death. The same test as R's
+    ``cox.zph(transform = "km")`` since survival 3.0. Source: Grambsch and Therneau 1994, doi:10.1093/biomet/81.3.515.
     """
     fit = cox_fit(time, event, x.to_numpy(dtype=float))
     risk = _prepare(time, event, x.to_numpy(dtype=float), "efron", None)
