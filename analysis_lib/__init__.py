@@ -7,6 +7,7 @@ study uses processes, one patient or one model each, instead; they and the noteb
 """
 
 import os as _os
+import sys as _sys
 
 PINNED = {
     "OMP_NUM_THREADS": "1",
@@ -22,3 +23,5 @@ PINNED = {
 }
 _os.environ.update(PINNED)
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# jsonschema, which reads notebooks, would build a grammar of web addresses at every start: a second for nothing.
+_sys.modules.setdefault("rfc3987_syntax", None)

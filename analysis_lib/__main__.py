@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -180,6 +181,8 @@ def _check(params: Params, options: argparse.Namespace) -> int:
     from analysis_lib.check import check_study, page_path
 
     found = check_study(params, options.quiet)
+    for remark in found.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
     print(
         f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}"
     )
@@ -300,9 +303,9 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _indices(options: argparse.Namespace) -> None:
-    from analysis_lib.cohort.clinical import COLUMNS
+    from analysis_lib.cohort.columns import COLUMNS
     from analysis_lib.imaging.indices import MEASURES, measure
-    from analysis_lib.sarcopenia import add_height_indices, sarcopenic
+    from analysis_lib.sarcopenia import add_height_indices, cut_offs, sarcopenic
 
     params = load_params(options.study)
     if options.height_m is not None:
@@ -314,6 +317,8 @@ def _indices(options: argparse.Namespace) -> None:
     images = params.images
     for muscle, window in (("sm", options.sm_hu), ("pm", options.pm_hu)):
         if window is not None:
+            if not all(map(math.isfinite, window)):
+                raise ParameterError(f"--{muscle}-hu {window[0]:g} {window[1]:g}: give two numbers of HU")
             if window[0] >= window[1]:
                 raise ParameterError(f"--{muscle}-hu {window[0]:g} {window[1]:g}: the low end must come first")
             segment = getattr(images, muscle).model_copy(update={"hu_window": HuWindow(low=window[0], high=window[1])})
@@ -331,11 +336,11 @@ def _indices(options: argparse.Namespace) -> None:
     values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in names}
     verdicts = {}
     for name, definition in params.definitions.items():
-        verdict = sarcopenic(table, definition)[0]
+        verdict, cut_off = sarcopenic(table, definition)[0], cut_offs(table, definition)[0]
         verdicts[name] = {
             "source": definition.source,
             "doi": definition.doi,
-            "cut_off": {"M": definition.men, "F": definition.women}.get(options.sex),
+            "cut_off": None if pd.isna(cut_off) else float(cut_off),
             "unit": definition.unit,
             "sarcopenic": None if pd.isna(verdict) else bool(verdict),
         }
@@ -378,9 +383,9 @@ def _why_no_value(values: dict[str, float | None], name: str) -> str:
 
 def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
     if values[column] is not None:
-        return "needs --sex"
+        return "needs --sex" if options.sex is None else "needs the BMI"
     why = _why_no_value(values, column)
-    return "needs --sex" if options.sex is None and why != "no segment" else why
+    return f"needs --sex and {why.removeprefix('needs ')}" if options.sex is None and why != "no segment" else why
 
 
 if __name__ == "__main__":

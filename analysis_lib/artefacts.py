@@ -105,6 +105,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "discovery set splits into training and internal test. Below, the chain from CT at the third lumbar vertebra "
         "over masks, muscle indices, {features} features and {code_size} variables to the risk score. {all}.",
         part="paper",
+        published=r"^Table 1 \w+ patients, n",
     ),
     "table1": Artefact(
         "Table 1",
@@ -128,7 +129,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "months after surgery, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
         "risk. {hazard_os_discovery}.",
         part="paper",
-        published=r"^Table 2 discovery \w+ OS HR",
+        published=r"^Table 2 discovery \w+ OS (?:HR|P$)",
     ),
     "fig3": Artefact(
         "Fig. 3",
@@ -172,7 +173,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
         "with interval bands and numbers at risk. {hazard_rfs_discovery}.",
         part="paper",
-        published=r"^Table 2 discovery \w+ RFS HR",
+        published=r"^Table 2 discovery \w+ RFS (?:HR|P$)",
     ),
     "figS2": Artefact(
         "Fig. S2",
@@ -180,7 +181,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
         "interval bands and numbers at risk. {hazard_os_test1}.",
         part="paper",
-        published=r"^Table 2 external \w+ OS HR",
+        published=r"^Table 2 external \w+ OS (?:HR|P$)",
     ),
     "figS3": Artefact(
         "Fig. S3",
@@ -188,7 +189,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
         "interval bands and numbers at risk. {hazard_os_test2}.",
         part="paper",
-        published=r"^Table 2 lt \w+ OS HR",
+        published=r"^Table 2 lt \w+ OS (?:HR|P$)",
     ),
     "table2_extended": Artefact(
         "Table 2, extended",

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.cohort.columns import KEPT
 from analysis_lib.files import write_text
-from analysis_lib.imaging import indices
+from analysis_lib.imaging import ct, indices, masks
 from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import ImageParams, Params
@@ -23,11 +24,15 @@ MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_m
 
 @dataclass(frozen=True)
 class Checked:
-    """What ``check_study`` found: a row a patient (COLUMNS), a picture by patient_id, and how many can go on."""
+    """What ``check_study`` found: a row a patient (COLUMNS), a picture by patient_id, and how many can go on.
+
+    ``remarks`` are what concerns no patient of the table.
+    """
 
     table: pd.DataFrame
     pictures: dict[str, str]
     usable: int
+    remarks: list[str]
 
 
 def check_study(params: Params, quiet: bool = False) -> Checked:
@@ -41,16 +46,7 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
-    remarks = clinical.set_index("patient_id")
-    for k, name in rows["patient_id"].items():
-        # What a whole set lacks is no slip of one patient.
-        mine = remarks[remarks["set"] == remarks.at[name, "set"]]
-        said = [
-            text
-            for column, text in MISSING_WORTH_SAYING.items()
-            if pd.isna(remarks.at[name, column]) and mine[column].notna().any()
-        ]
-        rows.at[k, "warnings"] = "; ".join(filter(None, [rows.at[k, "warnings"], *said]))
+    rows["warnings"] = _warnings(rows, clinical)
     refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
     table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")
     order = {"refused": 0, "warning": 1, "ok": 2}
@@ -59,11 +55,74 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     usable = int((table["status"] != "refused").sum())
     folder = params.build_path / "check"
     write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
+    remarks = _without_row(params, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
     page = check_page(
-        table, pictures, params.study, params.cohort, int(rows["identity"].eq(True).sum()), params.synthetic
+        table,
+        pictures,
+        params.study,
+        params.cohort,
+        int(rows["identity"].eq(True).sum()),
+        params.synthetic,
+        remarks,
+        table_as_read(clinical),
     )
     write_text(folder / "check.html", page)
-    return Checked(table, pictures, usable)
+    return Checked(table, pictures, usable, remarks)
+
+
+def _warnings(rows: pd.DataFrame, clinical: pd.DataFrame) -> list[str]:
+    """What is said of each patient's images, and what only the whole study shows."""
+    table, warnings = clinical.set_index("patient_id"), []
+    for k, row in rows.iterrows():
+        said = [row["warnings"]]
+        mine = table[table["set"] == row["set"]]
+        for column, text in MISSING_WORTH_SAYING.items():
+            # What a whole set lacks is no slip of one patient.
+            if pd.isna(table.at[row["patient_id"], column]) and mine[column].notna().any():
+                said.append(text)
+        same = rows["patient_id"][(rows["series_uid"] == row["series_uid"]) & (rows.index != k)]
+        if row["status"] == "ok" and row["series_uid"] and len(same):
+            said.append(f"the same CT series as {', '.join(same[:5])}: one patient twice, or a CT in the wrong place?")
+        warnings.append("; ".join(filter(None, said)))
+    return warnings
+
+
+def _without_row(params: Params, known: set[str], clinical: pd.DataFrame) -> list[str]:
+    """Sentences on CTs and masks that no row of the table asks for; counted, since their names may be persons'."""
+    places = [("CTs", "ct", "ct_path", ct.SUFFIXES), ("masks", "masks", "mask_path", masks.SUFFIXES)]
+    said = []
+    for what, place, column, suffixes in places:
+        folder, found = params.data_path / place, set()
+        for entry in folder.iterdir() if folder.is_dir() and clinical[column].isna().all() else ():
+            suffix = next((end for end in suffixes if entry.name.endswith(end)), None)
+            if (entry.is_dir() or suffix) and not entry.name.startswith("."):
+                found.add(entry.name if entry.is_dir() else entry.name.removesuffix(suffix))
+        if count := len(found - known):
+            said.append(
+                f"{count} {what if count > 1 else what.removesuffix('s')} in the data folder without a row in the "
+                "clinical table, so not read; add the row, or mend patient_id"
+            )
+    return said
+
+
+def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
+    """What was understood of each column, for a reader who knows what it should be.
+
+    Columns column, unit, known (patients with a value), values (median and range, or counts).
+    """
+    rows = []
+    for column in KEPT:
+        known = clinical[column.name].dropna()
+        if column.kind == "number" and column.name != "l3_z_mm":
+            text = f"median {known.median():.4g} ({known.min():.4g} to {known.max():.4g})" if len(known) else "none"
+        elif column.kind in ("flag", "sex", "set", "rfs_cause"):
+            counts = known.value_counts().sort_index()
+            names = [f"{k:g}" if column.kind == "flag" else str(k) for k in counts.index]
+            text = ", ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True)) or "none"
+        else:
+            continue
+        rows.append({"column": column.name, "unit": column.unit, "known": len(known), "values": text})
+    return pd.DataFrame(rows)
 
 
 def look_at(source: Source, images: ImageParams) -> dict[str, object]:
@@ -92,7 +151,7 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
         "series_uid": opened.series.series_uid,
         "slices": where + (f" and {len(slices) - 5} more" if len(slices) > 5 else ""),
         "segments": ", ".join(
-            f"{key.upper()} '{opened.names[key][:40]}' {int(mask.sum())} pixels" for key, mask in opened.masks.items()
+            f"{key.upper()} {opened.names[key]} {int(mask.sum())} pixels" for key, mask in opened.masks.items()
         ),
         "warnings": "; ".join(opened.notes),
         "identity": opened.identity,

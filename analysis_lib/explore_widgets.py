@@ -12,6 +12,7 @@ from PIL import Image
 
 from analysis_lib import explore as x
 from analysis_lib.errors import StudyError
+from analysis_lib.params import Params
 from analysis_lib.reporting import plots, plots_km
 from analysis_lib.reporting.results import GROUPS, OUTCOMES
 from analysis_lib.reporting.tables import format_count, format_estimate, format_p, format_ratio
@@ -101,9 +102,7 @@ class Explorer:
         self.result = x.explore(self.patients, self.risk, self.params, choice)
         self.summary.value = _summary(self.result, choice, self.note)
         self.prevalence.value = _prevalence(self.result.prevalence)
-        self.curve.value = _picture(
-            self.result.panel, choice.outcome, self.params.synthetic, self.params.statistics.confidence
-        )
+        self.curve.value = _picture(self.result.panel, choice.outcome, self.params)
         self.seconds = time.perf_counter() - started
 
     def _reset(self) -> None:
@@ -144,10 +143,11 @@ def _prevalence(table: pd.DataFrame) -> str:
     return f"<table><tr><th>definition</th><th>sarcopenic, n (%)</th><th>of</th></tr>{rows}</table>"
 
 
-def _picture(panel: dict[str, pd.DataFrame], outcome: str, synthetic: bool, confidence: float) -> bytes:
+def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
     name = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}[outcome]
-    fig = plots_km.km_grid(**panel, groups=list(GROUPS.values())[::-1], columns=1, ylabel=name, confidence=confidence)
-    plots.label_synthetic(fig, synthetic)
+    level, groups = params.statistics.confidence, list(GROUPS.values())[::-1]
+    fig = plots_km.km_grid(**panel, groups=groups, columns=1, ylabel=name, confidence=level)
+    plots.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
     fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move
     buffer = io.BytesIO()

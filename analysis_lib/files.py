@@ -8,11 +8,13 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
+R = TypeVar("R")
 TEMPORARY = ".writing-"
 
 
@@ -75,9 +77,21 @@ def write_text_if_changed(path: Path, text: str) -> None:
 
 
 @functools.cache
-def code_digest() -> bytes:
-    """Hash of what a kept fit depends on beside its inputs: the code of ``modelling`` and TensorFlow's version."""
-    digest = hashlib.blake2b(version("tensorflow").encode(), digest_size=16)
-    for path in sorted((Path(__file__).parent / "modelling").glob("*.py")):
+def code_digest(folder: str = "modelling", package: str = "tensorflow") -> bytes:
+    """Hash of what a kept result depends on beside its inputs: the code of a folder and the version of a package."""
+    digest = hashlib.blake2b(version(package).encode(), digest_size=16)
+    for path in sorted((Path(__file__).parent / folder).glob("*.py")):
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+def keeping(function: Callable[..., R], folder: Path | None) -> Callable[..., R]:
+    """``function``, of ``statistics`` or built on it, with its answers kept in ``folder`` by what it is given.
+
+    What is kept depends on the code of ``statistics`` and SciPy's version too. Without a folder nothing is kept.
+    """
+    from joblib import Memory  # here, because make's questions need no joblib
+
+    if folder is None:
+        return function
+    return Memory(folder / code_digest("statistics", "scipy").hex()[:12], verbose=0).cache(function)

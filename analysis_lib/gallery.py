@@ -14,10 +14,10 @@ from PIL import Image
 
 from analysis_lib.files import replacing
 from analysis_lib.imaging.indices import load_images
-from analysis_lib.params import ROOT, ParameterError
+from analysis_lib.params import ROOT, ImageParams, ParameterError
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots_masks import Slice, masks_picture
-from analysis_lib.stages import ct_path, mask_path
+from analysis_lib.stages import Source, located, sources
 from analysis_lib.study import Study
 
 GALLERY = ROOT / "docs" / "gallery"
@@ -53,11 +53,15 @@ def _four_patients(study: Study) -> list[Slice]:
     """From little muscle to much: the patients at four shares of the ranking by SMI."""
     ranked: pd.DataFrame = study.patients().sort_values(["smi", "patient_id"])
     chosen = ranked.iloc[[round(share * (len(ranked) - 1)) for share in SHARES_OF_SMI]]
-    return [_slice(study, row.patient_id, f"{row.patient_id}, SMI {row.smi:.0f} cm²/m²") for row in chosen.itertuples()]
+    found = sources(study.params, located(study.params))
+    return [
+        _slice(found[row.patient_id], study.params.images, f"{row.patient_id}, SMI {row.smi:.0f} cm²/m²")
+        for row in chosen.itertuples()
+    ]
 
 
-def _slice(study: Study, patient_id: str, title: str) -> Slice:
-    ct, masks = load_images(ct_path(study.params, patient_id), mask_path(study.params, patient_id), study.params.images)
+def _slice(source: Source, images: ImageParams, title: str) -> Slice:
+    ct, masks = load_images(source.ct(), source.mask(), images, **source.where())
     sm, pm = (sitk.GetArrayFromImage(masks[key]).astype(bool) for key in ("sm", "pm"))
     k = int(np.flatnonzero(sm.any(axis=(1, 2)))[0])
     column_mm, row_mm, _ = ct.GetSpacing()

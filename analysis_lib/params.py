@@ -23,6 +23,7 @@ from analysis_lib.standin.params import StandinParams
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS_DIR = ROOT / "params"
+SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -469,7 +470,7 @@ def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise ParameterError(_explain(error, f"params/{study}.yaml")) from None
+        raise ParameterError(_explain(error, f"params/{study}.yaml", raw)) from None
 
 
 def write_sections(params: Params, folder: Path) -> None:
@@ -486,7 +487,7 @@ def _read_with_bases(study: str, params_dir: Path, seen: tuple[str, ...]) -> dic
         raise ParameterError(f"params/{study}.yaml: base studies form a circle ({' -> '.join(seen)})")
     if not path.is_file():
         known = sorted(p.stem for p in params_dir.glob("*.yaml"))
-        raise ParameterError(f"no parameter file params/{study}.yaml{_suggest(study, known)}")
+        raise ParameterError(f"no parameter file params/{study}.yaml{suggest(study, known)}")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -511,25 +512,41 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+def suggest(name: str, known: list[str]) -> str:
+    """The end of a message on an unknown name: the nearest known one, else all; case does not count."""
+    by_folded = {entry.casefold(): entry for entry in reversed(known)}  # of two alike, the first
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return f"; did you mean '{by_folded[close[0]]}'?" if close else f"; known: {', '.join(known)}"
 
 
-def _explain(error: ValidationError, where: str) -> str:
-    lines = []
+def _explain(error: ValidationError, where: str, raw: dict[str, Any]) -> str:
+    lines, lacking = [], {}
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
         dotted = ".".join(path)
         if item["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown parameter '{dotted}'{_suggest(path[-1], _known_names(path[:-1]))}")
+            lines.append(f"{where}: unknown parameter '{dotted}'{suggest(path[-1], _known_names(path[:-1]))}")
         elif item["type"] == "missing":
-            lines.append(f"{where}: parameter '{dotted}' is missing")
+            lacking.setdefault(tuple(path[:-1]), []).append(path[-1])
         else:
             cause = item["msg"].removeprefix("Value error, ")
             given = "" if isinstance(item["input"], (dict, list)) else f" (given: {item['input']!r})"
-            lines.append(f"{where}: parameter '{dotted}': {cause}{given}")
+            lines.append(f"{where}: parameter '{dotted}': {cause}{given}{_other_entry(path, raw)}")
+    for entry, names in lacking.items():
+        what = f"'{'.'.join(entry)}' lacks" if entry else "the file lacks"
+        lines.append(f"{where}: {what} {', '.join(names)}{_other_entry(list(entry), raw)}")
     return "\n".join(lines)
+
+
+def _other_entry(path: list[str], raw: Any) -> str:
+    """Which entry of the same dictionary may have been meant, where the user chooses the names (sets, definitions)."""
+    if not path or _known_names(path[:-1]):
+        return ""
+    for part in path[:-1]:
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    others = [str(key) for key in raw if str(key) != path[-1]] if isinstance(raw, dict) else []
+    found = suggest(path[-1], others)
+    return found if "did you mean" in found else ""
 
 
 def _known_names(path: list[str]) -> list[str]:

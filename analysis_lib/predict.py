@@ -17,9 +17,8 @@ from analysis_lib.extraction.settings import differences, training_settings
 from analysis_lib.files import write_text
 from analysis_lib.modelling.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.modelling.scaling import FeatureError
-from analysis_lib.params import Params
+from analysis_lib.params import SYNTHETIC_NOTE, Params
 from analysis_lib.stages import StageError, features_of, measured_rows
-from analysis_lib.study import SYNTHETIC_NOTE
 
 SMALLEST_BATCH = 8
 NAMED_FEATURES = 3
@@ -121,18 +120,22 @@ def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
         )
-    if found := differences(provenance["required"], training_settings(params)["required"]):
+    found = differences(provenance["required"], training_settings(params)["required"])
+    if found:
         raise PredictError(
             f"{folder} was trained with other settings than study {params.study} has, so its risks would not hold: "
             f"{'; '.join(found)}. Give the study the model's settings, or fit a model with the study's"
+        )
+    if found := differences(model.description["versions"], package_versions(), "versions"):
+        raise PredictError(
+            f"{folder} was trained with other versions of what computes a risk: {'; '.join(found)}. Use the "
+            "environment of the model (make env with its requirements.lock), or fit the model again in this one"
         )
     notes = []
     if provenance["synthetic"]:
         notes.append("The model was trained on synthetic patients: its risks say nothing about a patient.")
     if params.synthetic:
         notes.append(SYNTHETIC_NOTE)
-    if found := differences(model.description["versions"], package_versions()):
-        notes.append(f"Other versions than at training: {'; '.join(found)}.")
     late = [f"{month:g}" for month in params.statistics.horizons_months if month > model.training.last_month]
     if late:
         notes.append(

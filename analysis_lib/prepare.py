@@ -1,4 +1,7 @@
-"""What make asks at every run, so nothing heavy is imported: the parameters by section, and the list of inputs."""
+"""What make asks at every run: the parameters by section, and the list of inputs.
+
+Nothing heavy is imported but PyRadiomics, and this only when the feature parameters changed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from pathlib import Path
 
 from analysis_lib.artefacts import ask_again
 from analysis_lib.files import remove_leftovers, write_text_if_changed
-from analysis_lib.params import Params, write_sections
-from analysis_lib.study import SYNTHETIC_NOTE
+from analysis_lib.params import PARAMS_DIR, SYNTHETIC_NOTE, Params, write_sections
 
 
 def prepare(params: Params) -> None:
@@ -21,6 +23,7 @@ def prepare(params: Params) -> None:
     folder = params.build_path / "params"
     for place in (params.build_path, folder, params.build_path / "notebooks", params.figures_path):
         remove_leftovers(place)
+    _check_features(params, folder / "features.checked")
     write_sections(params, folder)
     # For what depends on which definitions there are and not on their cut-offs.
     write_text_if_changed(folder / "definition_names.json", json.dumps(list(params.definitions)) + "\n")
@@ -30,6 +33,20 @@ def prepare(params: Params) -> None:
         f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
     )
     ask_again(params)
+
+
+def _check_features(params: Params, stamp: Path) -> None:
+    """Stop at once for feature parameters that the extraction, which comes late, would refuse."""
+    files = {roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()}
+    digest = hashlib.blake2b(params.features.model_dump_json().encode(), digest_size=16)
+    for path in files.values():
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
+        return
+    from analysis_lib.extraction.parameter_files import check_parameter_files
+
+    check_parameter_files(files, params.features.expected_count)
+    write_text_if_changed(stamp, digest.hexdigest())
 
 
 def input_files(params: Params) -> list[Path]:

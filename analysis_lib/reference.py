@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from analysis_lib.certify.certificate import codecheck_yml
-from analysis_lib.cohort.clinical import data_dictionary
+from analysis_lib.cohort.columns import data_dictionary
 from analysis_lib.extraction.fast_radiomics import expected_names
 from analysis_lib.extraction.ibsi import describe
 from analysis_lib.files import write_text
@@ -38,13 +38,17 @@ def _data_dictionary() -> str:
         "# Columns of the clinical table\n",
         "CSV, Excel or Parquet; other headings, codes and units are mapped in `clinical` of the parameter file.",
         "A row with a required value missing, or any value outside its range, is excluded with the reason. An optional",
-        "value may be empty, and an optional column absent. Dates may stand in place of `os_months` and `os_event`.\n",
-        "| column | required | unit or codes | range | meaning |",
-        "|---|---|---|---|---|",
+        "value may be empty, and an optional column absent. Dates may stand in place of `os_months` and `os_event`.",
+        "A column whose median lies outside the range of medians, and inside it in another unit, stops the run with",
+        "the unit that it looks like: 300 days are a possible number of months, so no row might show the mistake.\n",
+        "| column | required | unit or codes | range | median | meaning |",
+        "|---|---|---|---|---|---|",
     ]
     for row in data_dictionary().itertuples():
         span = "" if row.lowest != row.lowest or row.lowest is None else f"{row.lowest:g} to {row.highest:g}"
-        lines.append(f"| `{row.column}` | {row.required} | {row.unit_or_codes} | {span} | {row.meaning} |")
+        lines.append(
+            f"| `{row.column}` | {row.required} | {row.unit_or_codes} | {span} | {row.median} | {row.meaning} |"
+        )
     return "\n".join(lines) + "\n"
 
 

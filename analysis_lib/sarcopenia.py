@@ -22,16 +22,21 @@ def add_height_indices(table: pd.DataFrame) -> pd.DataFrame:
 def cut_offs(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:
     """The definition's cut-off for each patient's sex (``M`` or ``F``), and BMI where it has BMI classes.
 
-    Missing where sex is, or where BMI is and the sex's cut-offs differ between classes.
+    Missing where sex is and the cut-offs of men and women differ, or where BMI is and those of the classes do.
     """
-    cut_off = table["sex"].map({"M": definition.men, "F": definition.women}).astype(float)
+    cut_off = _by_sex(table["sex"], definition.men, definition.women)
     bmi = table["bmi"] if "bmi" in table else pd.Series(np.nan, table.index)
     unknown = pd.Series(False, table.index)
     for group in sorted(definition.bmi_classes, key=lambda c: c.bmi_at_least):
-        in_class = table["sex"].map({"M": group.men, "F": group.women}).astype(float)
+        in_class = _by_sex(table["sex"], group.men, group.women)
         unknown |= bmi.isna() & (in_class != cut_off)
         cut_off = cut_off.mask(bmi >= group.bmi_at_least, in_class)
     return cut_off.mask(unknown)
+
+
+def _by_sex(sex: pd.Series, men: float, women: float) -> pd.Series:
+    of_sex = sex.map({"M": men, "F": women}).astype(float)
+    return of_sex.fillna(men) if men == women else of_sex
 
 
 def sarcopenic(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:

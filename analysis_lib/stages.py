@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.cohort import cohort
+from analysis_lib.cohort import RADIOMICS_STAGE, cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.errors import StudyError
 from analysis_lib.extraction import stability
@@ -140,6 +140,13 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
             "dates, numbers or institutions); no output shows it, but de-identify the files before passing them on",
             file=sys.stderr,
         )
+    uids = measured["series_uid"]
+    if shared := int((uids.duplicated(keep=False) & (uids != "")).sum()):
+        print(
+            f"warning: {shared} patients share their CT series with another (one patient twice, or a CT in the wrong "
+            "place?); make check names them",
+            file=sys.stderr,
+        )
     if noted and not quiet:
         print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
 
@@ -259,7 +266,7 @@ def assemble_patients(params: Params) -> None:
     failures = pd.read_parquet(build / "features_exclusions.parquet")
     # Without a psoas mask there are no PM features, and so no risk score; the SM indices are as good as anyone's.
     indices_only = measured.loc[measured["pm_area_cm2"].isna(), "patient_id"].tolist()
-    failures.loc[failures["patient_id"].isin(indices_only), "stage"] = cohort.RADIOMICS_STAGE
+    failures.loc[failures["patient_id"].isin(indices_only), "stage"] = RADIOMICS_STAGE
     clinical_columns = measured.columns.difference(IMAGE_COLUMNS, sort=False)
     patients = cohort.assemble(
         measured[clinical_columns],

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.params import Params, load_params
+from analysis_lib.params import SYNTHETIC_NOTE, Params, load_params
 from analysis_lib.statistics.agreement import stable_features
-
-SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
 
 @dataclass(frozen=True)

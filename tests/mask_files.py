@@ -51,7 +51,10 @@ def outlines(mask: np.ndarray, geometry: Geometry) -> list[np.ndarray]:
 
 
 def write_rtstruct(path: Path, regions: dict[str, list[np.ndarray]], frame: str = "", **changes) -> None:
-    """RTSTRUCT with the contours (n, 3) in mm of each region; ``changes``: kind=ContourGeometricType, no_rois=True."""
+    """RTSTRUCT with the contours (n, 3) in mm of each region.
+
+    ``changes``: kind=ContourGeometricType, no_rois=True, series=UID of the series that it refers to.
+    """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -60,6 +63,11 @@ def write_rtstruct(path: Path, regions: dict[str, list[np.ndarray]], frame: str 
     dataset.SOPClassUID, dataset.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
     dataset.Modality = "RTSTRUCT"
     dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
+    if "series" in changes:
+        referenced, study, series = Dataset(), Dataset(), Dataset()
+        series.SeriesInstanceUID = changes["series"]
+        study.RTReferencedSeriesSequence, referenced.RTReferencedStudySequence = [series], [study]
+        dataset.ReferencedFrameOfReferenceSequence = [referenced]
     for number, (name, contours) in enumerate({} if changes.get("no_rois") else regions.items(), start=1):
         roi, drawn = Dataset(), Dataset()
         roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, frame

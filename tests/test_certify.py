@@ -2,6 +2,7 @@
 
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import zipfile
@@ -15,9 +16,10 @@ from analysis_lib import PINNED
 from analysis_lib.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
 from analysis_lib.certify import record, verify
 from analysis_lib.certify.certificate import read_manifest, write_certificate
+from analysis_lib.certify.coarse import distribution, monthly
 from analysis_lib.certify.compare import number_differences, parameter_differences, write_comparison
 from analysis_lib.certify.facts import facts
-from analysis_lib.certify.package import PackageError, Patients, monthly, write_package
+from analysis_lib.certify.package import PackageError, Patients, write_package
 from analysis_lib.reporting import results_extended
 from analysis_lib.statistics import survival
 from analysis_lib.study import Study
@@ -124,6 +126,46 @@ def test_verify_allows_rounding_on_another_platform(finished, factor, agrees):
     assert verdict.agrees is agrees
 
 
+def test_an_expectation_is_small_and_shows_no_patient(finished):
+    folder = verify.write_expectation(finished)
+    guard = Patients(Study(finished))
+    texts = {}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        texts[path.name] = (lzma.decompress(content) if path.suffix == ".xz" else content).decode()
+    assert {"risk.csv", "fig3.csv", "exclusions.csv", "table2.csv", "expected.json"} <= {
+        n.removesuffix(".xz") for n in texts
+    }
+    assert {name: trace for name, text in texts.items() if (trace := guard.seen_in(text))} == {}
+    curves = pd.read_csv(io.StringIO(next(text for name, text in texts.items() if name.startswith("fig2"))))
+    assert (curves["month"].dropna() % 1 == 0).all()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 500_000
+
+
+def test_a_changed_risk_shows_on_another_platform_too(finished):
+    folder = verify.write_expectation(finished)
+    expected = json.loads((folder / "expected.json").read_text())
+    expected["platform"]["libc"] = "another"
+    (folder / "expected.json").write_text(json.dumps(expected))
+    assert verify.verify(finished).agrees
+    risk = read(finished.build_path / "risk.csv")
+    risk.assign(risk=risk["risk"] + 0.5).to_csv(finished.build_path / "risk.csv", index=False)
+    record.write_run(finished)
+    verdict = verify.verify(finished)
+    assert not verdict.agrees and set(verdict.differences["file"]) == {"risk.csv"}
+    (finished.figures_path / "fig1.png").unlink()
+    record.write_run(finished)
+    assert "fig1.png" in set(verify.verify(finished).differences["file"])
+
+
+def test_patients_are_told_by_group_and_small_groups_by_number():
+    table = pd.DataFrame({"patient_id": list("abcdefg"), "set": ["x"] * 5 + ["y"] * 2, "risk": [1.0, 2, 3, 4, 5, 6, 7]})
+    told = distribution(table).set_index("set")
+    assert told.loc["x", ["patients", "risk_mean", "risk_skewness"]].tolist() == [5, 3, 0]
+    assert told.loc["y", "patients"] == 2 and told.loc["y"].drop("patients").isna().all()
+    assert distribution(table.iloc[:0]).empty and list(distribution(table[["patient_id"]])["patients"]) == [7]
+
+
 def test_verify_sees_a_missing_row_and_another_word():
     expected = pd.DataFrame({"set": ["a", "b"], "text": ["1.50 (1.20)", "x"]})
     found = pd.DataFrame({"set": ["a"], "text": ["1.51 (1.20)"]})
@@ -217,6 +259,15 @@ def test_the_same_run_packs_to_the_same_bytes(finished):
     with zipfile.ZipFile(write_package(finished)) as again, zipfile.ZipFile(io.BytesIO(first)) as before:
         differing = [n for n in again.namelist() if again.read(n) != before.read(n)]
     assert differing in ([], ["ro-crate-metadata.json"])
+
+
+def test_a_site_may_say_what_its_column_of_identifiers_is_called(finished):
+    path = finished.build_path / "run.json"
+    run = json.loads(path.read_text())
+    run["parameters"]["clinical"] = {"columns": {"patient_id": "Pat-Nr"}}
+    path.write_text(json.dumps(run))
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        assert "patient_id: Pat-Nr" in archive.read("parameters.yaml").decode()
 
 
 def test_package_is_refused_when_a_patient_would_be_in_it(finished, monkeypatch):

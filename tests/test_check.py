@@ -1,11 +1,15 @@
 """make check: one page and one table, refusals in words, nothing of the headers or of free text."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
 from analysis_lib.__main__ import main
-from analysis_lib.check import check_study
+from analysis_lib.check import check_study, table_as_read
+from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.params import ROOT, Params, load_params
+from analysis_lib.stages import measure_patients
 
 
 @pytest.fixture
@@ -40,6 +44,45 @@ def test_page_and_table(study):
     page = (study.build_path / "check" / "check.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 1
     assert "make study STUDY=mine" in page and 'src="http' not in page
+
+
+def test_files_that_no_row_asks_for_are_counted_and_not_named(study, capsys, monkeypatch):
+    for name in ("Mustermann", "P9"):
+        (study.data_path / "ct" / name).mkdir()
+    (study.data_path / "masks" / "P9.nii.gz").touch()
+    (study.data_path / "masks" / "labels.csv").touch()  # of all label maps
+    (study.data_path / "ct" / "P2.nrrd").touch()
+    remarks = check_study(study, quiet=True).remarks
+    assert [text.split(" in the data folder")[0] for text in remarks] == ["2 CTs", "1 mask"]
+    page = (study.build_path / "check" / "check.html").read_text()
+    assert all(text in page for text in remarks) and "Mustermann" not in page
+    monkeypatch.setattr("analysis_lib.__main__.load_params", lambda name: study)
+    monkeypatch.setattr("analysis_lib.check.page_path", lambda params: ROOT / "build" / "mine" / "check.html")
+    main(["check", "--study", "mine", "--quiet"])
+    assert capsys.readouterr().err.splitlines() == [f"warning: {text}" for text in remarks]
+
+
+def test_the_same_ct_under_two_names_is_pointed_out(study, capsys):
+    for place in ("ct/P1", "masks/P1.seg.nrrd"):
+        path = study.data_path / place
+        other = path.with_name(path.name.replace("P1", "P2"))
+        shutil.copytree(path, other) if path.is_dir() else shutil.copy(path, other)
+    table = check_study(study, quiet=True).table.set_index("patient_id")
+    assert table["status"].to_dict() == {"P3": "refused", "P1": "warning", "P2": "warning"}
+    assert table.at["P1", "warnings"].startswith("the same CT series as P2: one patient twice")
+    measure_patients(study, quiet=True)
+    assert "warning: 2 patients share their CT series" in capsys.readouterr().err
+
+
+def test_the_page_shows_how_the_table_was_read(study):
+    clinical, _ = read_clinical(study.clinical_path, ["kiel"])
+    table = table_as_read(clinical).set_index("column")
+    assert table.loc["height_m"].tolist() == ["metres", 2, "median 1.65 (1.6 to 1.7)"]
+    assert table.loc["os_event"].tolist() == ["0 no, 1 yes", 2, "0: 1, 1: 1"]
+    assert table.loc["sex", "values"] == "F: 1, M: 1"
+    assert table.loc["bmi"].tolist() == ["kg/m2", 0, "none"]
+    check_study(study, quiet=True)
+    assert "median 1.65 (1.6 to 1.7)" in (study.build_path / "check" / "check.html").read_text()
 
 
 def test_nobody_can_be_analysed(study):

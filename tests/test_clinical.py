@@ -7,16 +7,9 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort.clinical import (
-    COLUMNS,
-    KEPT,
-    ClinicalTableError,
-    data_dictionary,
-    read_clinical,
-    read_patient_ids,
-    schema,
-)
+from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical, read_patient_ids
 from analysis_lib.cohort.clinical_params import ClinicalParams
+from analysis_lib.cohort.columns import COLUMNS, KEPT, data_dictionary, schema
 from analysis_lib.reference import pages
 
 SETS = ["discovery", "external"]
@@ -121,6 +114,36 @@ def test_a_bad_row_is_excluded_with_its_reason_and_the_rest_stay(tmp_path, chang
     named = "P3" if "patient_id" not in change else "line 4 of the table"
     assert excluded["patient_id"].tolist() == [named]
     assert excluded["reason"].str.contains(reason, regex=True).all(), excluded["reason"].tolist()
+
+
+# A column of which no single row, or not every row, shows that it is in another unit.
+WHOLE_COLUMNS = [
+    ("height_m", ["172", "165", "180", "158"], {}, "centimetres.*168.5, and metres.*clinical.units.height: cm"),
+    ("height_m", ["1,72", "1,65", "1,80"], {"height": "cm"}, "metres.*1.72, and centimetres.*clinical.units.height: m"),
+    ("os_months", ["200", "350", "420", "1825"], {}, "days.*385, and months.*clinical.units.time: days"),
+    ("os_months", ["20", "24", "28"], {"time": "days"}, "months.*clinical.units.time: months"),
+    ("os_months", ["900", "24", "1200"], {"time": "years"}, "days.*900, and years.*clinical.units.time: days"),
+    ("rfs_months", ["300", "350", "590"], {}, "days.*clinical.units.time: days"),
+    ("tumour_size_cm", ["22", "31", "38", "64"], {}, "millimetres.*clinical.units.tumour_size: mm"),
+    ("tumour_size_cm", ["2.2", "3.1", "6.4"], {"tumour_size": "mm"}, "centimetres.*clinical.units.tumour_size: cm"),
+    ("weight_kg", ["140", "165", "190"], {}, "pounds.*give kg in the column"),
+]
+
+
+@pytest.mark.parametrize(("column", "values", "units", "reason"), WHOLE_COLUMNS)
+def test_a_whole_column_in_another_unit_stops_the_run_with_its_name(tmp_path, column, values, units, reason):
+    changes = [{"rfs_months": "", "rfs_event": "", column: value} for value in values]
+    with pytest.raises(ClinicalTableError, match=f"^{column}: the whole column looks like {reason}$"):
+        read(tmp_path, *changes, units=units)
+
+
+def test_a_few_values_in_another_unit_cost_their_rows_and_no_more(tmp_path):
+    good, excluded = read(tmp_path, {}, {}, {}, {"height_m": "170"}, {"height_m": "180"})
+    assert len(good) == 3 and excluded["reason"].str.contains("looks like centimetres").all()
+    short = [{"os_months": months, "rfs_months": "", "rfs_event": ""} for months in ("1", "2", "3")]
+    assert len(read(tmp_path, *short)[0]) == 3  # a study may be short: these are not taken for years
+    _, excluded = read(tmp_path, {"os_months": "30000", "rfs_months": "", "rfs_event": ""}, units={"time": "days"})
+    assert "os_months 30000 is outside 0 to 600" in excluded.at[0, "reason"]
 
 
 @pytest.mark.parametrize("column", [c.name for c in COLUMNS])
@@ -231,6 +254,20 @@ def test_ways_to_write_the_same_table(tmp_path, settings):
     pd.testing.assert_frame_equal(good, expected)
 
 
+def test_a_first_line_that_names_the_separator_is_no_heading(tmp_path):
+    expected, _ = read(tmp_path, {}, {})
+    text = "sep=;\r\n" + rows_of({}, {}, {"sex": ""}).to_csv(index=False, sep=";")
+    for start in ("", "\ufeff"):
+        good, excluded = read_text(tmp_path, start + text)
+        pd.testing.assert_frame_equal(good, expected)
+        assert excluded["patient_id"].tolist() == ["P3"]
+
+
+def test_a_short_row_below_an_empty_line_is_noticed(tmp_path):
+    _, excluded = read_text(tmp_path, "\npatient_id,set,sex,os_months,os_event,age\nP1,discovery,M,30,1\n")
+    assert excluded["reason"].tolist() == ["row 3 has 5 values and the table 6 columns; mend the row"]
+
+
 def test_blanks_and_blank_rows_do_not_count(tmp_path):
     text = "Patient ID , set,sex,os_months,os_event\n\n\u00a0P1\u00a0, discovery , male ,30\u200b, Yes\n,,,,\n"
     good, excluded = read_text(tmp_path, text)
@@ -283,6 +320,11 @@ def test_dates_become_months(tmp_path):
     assert good["rfs_cause"].tolist() == [None, "recurrence"]
     good, _ = read(tmp_path, {}, base=base, dates={"format": "%d.%m.%Y", "rfs_sets": ["external"]})
     assert np.isnan(good.at[0, "rfs_months"])
+    coded = {"dates": {"format": "%d.%m.%Y", "rfs_sets": ["discovery"]}, "codes": {"set": {"discovery": ["A"]}}}
+    good, _ = read(tmp_path, {"set": "A"}, base=base, **coded)
+    assert good.at[0, "rfs_months"] == good.at[0, "os_months"]
+    with pytest.raises(ClinicalTableError, match="rfs_sets: 'externl' is no set .did you mean 'external'"):
+        read(tmp_path, {}, base=base, dates={"format": "%d.%m.%Y", "rfs_sets": ["externl"]})
 
 
 @pytest.mark.parametrize(
@@ -312,8 +354,14 @@ def test_dates_that_cannot_be(tmp_path, change, reason):
 def test_dates_need_their_format_and_no_months_beside_them(tmp_path):
     _, excluded = read(tmp_path, {}, base=NO_MONTHS | DATES)
     assert "clinical.dates.format" in excluded.at[0, "reason"]
-    with pytest.raises(ClinicalTableError, match="not both"):
+    with pytest.raises(ClinicalTableError, match="os_months and surgery_date; keep months or dates, not both"):
         read(tmp_path, {}, base=GOOD | DATES, dates={"format": "%d.%m.%Y"})
+    both = NO_MONTHS | DATES | {"rfs_months": "300", "rfs_event": "1"}
+    with pytest.raises(ClinicalTableError, match="rfs_months and recurrence_date; keep"):
+        read(tmp_path, {}, base=both, dates={"format": "%d.%m.%Y"})
+    del both["recurrence_date"]  # dates of death alone: the table's own times keep their unit
+    good, _ = read(tmp_path, {}, base=both, dates={"format": "%d.%m.%Y"}, units={"time": "days"})
+    assert good.at[0, "rfs_months"] == pytest.approx(300 / 30.4375)
 
 
 def test_excel_and_parquet_give_the_same(tmp_path):
@@ -387,6 +435,13 @@ def test_identifiers_alone(tmp_path):
     patients, excluded = read_patient_ids(tmp_path / "new.csv")
     assert patients["patient_id"].tolist() == ["N1", "N2"]
     assert excluded["patient_id"].tolist() == ["line 4 of the table", "N3", "N3"]
+    (tmp_path / "new.csv").write_text("Pat;L3\nN1;-81,5\nN2;\nN3;there\n")
+    settings = ClinicalParams(columns={"patient_id": "Pat", "l3_z_mm": "L3", "death_date": "Todesdatum"})
+    patients, excluded = read_patient_ids(tmp_path / "new.csv", settings)
+    assert patients["l3_z_mm"].tolist() == pytest.approx([-81.5, np.nan], nan_ok=True)
+    assert "l3_z_mm is not a number" in excluded.at[0, "reason"]
+    with pytest.raises(ClinicalTableError, match="no column 'Nr' for patient_id"):
+        read_patient_ids(tmp_path / "new.csv", ClinicalParams(columns={"patient_id": "Nr"}))
 
 
 def test_dictionary_covers_the_schema():

@@ -188,8 +188,16 @@ def test_fractional_rescale_is_kept(tmp_path, volume):
 # ---- orientation ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "orientation",
-    [[-1, 0, 0, 0, -1, 0], [1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, 1, 0], [0.96, 0.28, 0, -0.28, 0.96, 0]],
-    ids=["prone", "rows reversed", "columns reversed", "turned in the plane"],
+    [
+        [-1, 0, 0, 0, -1, 0],
+        [1, 0, 0, 0, -1, 0],
+        [-1, 0, 0, 0, 1, 0],
+        [0.96, 0.28, 0, -0.28, 0.96, 0],
+        [0, 1, 0, -1, 0, 0],
+        [0, -1, 0, 1, 0, 0],
+        [0, 1, 0, 1, 0, 0],
+    ],
+    ids=["prone", "rows reversed", "columns reversed", "turned in the plane", "right side", "left side", "exchanged"],
 )
 def test_however_the_slices_are_stored_each_point_keeps_its_hu(tmp_path, volume, orientation):
     write_series(tmp_path, volume, ImageOrientationPatient=orientation)
@@ -397,6 +405,16 @@ def test_padding_and_fractions_in_a_volume(tmp_path, volume):
     hounsfield = read_ct(tmp_path / "ct.nrrd").hounsfield()
     assert hounsfield[0, 0, 0] == AIR_HU
     np.testing.assert_array_equal(hounsfield.ravel()[1:], values.ravel()[1:])
+
+
+def test_a_volume_without_any_air_is_noted(tmp_path, volume):
+    """As converters write that leave the scanner's stored values as they are."""
+    sitk.WriteImage(image_of(volume + 1024), str(tmp_path / "ct.nrrd"))
+    assert read_ct(tmp_path / "ct.nrrd").notes == (
+        f"no value lies below {volume.min() + 1024} HU, not even air: are these HU?",
+    )
+    sitk.WriteImage(image_of(volume), str(tmp_path / "ct.nrrd"))
+    assert read_ct(tmp_path / "ct.nrrd").notes == ()
 
 
 def test_a_volume_with_one_time_point_is_three_dimensional(tmp_path, volume):

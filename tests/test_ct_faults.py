@@ -131,6 +131,16 @@ def tissue_padding(folder: Path) -> None:
         dataset.save_as(file)
 
 
+def negative_values_called_unsigned(folder: Path) -> None:
+    """Padding of -2000 in a file whose header says that no value is negative: 63536."""
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        pixels = np.frombuffer(dataset.PixelData, "<i2").copy()
+        pixels[:3] = -2000
+        dataset.PixelData, dataset.PixelRepresentation = pixels.tobytes(), 0
+        dataset.save_as(file)
+
+
 def only_secondary_captures(folder: Path) -> None:
     change_all(folder, SOPClassUID=uid.SecondaryCaptureImageStorage)
 
@@ -162,7 +172,7 @@ def all_one_value(folder: Path) -> None:
 DICOM_FAULTS = {
     "slice missing": (lambda f: one(f).unlink(), "a slice is missing.*z = -95.0 and -85.0 mm"),
     "two slices missing": (gap_of_two, "2 slices are missing.*z = -75.0 and -60.0"),
-    "zero-byte slice": (lambda f: one(f).write_bytes(b""), "slice is missing"),
+    "zero-byte slice": (lambda f: one(f).write_bytes(b""), "slice is missing.*1 file.s. cannot be read: damaged"),
     "zero-byte slice at the end": (zero_bytes_at_the_end, r"1 file\(s\) in the folder of the CT are damaged"),
     "slice cut in its header": (lambda f: cut(one(f), 400), "lack|missing|damaged"),
     "slice cut in its pixels": (lambda f: cut(one(f), one(f).stat().st_size - 50), "decoded.*file 3 of"),
@@ -208,6 +218,7 @@ DICOM_FAULTS = {
     "eight bits": (lambda f: change_all(f, BitsStored=8, HighBit=7), "8 bits"),
     "high bit elsewhere": (lambda f: change_all(f, BitsStored=12, HighBit=15), "HighBit"),
     "padding in the range of tissue": (tissue_padding, "20 HU to be padding, which tissue can have"),
+    "negative values called unsigned": (negative_values_called_unsigned, "holds 62512 HU, which no CT has"),
     "slices of two sizes": (lambda f: change(one(f), Rows=11), "differ in size"),
     "slices of two spacings": (lambda f: change(one(f), PixelSpacing=[0.8, 0.9]), "differ in size, spacing"),
     "a coronal slice among axial ones": (
@@ -328,6 +339,9 @@ VOLUME_FAULTS = {
     "NIfTI spacing zero": (patched(80, F32["0"]), "not a valid number|cannot be read"),
     "NIfTI spacing negative": (patched(84, F32["-1"]), "not a valid number|cannot be read"),
     "NIfTI spacing NaN": (patched(84, F32["nan"]), "not a valid number|cannot be read"),
+    "NIfTI at two positions": (patched(268, np.array([40], "<f4").tobytes()), "two different positions.*40.0 mm apart"),
+    "NIfTI turned in one position alone": (patched(256, np.array([0.1], "<f4").tobytes()), "two different positions"),
+    "values beyond HU": (written(".nrrd", image(VOLUME.astype(np.int32) * 40)), "HU, which no CT has"),
     "NRRD without patient space": (nrrd_without_space, "does not say where"),
     "oblique volume": (written(".nrrd", image(direction=TURNED)), "not axial.*11.5 degrees"),
     "single slice": (written(".nrrd", image(VOLUME[:1])), "single slice"),
@@ -384,7 +398,7 @@ def test_files_and_folders_that_may_not_be_read():
             one(folder / "ct" / "deep").chmod(0)
             if user == 0:
                 os.seteuid(65534)
-            with pytest.raises(ImageError, match="slice is missing"):
+            with pytest.raises(ImageError, match="slice is missing.*1 file.s. cannot be read: .* or not allowed"):
                 read_ct(folder / "ct")
             os.seteuid(user)
             (folder / "ct" / "deep").chmod(0)

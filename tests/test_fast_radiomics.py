@@ -10,7 +10,7 @@ from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from analysis_lib.extraction import fast_radiomics
-from analysis_lib.extraction.fast_matrices import Matrices, Neighbours
+from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
 from analysis_lib.extraction.fast_radiomics import ExtractionError, expected_names, extract
 
@@ -298,6 +298,20 @@ def test_matrices_equal_the_c_code(seed: int) -> None:
         want = getattr(cMatrices, f"calculate_{name}")(image, inside, *args, *flat)
         for a, b in zip(np.atleast_1d(got) if isinstance(got, np.ndarray) else got, want, strict=True):
             np.testing.assert_array_equal(a, b[..., : a.shape[-1]] if name == "gldm" else b, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [(2, 2, 2), (1, 5, 4), (3, 1, 1), (1, 1, 2), (7, 2, 1)])
+@pytest.mark.parametrize("flat", [(False, 0), (True, 0), (True, 1), (True, 2)])
+def test_directions_are_those_of_the_c_code(size: tuple[int, int, int], flat: tuple[bool, int]) -> None:
+    inside = np.ones(size, bool)
+    arguments = (np.ones(size, np.int32), inside, np.array([1]), 1, *flat)
+    try:
+        want = cMatrices.calculate_glcm(*arguments)[1]
+    except RuntimeError:  # nowhere to go
+        with pytest.raises(RuntimeError, match="no two voxels"):
+            directions(np.array(size), *flat)
+        return
+    np.testing.assert_array_equal(directions(np.array(size), *flat), want)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -15,7 +15,16 @@ import pytest
 import SimpleITK as sitk
 
 from analysis_lib.extraction.cluster import ClusterError
-from analysis_lib.extraction.features import FeatureCountError, Task, feature_names, feature_table, run_here
+from analysis_lib.extraction.features import (
+    DEFAULT_NAMES,
+    FeatureCountError,
+    Task,
+    feature_names,
+    feature_table,
+    run_here,
+)
+from analysis_lib.extraction.parameter_files import check_parameter_files
+from analysis_lib.params import ParameterError
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {"sm": ROOT / "params" / "features_sm.yaml", "pm": ROOT / "params" / "features_pm.yaml"}
@@ -115,6 +124,39 @@ def test_another_number_of_features_stops_before_any_work(tmp_path: Path) -> Non
     with pytest.raises(FeatureCountError, match=r"expected_count is 1300.*give 1343 \(sm_shape 14, .*pm_shape2D 9"):
         run(["P1"], tmp_path, calls, expected_count=1300)
     assert calls == []
+
+
+def test_the_default_features_are_listed_and_missing_ones_are_named(tmp_path: Path) -> None:
+    assert DEFAULT_NAMES.read_text().split() == feature_names(FILES, 1343)
+    fewer = tmp_path / "features_pm.yaml"
+    fewer.write_text(FILES["pm"].read_text().replace("  firstorder:\n", "  firstorder: [Mean, Energy]\n"))
+    with pytest.raises(FeatureCountError, match=r"give 1327 .*\. 16 missing: pm_original_firstorder_10Perc") as error:
+        feature_names(FILES | {"pm": fewer}, 1343)
+    named = str(error.value).split("16 missing: ")[1].split(", ")
+    assert set(named) == set(feature_names({"pm": FILES["pm"]})) - set(feature_names({"pm": fewer}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  glszm:", "  glzsm:", "features_sm.yaml is not valid: .*glzsm.*did you mean 'glszm'"),
+        ("binWidth", "binwidth", "Key 'binwidth' was not defined.*did you mean 'binWidth'"),
+        ("  Wavelet:", "  Wavlet:", "Image Type Wavlet.*did you mean 'Wavelet'"),
+        ("  glcm:", "  glcm: [Contrst]", "did you mean 'Contrast'"),
+        ("sigma:", "sgima:", "did you mean 'sigma'"),
+        ("label: 1", "label: one", "'one' is not of type 'int'.*; mend it"),
+    ],
+)
+def test_a_misspelt_parameter_file_stops_with_a_suggestion(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "features_sm.yaml"
+    path.write_text(FILES["sm"].read_text().replace(old, new))
+    with pytest.raises(ParameterError, match=message):
+        check_parameter_files({"sm": path}, 1316)
+
+
+def test_a_parameter_file_that_is_not_there_stops_with_a_suggestion() -> None:
+    with pytest.raises(ParameterError, match="no parameter file params/features_smm.yaml; did you mean 'features_sm.y"):
+        check_parameter_files({"sm": FILES["sm"].with_name("features_smm.yaml")}, 1316)
 
 
 def test_odd_patient_names_stay_inside_the_folder(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
+import zlib
+
 import nrrd
 import pandas as pd
 import pydicom
@@ -12,6 +17,7 @@ from ct_files import change
 from mask_files import outlines, write_rtstruct, write_seg_dicom
 from tiny_study import STAGES, TinyStudy, project  # noqa: F401
 
+from analysis_lib.artefacts import NOTEBOOKS
 from analysis_lib.imaging.ct import read_ct
 
 # Planted in DICOM headers, file names and the clinical table; no part of the study may show any of them.
@@ -119,13 +125,11 @@ def texts(name: str, data: bytes) -> list[str]:
     found = [data.decode(code, errors="ignore") for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")]
     found.append(data[1:].decode("utf-16-le", errors="ignore"))
     if name.endswith(".parquet"):
-        import io
-
         found.append(pd.read_parquet(io.BytesIO(data)).reset_index().to_csv())
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            found += [text for part in archive.namelist() for text in [part, *texts(part, archive.read(part))]]
     if name.endswith(".pdf"):
-        import re
-        import zlib
-
         for stream in re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL):
             try:
                 found.append(zlib.decompress(stream).decode("latin-1"))
@@ -134,11 +138,22 @@ def texts(name: str, data: bytes) -> list[str]:
     return found
 
 
+def leaks(outputs: dict[str, bytes], *said: str) -> list[tuple[str, str]]:
+    """Planted words in the files of a run, in their names, and in what it said: (word, where)."""
+    shown = {f"terminal {k}": [text] for k, text in enumerate(said)}
+    shown |= {name: [name, *texts(name, data)] for name, data in outputs.items()}
+    return [(word, name) for name, forms in shown.items() for word in WORDS if any(word in form for form in forms)]
+
+
 def test_the_search_itself_finds_what_is_there():
     table = pd.DataFrame({"note": ["Zwetschgenberger"]})
     assert any("Zwetschgenberger" in text for text in texts("a.parquet", table.to_parquet(compression="gzip")))
     for code in ("utf-8", "utf-16-le", "utf-16-be", "utf-16"):
         assert any("Zwetschgenberger" in text for text in texts("a.bin", "x Zwetschgenberger".encode(code)))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.parquet", table.to_parquet(compression="gzip"))
+    assert any("Zwetschgenberger" in text for text in texts("a.zip", archive.getvalue()))
 
 
 def test_no_file_and_no_message_names_a_patient(run):
@@ -148,11 +163,7 @@ def test_no_file_and_no_message_names_a_patient(run):
     assert any(name.endswith("01_cohort.ipynb") for name in outputs)
     assert any(name.endswith("table1.csv") for name in outputs)
     assert {"build/secret/check/check.csv", "build/secret/check/check.html"} <= set(outputs)
-    shown = {"standard output": [out], "standard error": [error]}
-    shown |= {name: texts(name, data) for name, data in outputs.items()}
-    leaks = [(word, name) for name, forms in shown.items() for word in WORDS if any(word in form for form in forms)]
-    assert leaks == []
-    assert not [name for name in outputs if any(word in name for word in WORDS)]
+    assert leaks(outputs, out, error) == []
 
 
 def test_identity_is_warned_of_once_with_the_count(run):
@@ -201,3 +212,27 @@ def test_headers_without_identity_raise_no_warning(project):  # noqa: F811
     study.write_table(["A01", "A02"])
     status, out, error = study.run("measure")
     assert (status, out, error) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_no_file_of_a_whole_study_names_a_patient(project):  # noqa: F811
+    """Every notebook, the model and its use, the report and the package of a study with names in its data."""
+    study = TinyStudy(project, "whole", "base: smoke\n")
+    study.data.rmdir()
+    status, _, error = study.run("cohort")
+    assert status == 0, error
+    for file in (study.data / "ct").rglob("*.dcm"):
+        change(file, SpecificCharacterSet="ISO_IR 192", **SECRETS)
+        file.rename(file.with_name(f"Zwetschgenberger_Annegret_{file.name}"))
+    table = pd.read_csv(study.data / "patients.csv", dtype=str)
+    table.assign(**FREE_TEXT).to_csv(study.data / "patients.csv", index=False)
+    notebooks = [f"notebook {name}" for name in NOTEBOOKS]
+    status, out, error = study.run("check", *STAGES, "stability", "optimism", *notebooks, "record", "report", "package")
+    assert status == 0, error
+    predicted = study.run("predict --model build/whole/model")
+    assert predicted[0] == 0, predicted[2]
+    outputs = study.outputs()
+    made = {name for names in NOTEBOOKS.values() for name in names}
+    assert {f"figures/whole/{name}" for name in made} <= set(outputs)
+    assert {"build/whole/predictions.csv", "figures/whole/run.json", "figures/whole/report.html"} <= set(outputs)
+    assert leaks(outputs, out, error, *predicted[1:]) == []

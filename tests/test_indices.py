@@ -103,8 +103,12 @@ def test_command_line_without_sex_and_height_gives_what_it_can(patient):
     values = json.loads(run_cli("--ct", patient[0], "--mask", patient[1], "--json").stdout)
     assert values["smi"] is None
     assert values["pm_area_cm2"] > 0
-    assert {d["sarcopenic"] for d in values["definitions"].values()} == {None}
-    assert "needs --sex" in run_cli("--ct", patient[0], "--mask", patient[1]).stdout
+    verdicts = {name: d["sarcopenic"] for name, d in values["definitions"].items()}
+    below = values["pm_mean_hu"] < 38.5  # of men and of women alike
+    assert verdicts == {"PMA": None, "PMI": None, "PD": below, "SMI": None, "MA": None}
+    shown = run_cli("--ct", patient[0], "--mask", patient[1]).stdout
+    assert re.search("PMA .* needs --sex\n", shown) and re.search("SMI .* needs --sex and --height-m\n", shown)
+    assert re.search(f"PD .* {'' if below else 'not '}sarcopenic \\(below 38.5 HU\\)", shown)
 
 
 def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, monkeypatch, capsys):
@@ -116,7 +120,7 @@ def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, m
     monkeypatch.setattr(
         sarcopenia, "add_height_indices", lambda t: added(t).assign(pm_to_sm=t["pm_area_cm2"] / t["sm_area_cm2"])
     )
-    share = PARAMS.definitions["SMI"].model_copy(update={"column": "pm_to_sm", "men": 0.9, "women": 0.9, "unit": ""})
+    share = PARAMS.definitions["SMI"].model_copy(update={"column": "pm_to_sm", "men": 0.9, "women": 0.8, "unit": ""})
     params = PARAMS.model_copy(update={"definitions": {"Share": share}})
     monkeypatch.setattr(command, "load_params", lambda name: params)
     pair = ["indices", "--ct", str(patient[0]), "--mask", str(patient[1])]
@@ -132,6 +136,8 @@ def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, m
     [
         (["--height-m", "172"], "give metres"),
         (["--sm-hu", "150", "-29"], "low end must come first"),
+        (["--sm-hu", "nan", "150"], "--sm-hu nan 150: give two numbers"),
+        (["--pm-hu", "-29", "inf"], "--pm-hu -29 inf: give two numbers"),
         (["--study", "standinn"], "did you mean 'standin'"),
     ],
 )

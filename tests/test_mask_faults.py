@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import tempfile
+from pathlib import Path
 
 import nrrd
 import numpy as np
@@ -195,13 +197,21 @@ def test_fault_is_refused_with_its_reason(tmp_path, fault):
     assert len(message) < 1200 and "Traceback" not in message and str(tmp_path) not in message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_unreadable_mask(tmp_path):
-    case = Case(tmp_path)
-    path = case.seg()
-    path.chmod(0)
-    with pytest.raises(ImageError, match="cannot be opened; allow this user"):
-        open_patient(case.ct, path, IMAGES)
+def test_unreadable_mask():
+    """As another user where the tests run as root, whom nothing keeps from reading."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        case = Case(Path(name))
+        path = case.seg()
+        path.chmod(0)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(ImageError, match="cannot be opened; allow this user"):
+                open_patient(case.ct, path, IMAGES)
+        finally:
+            os.seteuid(user)
 
 
 def test_two_masks_of_one_patient_are_refused_by_ending(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import REMEDY, SHARED, write_seg
+from ct_files import change, change_all
 from mask_files import outlines, write_rtstruct, write_seg_dicom
 
 from analysis_lib.imaging import masks
@@ -51,6 +52,26 @@ def test_label_numbers_without_a_table(patient, tmp_path):
     opened = open_patient(ct, tmp_path / "m.nii.gz", images)
     np.testing.assert_array_equal(opened.masks["sm"], sm)
     np.testing.assert_array_equal(opened.masks["pm"], pm)
+
+
+def test_a_segmenters_folder_with_structures_that_it_did_not_find(patient, tmp_path):
+    """TotalSegmentator writes a file for each of a hundred classes, empty where there is none."""
+    ct, _, _, sm, pm, geometry = patient
+    (tmp_path / "m").mkdir()
+    label_map(tmp_path / "m" / "skeletal_muscle.nii.gz", geometry, sm)
+    for side, half in (("left", np.arange(50) < 18), ("right", np.arange(50) >= 18)):
+        label_map(tmp_path / "m" / f"psoas_major_{side}.nii.gz", geometry, pm & half)
+    label_map(tmp_path / "m" / "brain.nii.gz", geometry, sm & False)
+    (tmp_path / "m" / "skull.nii.gz").write_bytes((tmp_path / "m" / "brain.nii.gz").read_bytes()[:-20])  # not read
+    opened = open_patient(ct, tmp_path / "m", IMAGES)
+    np.testing.assert_array_equal(opened.masks["sm"], sm)
+    np.testing.assert_array_equal(opened.masks["pm"], pm)
+    (tmp_path / "m" / "skull.nii.gz").unlink()
+    (tmp_path / "m" / "psoas_major_left.nii.gz").rename(tmp_path / "m" / "muscle_of_the_left.nii.gz")
+    assert "pm" not in open_patient(ct, tmp_path / "m", IMAGES).masks
+    label_map(tmp_path / "m" / "skeletal_muscle.nii.gz", geometry, sm & False)
+    with pytest.raises(ImageError, match="'skeletal_muscle' is empty; draw it"):
+        open_patient(ct, tmp_path / "m", IMAGES)
 
 
 def test_folder_with_one_file_a_segment(patient, tmp_path):
@@ -178,6 +199,55 @@ def test_rtstruct_round_trip(patient, tmp_path):
     np.testing.assert_array_equal(opened.masks["pm"], pm)
 
 
+def test_a_mask_as_a_pacs_exports_it(patient, tmp_path):
+    """In nested folders, without a suffix, with an index beside it."""
+    ct, _, _, sm, _, geometry = patient
+    folder = tmp_path / "m" / "DICOM" / "S0001"
+    folder.mkdir(parents=True)
+    write_rtstruct(folder / "I0001", {"SM": outlines(sm, geometry)})
+    (tmp_path / "m" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    np.testing.assert_array_equal(open_patient(ct, tmp_path / "m", IMAGES).masks["sm"], sm)
+
+
+def test_left_and_right_regions_of_a_structure_set_make_the_muscle(patient, tmp_path):
+    ct, _, _, sm, pm, geometry = patient
+    left, right = pm.copy(), pm.copy()
+    left[:, :, 18:], right[:, :, :18] = False, False
+    regions = {"SM": sm, "Psoas_Left": left, "psoas right": right}
+    write_rtstruct(tmp_path / "m.dcm", {name: outlines(mask, geometry) for name, mask in regions.items()})
+    opened = open_patient(ct, tmp_path / "m.dcm", IMAGES)
+    np.testing.assert_array_equal(opened.masks["pm"], pm)
+    write_rtstruct(
+        tmp_path / "m.dcm", {"SM": outlines(sm, geometry), "psoas left": outlines(left, geometry), "psoas right": []}
+    )
+    with pytest.raises(ImageError, match="'psoas right' is empty; draw it"):
+        open_patient(ct, tmp_path / "m.dcm", IMAGES)
+
+
+def test_the_series_that_the_mask_refers_to_is_taken(patient, tmp_path):
+    """Of a thick and a thin series over the same body, by DICOM SEG and RTSTRUCT; others go by the most slices."""
+    from conftest import write_series
+
+    ct, _, hounsfield, sm, _, geometry = patient
+    frame = {"FrameOfReferenceUID": "1.2.3.9"}
+    for file in ct.iterdir():
+        change(file, **frame)
+    write_seg_dicom(tmp_path / "m.seg.dcm", ct, {"SM": sm})
+    thin = write_series(
+        ct / "thin", np.repeat(hounsfield, 5, axis=0), (-20.0, -30.0, -102.0), 1.0, SeriesInstanceUID="1.1", **frame
+    )
+    assert thin.size[2] == 30
+    write_rtstruct(tmp_path / "m.dcm", {"SM": outlines(sm, geometry)}, frame="1.2.3.9")
+    assert measure(ct, tmp_path / "m.dcm", IMAGES)["n_slices"] == 30
+    write_rtstruct(tmp_path / "m.dcm", {"SM": outlines(sm, geometry)}, frame="1.2.3.9", series="1.2.3.4")
+    for name in ("m.dcm", "m.seg.dcm"):
+        assert measure(ct, tmp_path / name, IMAGES)["n_slices"] == 6
+    assert measure(ct, tmp_path / "m.dcm", IMAGES, series_uid="1.1")["n_slices"] == 30  # the table comes first
+    next(ct.glob("*.dcm")).unlink()
+    with pytest.raises(ImageError, match="slice is missing|no CT series contains"):
+        measure(ct, tmp_path / "m.dcm", IMAGES)  # never another in its place
+
+
 def test_rtstruct_of_another_frame_of_reference_is_refused(tmp_path):
     from conftest import write_series
 
@@ -189,6 +259,11 @@ def test_rtstruct_of_another_frame_of_reference_is_refused(tmp_path):
     write_rtstruct(tmp_path / "m.dcm", {"SM": outlines(mask, geometry)}, frame="1.2")
     assert open_patient(tmp_path / "ct", tmp_path / "m.dcm", IMAGES).masks["sm"].sum() == 225
     write_rtstruct(tmp_path / "m.dcm", {"SM": outlines(mask, geometry)}, frame="1.9")
+    with pytest.raises(ImageError, match="another frame of reference"):
+        open_patient(tmp_path / "ct", tmp_path / "m.dcm", IMAGES)
+    write_seg_dicom(tmp_path / "m.dcm", tmp_path / "ct", {"SM": mask})
+    assert open_patient(tmp_path / "ct", tmp_path / "m.dcm", IMAGES).masks["sm"].sum() == 225
+    change_all(tmp_path / "ct", FrameOfReferenceUID="1.9")  # another patient of the same scanner
     with pytest.raises(ImageError, match="another frame of reference"):
         open_patient(tmp_path / "ct", tmp_path / "m.dcm", IMAGES)
 
@@ -208,6 +283,18 @@ def three_slices(patient, tmp_path):
     return ct, tmp_path / "three.seg.nrrd", sm
 
 
+def test_sides_and_slices_that_do_not_fit_are_noted(patient, tmp_path):
+    ct, _, _, sm, pm, geometry = patient
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": sm, "psoas left": pm}, geometry)
+    assert measure(ct, tmp_path / "m.seg.nrrd", IMAGES)["ct_notes"] == (
+        "no PM segment, only psoas left without its other side"
+    )
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": sm, "PM": np.roll(pm, 1, axis=0)}, geometry)
+    assert measure(ct, tmp_path / "m.seg.nrrd", IMAGES)["ct_notes"] == (
+        "SM and PM are drawn on different slices (SM 3; PM 4; 0 = most caudal)"
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "where", "slices"),
     [
@@ -222,6 +309,12 @@ def test_slices_that_count(three_slices, rule, where, slices):
     images = IMAGES.model_copy(update={"l3_slice": rule})
     row = measure(ct, mask, images, **where)
     assert row["sm_slices"] == row["pm_slices"] == slices
+    assert row["ct_notes"] == ""
+    other = measure(ct, mask, images, l3_sop_uid="1.2", **where)["ct_notes"]
+    assert (
+        other
+        == f"l3_sop_instance_uid of the table is not used, since images.l3_slice is {rule} and not sop_instance_uid"
+    )
     _, on_ct = load_images(ct, mask, images, **where)
     kept = sitk.GetArrayFromImage(on_ct["sm"]).astype(bool)
     np.testing.assert_array_equal(np.flatnonzero(kept.any(axis=(1, 2))), slices)

@@ -146,4 +146,5 @@ def test_names_are_counted_and_shown_where_they_may_be(mask):
     assert described([segment("muscle " * 2000)] * 9, ACCEPTED).count("muscle") < 60
     left, right = segment("Mueller left"), segment("Mueller right")
     whole = masks.choose([left, right], SegmentParams(names=["PM"], parts=[["Mueller left", "Mueller right"]]))
-    assert whole.name == whole.others[0].name == "PM"
+    assert {whole.name, *(piece.name for piece in whole.pieces)} == {"PM"}
+    assert masks.shown_name(whole) == "'Mueller left' + 'Mueller right'" and masks.shown_name(left) == "'Mueller left'"

@@ -238,6 +238,13 @@ def test_km_draws_the_steps_of_the_frame():
     assert [len(t.get_xdata()) for t in ticks] == [int(curves["censored"].sum() / 2)] * 2
 
 
+def test_km_names_the_level_of_its_intervals():
+    for panels in (["PMA"], DEFINITIONS):  # the note stands above the panels, or in the free cell
+        fig = plots_km.km_grid(*km_frames(panels), confidence=0.9)
+        assert "90% confidence interval" in " ".join(" ".join(texts(fig)).split())
+        assert_no_text_leaves_the_figure(fig)
+
+
 def test_km_panel_without_patients_says_so():
     curves, at_risk, notes = km_frames(DEFINITIONS, empty=["PD"])
     notes["text"] = notes["text"].where(notes["panel"] != "PD", None)
@@ -312,7 +319,6 @@ def test_auc_and_c_index_rows_and_na():
     right = [t.get_text() for t in fig.axes[3].texts]
     assert right[0] == "0.700 (0.600–0.800)" and right[3] == "NA"
     assert "Internal test (n = 147, 30 deaths)" in texts(fig)
-    assert "95% interval of each month" in [t.get_text() for t in fig.legends[0].get_texts()]
     with pytest.raises(ValueError, match="no C-index for set"):
         plots_model.auc_and_c_index(auc, c_index, ["extrenal"], {})
 
@@ -336,6 +342,8 @@ def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals
     assert prevalence.get_xlabel() == "Prevalence, %"
     assert [t.get_text() for t in hr.get_yticklabels()] == frame["item"].tolist()[:3]
     assert [line.get_marker() for line in c_index.get_lines()] == ["o", "s"]
+    beyond = [line for line in hr.get_lines() if line.get_marker() in "<>" and len(line.get_xdata())]
+    assert [(line.get_marker(), *line.get_xdata()) for line in beyond] == [("<", 0.05), (">", 50.0)]
 
 
 def test_comparison_frame_takes_the_items_with_an_interval():
@@ -350,9 +358,9 @@ def test_comparison_frame_takes_the_items_with_an_interval():
     ]
     comparison = pd.DataFrame({"item": items, "published": 1.0, "ours": 1.0, "low": 0.5, "high": 2.0})
     comparison["inside"] = True
-    frame = plots_comparison.comparison_frame(comparison)
+    frame = plots_comparison.comparison_frame(comparison, {"discovery": "Discovery"})
     assert frame["item"].tolist() == [items[3], items[2], items[5]]
-    assert frame["label"].tolist() == ["discovery PMA OS", "discovery PMA", "internal TFDeepSurv"]
+    assert frame["label"].tolist() == ["Discovery, PMA OS", "Discovery, PMA", "internal, TFDeepSurv"]
     assert len(plots_comparison.paper_comparison(frame).axes) == 3
 
 

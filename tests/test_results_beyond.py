@@ -300,3 +300,11 @@ def test_incidence_of_recurrence_is_below_the_naive_one():
     assert (table["incidence"] <= table["naive"]).all() and (table["low"] <= table["incidence"]).all()
     fig = plots_curves.incidence_grid(curves, {n: n for n in PARAMS.cohort.sets}, results_beyond.CAUSES, 60)
     assert any("not known" in t.get_text() for t in fig.axes[1].texts)
+
+
+def test_kept_imputations_are_those_that_would_be_drawn_again(tmp_path):
+    arguments = (PATIENTS, PARAMS.definitions, {}, PARAMS.cohort, STATISTICS, 1)
+    plain = results_extended.extended_table(*arguments)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(results_extended.extended_table(*arguments, tmp_path), plain, check_exact=True)
+    assert (plain["mi_m"] > 1).any() and list(tmp_path.rglob("output.pkl"))

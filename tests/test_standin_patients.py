@@ -276,6 +276,8 @@ def test_smoke_study_is_small_and_has_events():
         ("standin: {sets: {lt: {men: 300}}}", "men is more than the set's 173"),
         ("standin: {sets: {lt: {rfs_events: 10}}}", "must include all 29 deaths"),
         ("standin: {sets: {lt: {scanners: {z: 1}}}}", "not described under scanners"),
+        ("standin: {sets: {lt: {hazard_ratios: {OS: {PMM: 2}}}}}", "OS.PMM is not among sarcopenic"),
+        ("standin: {sets: {external: {hazard_ratios: {RFS: {PMI: 2}}}}}", "RFS needs rfs_events"),
     ],
 )
 def test_mistakes_in_parameters_are_named(tmp_path, text, message):

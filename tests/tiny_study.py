@@ -31,7 +31,8 @@ import sys
 from analysis_lib.__main__ import main
 study, *commands = sys.argv[1:]
 for command in commands:
-    if status := main([*command.split(), "--study", study, "--quiet"]):
+    quiet = [] if command in ("record", "report", "package") else ["--quiet"]  # they show no progress
+    if status := main([*command.split(), "--study", study, *quiet]):
         sys.exit(status)
 """
 
@@ -39,10 +40,10 @@ for command in commands:
 class TinyStudy:
     """One study of the copied project: its data, its runs, its outputs."""
 
-    def __init__(self, project: Path, name: str) -> None:
+    def __init__(self, project: Path, name: str, parameters: str = PARAMETERS) -> None:
         self.project, self.name = project, name
         self.data, self.build, self.figures = (project / top / name for top in ("data", "build", "figures"))
-        (project / "params" / f"{name}.yaml").write_text(PARAMETERS)
+        (project / "params" / f"{name}.yaml").write_text(parameters)
         self.data.mkdir(parents=True)
 
     def add_patient(self, patient_id: str, **tags) -> Path:
@@ -91,7 +92,7 @@ class TinyStudy:
     def run(self, *commands: str, **options) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of the commands, or of all stages."""
         process = self.start(*commands, **options)
-        out, error = process.communicate(timeout=900)
+        out, error = process.communicate(timeout=3600)
         return process.returncode, out, error
 
     def outputs(self) -> dict[str, bytes]:

@@ -52,7 +52,13 @@ export VIRTUAL_ENV=$PWD/.venv
     die "packages could not be installed; check the network or proxy and run again"
 
 # --- pyradiomics, compiled ---------------------------------------------------------------------------------
-if ! command -v "${CC:-cc}" >/dev/null 2>&1; then
+# A compiler without the C library's headers, as of a lean image, is none. CC is named, since the one that Python was
+# built with need not be here. Not quoted: CC may hold options.
+probe=.venv/probe
+if printf '#include <math.h>\nint main(void) { return 0; }\n' | ${CC:-cc} -x c - -o "$probe" >/dev/null 2>&1; then
+    rm -f "$probe"
+    export CC=${CC:-cc}
+else
     say "no C compiler; using zig"
     "$uv" pip install --quiet --require-hashes --no-deps -r tools/zig.lock --target .tools ||
         die "neither a C compiler nor the ziglang wheel can be had; install gcc and run again"
@@ -63,7 +69,8 @@ if ! command -v "${CC:-cc}" >/dev/null 2>&1; then
             >".tools/bin/zig-$name"
         chmod +x ".tools/bin/zig-$name"
     done
-    export CC=$PWD/.tools/bin/zig-cc LDSHARED=$PWD/.tools/bin/zig-ldshared
+    # in quotes of their own, because the folder's name may hold a blank
+    export CC="'$PWD/.tools/bin/zig-cc'" LDSHARED="'$PWD/.tools/bin/zig-ldshared'"
 fi
 say "compiling pyradiomics"
 "$uv" pip install --quiet --require-hashes --no-deps --no-build-isolation --no-binary pyradiomics -r "$second" ||

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.params import Params
+from analysis_lib.reporting.paper import NAMES
 
 
 def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
@@ -59,7 +60,7 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         f"{a.l2:g}, Adam at {a.learning_rate:g}, at most {a.max_epochs} epochs, patience {a.patience}) reduced the scaled "
         f"features, clipped at {a.clip:g} SD. TFDeepSurv, a Cox proportional hazards network (hidden layers of "
         f"{_list(n.hidden)}, {n.activation}, dropout {n.dropout:g}, L1 {n.l1:g}, L2 {n.l2:g}, {n.ties.capitalize()}'s ties, "
-        f"{n.optimizer} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
+        f"{n.optimizer.capitalize()} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
         f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
         f"the risk score is the mean of {n.ensemble} networks. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
         "training patients only. Risk groups are cut at the training median in every set."
@@ -78,7 +79,7 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days). Intervals are {s.confidence:.0%}; those of "
         f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. A test "
         "is two-sided. "
-        f"Beyond the letter: hazard ratios adjusted for {', '.join(s.adjust_for).replace('_', ' ')} in complete cases and in "
+        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for)} in complete cases and in "
         f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
         f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
         f"rate, restricted mean survival to {s.rmst_months:g} months. Predicted risks are judged by calibration (slope, "
@@ -96,6 +97,10 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         )
         sections.insert(0, ("Synthetic data", text))
     return sections
+
+
+def _covariates(names: list[str]) -> str:
+    return ", ".join(NAMES.get(name, name.replace("_", " ")).removesuffix(", years") for name in names)
 
 
 def _window(window) -> str:

@@ -22,6 +22,7 @@ import yaml
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, produced
+from analysis_lib.certify.coarse import is_curve, monthly
 from analysis_lib.certify.record import read_run
 from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing
@@ -57,9 +58,12 @@ class Patients:
         texts = {repr(float(v)) for v in numbers[np.isfinite(numbers)]}
         self.values = {t for t in texts if len(re.sub(r"\D|e.*$", "", t).strip("0")) >= TELLING_DIGITS}
 
-    def seen_in(self, text: str) -> str:
-        """The first trace of a patient in a text; empty where there is none."""
-        if "patient_id" in text:
+    def seen_in(self, text: str, is_table: bool = True) -> str:
+        """The first trace of a patient in a text; empty where there is none.
+
+        The parameters are no table: there a site says what its column of identifiers is called.
+        """
+        if is_table and "patient_id" in text:
             return "the column patient_id"
         for token in TOKEN.findall(text):
             if token.strip("._-") in self.ids:
@@ -96,7 +100,7 @@ def write_package(params: Params) -> Path:
             files[name] = (ROOT / name).read_bytes()
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
     for name, content in files.items():
-        if trace := guard.seen_in(_readable(name, content)):
+        if trace := guard.seen_in(_readable(name, content), is_table=name not in ("parameters.yaml", "run.json")):
             raise PackageError(f"{name} still shows a patient ({trace}); nothing was packed, please report this")
     path = params.build_path / "package" / f"{params.study}.zip"
     with replacing(path) as temporary:
@@ -113,7 +117,7 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
         source = path.with_suffix(".csv")
         if source.is_file():
             text = source.read_text(encoding="utf-8")
-            if guard.seen_in(text) or _is_curve(pd.read_csv(io.StringIO(text), nrows=0)):
+            if guard.seen_in(text) or is_curve(pd.read_csv(io.StringIO(text), nrows=0)):
                 left_out.append((name, "vector graphic, exact to the patient; the picture (.png) is in the package"))
                 return None
         return content
@@ -125,36 +129,10 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
         return None
     if path.suffix == ".csv":
         table = pd.read_csv(io.StringIO(text))
-        if _is_curve(table):
+        if is_curve(table):
             left_out.append((name, "exact times of events; the curves are in the package at whole months"))
             return _csv(monthly(table))
     return content
-
-
-def _is_curve(table: pd.DataFrame) -> bool:
-    """Whether a table holds a curve's steps (Kaplan-Meier, Aalen-Johansen), each the time of somebody's event."""
-    return {"month", "at_risk"} <= set(table.columns) and not {"survival", "incidence"}.isdisjoint(table.columns)
-
-
-def monthly(table: pd.DataFrame) -> pd.DataFrame:
-    """Curves at whole months, without the times and numbers of single events.
-
-    ``table`` is the CSV of a figure of Kaplan-Meier curves or cumulative incidences; rows that are no part of a curve
-    stay as they are.
-    """
-    curve = table["survival" if "survival" in table else "incidence"].notna() & table["month"].notna()
-    rows = []
-    for _, part in table[curve].groupby(
-        [c for c in ("panel", "group", "cause") if c in table], sort=False, dropna=False
-    ):
-        part = part.sort_values("month", kind="stable")
-        last = int(np.floor(part["month"].max()))
-        place = np.searchsorted(part["month"].to_numpy(), np.arange(last + 1), side="right") - 1
-        grid = part.iloc[place].assign(month=np.arange(last + 1, dtype=float))
-        # at_risk belongs to the step before, so it is taken at the first time not earlier than the month
-        ahead = np.searchsorted(part["month"].to_numpy(), np.arange(last + 1), side="left")
-        rows.append(grid.assign(at_risk=part["at_risk"].to_numpy()[np.minimum(ahead, len(part) - 1)]))
-    return pd.concat([*rows, table[~curve]], ignore_index=True).drop(columns=["events", "censored"], errors="ignore")
 
 
 def _notebook(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> bytes:

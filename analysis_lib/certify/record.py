@@ -28,6 +28,11 @@ from analysis_lib.params import ROOT, Params
 from analysis_lib.prepare import input_files
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
+# Those whose version may move the last digit of a number, or a dot of a figure.
+DECIDING_PACKAGES = [
+    *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "numba"),
+    *("pyradiomics", "SimpleITK", "PyWavelets", "matplotlib", "pillow"),
+]
 MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "autoencoder.keras", "networks.keras"]
 
 
@@ -185,6 +190,7 @@ def environment() -> dict:
         },
         "compilers": {"python": platform.python_compiler(), "c": _first_line("cc", "--version"), "llvm": _llvm()},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "libc": " ".join(platform.libc_ver()),
         "cpu": {"model": _cpu_model(), "target": _cpu_target(), "cores": len(os.sched_getaffinity(0))},
         "blas": _blas(),
         "threads": dict(PINNED),
@@ -193,16 +199,14 @@ def environment() -> dict:
 
 def platform_key(environment: dict) -> dict:
     """The part of the environment that decides the last digits: same key, same bytes."""
-    packages = environment["packages"]
+    packages = {name.lower(): number for name, number in environment["packages"].items()}
     return {
         "python": environment["python"],
         "machine": platform.machine(),
         "cpu_target": environment["cpu"]["target"],
         "blas": environment["blas"],
-        "packages": {
-            name: packages.get(name)
-            for name in ("numpy", "scipy", "pandas", "tensorflow", "keras", "numba", "pyradiomics", "SimpleITK")
-        },
+        "libc": environment.get("libc"),
+        "packages": {name: packages.get(name.lower()) for name in DECIDING_PACKAGES},
     }
 
 

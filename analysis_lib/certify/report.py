@@ -10,12 +10,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup
+from pydantic import ValidationError
 
 from analysis_lib.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
 from analysis_lib.certify.facts import Facts, facts, fill
@@ -23,7 +25,7 @@ from analysis_lib.certify.methods import methods
 from analysis_lib.certify.record import read_run
 from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing, write_text
-from analysis_lib.params import Params
+from analysis_lib.params import CohortParams, Params
 from analysis_lib.reporting.paper import published
 from analysis_lib.reporting.plots import SYNTHETIC_LABEL
 from analysis_lib.reporting.tables import format_p
@@ -35,6 +37,8 @@ SHOWN_PACKAGES = [
     *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "pyradiomics"),
     *("SimpleITK", "pydicom", "numba", "matplotlib", "joblib", "papermill"),
 ]
+LONGEST_ON_PAPER = 60  # rows
+WIDEST_UPRIGHT = 14  # columns; a wider table lies on its side on paper
 LONGEST_TABLE = 400  # rows on the page; longer tables, as of every feature, are in their CSV
 
 
@@ -47,12 +51,22 @@ def write_report(params: Params) -> list[Path]:
     run = read_run(params)
     if run is None:
         raise ReportError(f"study '{params.study}' has not been run; make study STUDY={params.study}")
-    study = Study(params)
+    study = Study(_of_the_run(params, run))
     html = params.figures_path / "report.html"
     write_text(html, render(study, run))
     pdf = params.figures_path / "report.pdf"
     pdf.unlink(missing_ok=True)
     return [html, pdf] if _write_pdf(render(study, run, unfolded=True), pdf) else [html]
+
+
+def _of_the_run(params: Params, run: dict) -> Params:
+    """The parameters that the run used, which the report tells of; ReportError where they can no longer be read."""
+    try:
+        return Params.model_validate(run["parameters"])
+    except ValidationError:
+        raise ReportError(
+            f"the run of '{params.study}' was made by another version of the project; make study STUDY={params.study}"
+        ) from None
 
 
 def render(study: Study, run: dict, unfolded: bool = False) -> str:
@@ -63,7 +77,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
     comparison = study.result("paper_comparison") if "paper_comparison.csv" in there else None
     if comparison is not None:
         for entry in entries:
-            entry["published"] = _published(entry["stem"], comparison)
+            entry["published"] = _published(entry["stem"], comparison, params)
     notebooks = {n: f"../../build/{params.study}/notebooks/{n}.ipynb" for n in ALL_NOTEBOOKS}
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
@@ -79,9 +93,19 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         extended=[e for e in entries if e["part"] == "extended"],
         methods=methods(params, study.patients()),
         notebooks={n: path for n, path in notebooks.items() if executed_notebook(params, n).is_file()},
-        packages=[(name, run["environment"]["packages"].get(name)) for name in SHOWN_PACKAGES],
+        packages=_versions(run),
+        finished=_readable_time(run["finished"]),
         unfolded=unfolded,
     )
+
+
+def _versions(run: dict) -> list[tuple[str, str | None]]:
+    there = {name.lower(): number for name, number in run["environment"]["packages"].items()}
+    return [(name, there.get(name.lower())) for name in SHOWN_PACKAGES]
+
+
+def _readable_time(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
@@ -106,7 +130,24 @@ def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
     else:
         table = pd.read_csv(folder / f"{stem}.csv")
         entry["table"] = html_table(table.head(LONGEST_TABLE))
+    if "table" in entry:
+        entry["table"] = _for_paper(entry["table"])
+        entry["wide"] = entry["table"].partition("</thead>")[0].count("<th ") > WIDEST_UPRIGHT
     return entry
+
+
+def _for_paper(table: Markup) -> Markup:
+    """Intervals that do not break in the middle, and rows beyond ``LONGEST_ON_PAPER`` that print leaves out."""
+    text = re.sub(r"[^\s<>]*\d–[^\s<>]+", lambda m: f'<span class="nb">{m.group()}</span>', str(table))
+    head, mark, body = text.partition("<tbody>")
+    parts = body.split("<tr>")
+    if (more := len(parts) - 1 - LONGEST_ON_PAPER) <= 0:
+        return Markup(text)
+    kept, hidden = parts[: LONGEST_ON_PAPER + 1], parts[LONGEST_ON_PAPER + 1 :]
+    note = (
+        f'<tr class="paper"><td colspan="{head.count("<th ")}">{more} more rows on the screen and in the CSV.</td></tr>'
+    )
+    return Markup(head + mark + "<tr>".join(kept) + note + "".join(f'<tr class="screen">{part}' for part in hidden))
 
 
 def _table_of(path: Path) -> Markup:
@@ -147,17 +188,17 @@ def _exclusions(study: Study) -> Markup:
     return html_table(counts)
 
 
-def _published(stem: str, comparison: pd.DataFrame) -> Markup | None:
+def _published(stem: str, comparison: pd.DataFrame, params: Params) -> Markup | None:
     pattern = describe(stem).published
     rows = comparison[comparison["item"].str.contains(pattern)] if pattern else comparison.iloc[:0]
-    return None if rows.empty else html_table(beside(rows))
+    return None if rows.empty else _for_paper(html_table(beside(rows, params.cohort)))
 
 
-def beside(rows: pd.DataFrame) -> pd.DataFrame:
-    """The letter's numbers beside ours, an estimate in one row with its interval and P.
+def beside(rows: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """The letter's numbers beside ours, an estimate in one row with its interval and P, a count with its percentage.
 
-    ``rows`` are rows of paper_comparison.csv. Returns item, letter, this run, and whether the letter's value lies in
-    this run's interval.
+    ``rows`` are rows of paper_comparison.csv. Returns set (its label), item, letter, this run, and whether the letter's
+    value lies in this run's interval.
     """
     values = rows.set_index("item")
     table = []
@@ -165,7 +206,9 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
         base = re.sub(r", interval (low|high)$| P$", "", item)
         if base != item and (base in values.index or f"{base} HR" in values.index):
             continue  # shown in the row of its estimate
-        stem = item.removesuffix(" HR")
+        stem, end = re.sub(r" HR$|, (n|%|mean|SD)$", "", item), item.rpartition(", ")[2]
+        if {"%": f"{stem}, n", "SD": f"{stem}, mean"}.get(end) in values.index:
+            continue  # shown in the row of its count or mean
 
         def cell(column: str, item: str = item, stem: str = stem, row: pd.Series = row) -> str:
             value = row[column]
@@ -177,16 +220,26 @@ def beside(rows: pd.DataFrame) -> pd.DataFrame:
                 text += f" ({_figure(low, item)}–{_figure(high, item)})"
             if f"{stem} P" in values.index and not pd.isna(values.at[f"{stem} P", column]):
                 text += f" {format_p(values.at[f'{stem} P', column])}"
+            if item == f"{stem}, n" and not pd.isna(share := values[column].get(f"{stem}, %", float("nan"))):
+                text += f" ({share:.1f}%)"
+            if item == f"{stem}, mean" and f"{stem}, SD" in values.index:
+                text += f" ± {_figure(values.at[f'{stem}, SD', column], item)}"
             return text
 
-        inside = row["inside"]
+        inside = values["inside"].get(f"{stem}, %", row["inside"]) if item == f"{stem}, n" else row["inside"]
         holds = "" if pd.isna(inside) else ("yes" if str(inside) == "True" else "no")
-        table.append((item, cell("published"), cell("ours"), holds))
-    return pd.DataFrame(table, columns=["item", "letter", "this run", "letter's value in our interval"])
+        where, name, what = re.fullmatch(r"((?:Table|Fig\.) \d+) (\S+) (.*)", item).groups()
+        label = cohort.label(name) if name in (*cohort.sets, "train", "internal") else name
+        if item == f"{stem}, mean":
+            what = what.removesuffix(", mean") + ", mean ± SD"
+        elif item == f"{stem}, n" and f"{stem}, %" in values.index:
+            what += " (%)"
+        table.append((label, what, cell("published"), cell("ours"), holds))
+    return pd.DataFrame(table, columns=["set", "item", "letter", "this run", "letter's value in our interval"])
 
 
 def _figure(value: float, item: str) -> str:
-    if item.endswith((", n", "patients, n")):
+    if item.endswith(", n"):
         return f"{value:.0f}"
     return f"{value:.3f}" if "C-index" in item else (f"{value:.2f}" if " HR" in item else f"{value:.1f}")
 

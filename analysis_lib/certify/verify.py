@@ -17,13 +17,14 @@ import pandas as pd
 import yaml
 
 from analysis_lib.artefacts import describe, produced
+from analysis_lib.certify.coarse import without_patients
 from analysis_lib.certify.record import file_hash, platform_key, read_run
 from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing, write_text
 from analysis_lib.params import ROOT, Params
 
 EXPECTED_DIR = ROOT / "tests" / "expected"
-LARGEST_PLAIN_BYTES = 100_000  # larger tables are kept compressed
+LARGEST_PLAIN_BYTES = 30_000  # larger tables are kept compressed
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 DIFFERENCE_COLUMNS = ["file", "row", "column", "expected", "found", "difference", "relative"]
 SHOWN = 20
@@ -90,7 +91,10 @@ def verify(params: Params) -> Verdict:
 
 
 def write_expectation(params: Params) -> Path:
-    """Keep the CSVs of a finished, untouched run as the expectation of the study, with platform and hashes."""
+    """Keep the CSVs of a finished, untouched run as the expectation of the study, with platform and hashes.
+
+    It is committed, so no patient's row or time is in it (``coarse``); a hash stands for every byte of such files.
+    """
     run = _run_of(params)
     verdict = verify(params)
     if not verdict.intact:
@@ -104,7 +108,7 @@ def write_expectation(params: Params) -> Path:
         old.unlink()
     files = _tables(params)
     for name, path in files.items():
-        content = path.read_bytes()
+        content = _content(path)
         if len(content) > LARGEST_PLAIN_BYTES:
             name, content = f"{name}.xz", lzma.compress(content, preset=9)
         with replacing(folder / name) as temporary:
@@ -174,16 +178,20 @@ def _compare_with(verdict: Verdict, params: Params, folder: Path) -> None:
             continue
         content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
         rule = None if verdict.same_platform else _rule(tolerances, from_model)
-        rows, numbers = compare_tables(_text_table(content), _text_table(found[name].read_bytes()), name, rule)
+        rows, numbers = compare_tables(_text_table(content), _text_table(_content(found[name])), name, rule)
         verdict.tables += 1
         verdict.numbers += numbers
         differences.append(rows)
     for name in sorted(set(found) - {p.name.removesuffix(".xz") for p in folder.glob("*.csv*")}):
         verdict.not_compared.append(name)
         verdict.notes.append(f"{name} has no expectation; make expect STUDY={params.study} writes one")
-    if differences:
-        verdict.differences = pd.concat([d for d in differences if len(d)] or differences[:1], ignore_index=True)
     now = {Path(name).name: verdict.run["outputs"][name] for name in _figure_names(params, verdict.run)}
+    gone = [n for n in verdict.expectation["hashes"] if n not in now and not n.endswith(".csv")]
+    if gone:
+        rows = [(name, "", "file", "present", "absent", None, None) for name in gone]
+        differences.append(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
+    if differences := [d for d in differences if len(d)]:
+        verdict.differences = pd.concat([d.astype(object) for d in differences], ignore_index=True)
     verdict.other_bytes = [n for n, value in verdict.expectation["hashes"].items() if now.get(n) != value]
 
 
@@ -212,6 +220,14 @@ def _tables(params: Params) -> dict[str, Path]:
 def _figure_names(params: Params, run: dict) -> list[str]:
     folder = params.figures_path.relative_to(ROOT).as_posix() + "/"
     return [name for name in run["outputs"] if name.startswith(folder) or name.endswith("/risk.csv")]
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a CSV, or of what may be told of it where it shows patients."""
+    content = path.read_bytes()
+    table = pd.read_csv(BytesIO(content), float_precision="round_trip")
+    told = without_patients(table)
+    return content if told is table else told.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _text_table(content: bytes) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
 from analysis_lib.params import CohortParams
 
 MONTHS_PER_YEAR = 12
-RADIOMICS_STAGE = "radiomics"  # left out of the radiomics only; the indices are kept
 
 
 def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> pd.Series:

@@ -139,21 +139,23 @@ def check_codes(settings: ClinicalParams, coded: dict[str, list[str]]) -> None:
             )
 
 
-def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date) -> None:
+def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, set_names: list[str]) -> None:
     """Add os_months, os_event, rfs_months, rfs_event and rfs_cause in place from dates, where the table has dates.
 
     Death or else last contact ends OS, the first of recurrence and death RFS. Dates are never shown.
     """
     cells = table.cells
+    if wrong := [name for name in settings.dates.rfs_sets or [] if name not in set_names]:
+        raise ClinicalTableError(f"clinical.dates.rfs_sets: '{wrong[0]}' is no set{near(wrong[0], set_names)}")
     if "surgery_date" not in cells:
         return
-    given = [c for c in ("os_months", "os_event") if c in cells]
-    if given:
-        raise ClinicalTableError(f"the clinical table has {given[0]} and surgery_date; keep months or dates, not both")
-    if "last_contact_date" not in cells or "death_date" not in cells:
-        raise ClinicalTableError("surgery_date needs death_date and last_contact_date; map them in clinical.columns")
     with_rfs = "recurrence_date" in cells
     names = ["os_months", "os_event"] + (["rfs_months", "rfs_event", "rfs_cause"] if with_rfs else [])
+    if given := [c for c in names if c in cells]:
+        why = "surgery_date" if given[0].startswith("os_") else "recurrence_date"
+        raise ClinicalTableError(f"the clinical table has {given[0]} and {why}; keep months or dates, not both")
+    if "last_contact_date" not in cells or "death_date" not in cells:
+        raise ClinicalTableError("surgery_date needs death_date and last_contact_date; map them in clinical.columns")
     made = pd.DataFrame("", index=cells.index, columns=names, dtype=object)
     for row in cells.index:
         found, wrong = {}, False
@@ -174,7 +176,8 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date) -
             continue
         end = death or last
         made.loc[row, ["os_months", "os_event"]] = [_months(surgery, end), "1" if death else "0"]
-        followed = settings.dates.rfs_sets is None or cells.at[row, "set"] in settings.dates.rfs_sets
+        own_set, _ = code("set", "set", cells.at[row, "set"], settings, set_names)
+        followed = settings.dates.rfs_sets is None or own_set in settings.dates.rfs_sets
         if with_rfs and followed:
             first = recurrence or end
             cause = "recurrence" if recurrence else "death" if death else ""
@@ -183,7 +186,7 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date) -
                 "1" if cause else "0",
                 cause,
             ]
-    table.cells = cells.drop(columns=[c for c in names if c in cells]).join(made)
+    table.cells = cells.join(made)
 
 
 def _order_of_dates(surgery, death, recurrence, last) -> list[str]:

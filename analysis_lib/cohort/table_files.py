@@ -63,7 +63,9 @@ def read_table(path: Path, settings: ClinicalParams) -> RawTable:
     header = numbered[0][1]
     used = [k for k, name in enumerate(header) if name]
     if any(row[k] for _, row in numbered[1:] for k in range(min(len(row), len(header))) if not header[k]):
-        raise ClinicalTableError(f"{path.name} has a column without a heading; name it or delete it")
+        raise ClinicalTableError(
+            f"{path.name} has a column without a heading; name it or delete it (the first row must name the columns)"
+        )
     if len(numbered) == 1:
         raise ClinicalTableError(f"{path.name} has no patients, only the row of column names")
     names = [header[k] for k in used]
@@ -114,6 +116,10 @@ def _csv(path: Path, settings: ClinicalParams):
     if "\0" in text:
         raise ClinicalTableError(f"{path.name} holds null characters and is no text; export the table again")
     separator = {"tab": "\t"}.get(settings.separator, settings.separator)
+    # Excel writes and reads a first line that names the separator.
+    if said := re.match(r"sep=([,;\t])\r?\n", text):
+        separator = said[1] if separator == "auto" else separator
+        text = text[len(said[0]) - 1 :]  # an empty line in its place: rows keep their numbers
     if separator == "auto":
         first = next((line for line in text.splitlines() if line.strip(BLANKS)), "")
         separator = max(",;\t", key=first.count)
@@ -130,9 +136,10 @@ def _csv(path: Path, settings: ClinicalParams):
         raise ClinicalTableError(
             f"{path.name} cannot be read as CSV: a quote that begins in row {start} does not end; mend it"
         ) from None
-    width = len(rows[0][1]) if rows else 0
-    for n, row in rows[1:]:
-        if 0 < len(row) < width and any(cell.strip(BLANKS) for cell in row):
+    filled = [(n, row) for n, row in rows if any(cell.strip(BLANKS) for cell in row)]
+    width = len(filled[0][1]) if filled else 0
+    for n, row in filled[1:]:
+        if len(row) < width:
             complaints.append((n, f"row {n} has {len(row)} values and the table {width} columns; mend the row"))
     return rows, complaints, set()
 

@@ -8,11 +8,29 @@ matrices equal ``radiomics.cMatrices`` to the last bit (tests/test_fast_radiomic
 
 from __future__ import annotations
 
+import itertools
 import types
 
 import numba
 import numpy as np
-from radiomics import cMatrices
+
+
+def directions(size: np.ndarray, force2d: bool = False, force2d_dimension: int = 0) -> np.ndarray:
+    """PyRadiomics' directions of distance 1 in a box of ``size`` voxels, one of each opposite pair, (n, 3) int32.
+
+    In its order, but not by its ``cMatrices.generate_angles``: this writes four bytes into a variable of one, which
+    ends in a segmentation fault where clang or zig compiled it. RuntimeError where there is no direction.
+    """
+    found = [
+        steps
+        for steps in itertools.product((1, 0, -1), repeat=len(size))
+        if any(steps)
+        and all(abs(step) < n for step, n in zip(steps, size, strict=True))
+        and not (force2d and steps[force2d_dimension])
+    ]
+    if not found:
+        raise RuntimeError("the region has no two voxels side by side; draw it again")
+    return np.array(found[: len(found) // 2], dtype=np.int32)
 
 
 class Neighbours:
@@ -23,7 +41,7 @@ class Neighbours:
 
     def __init__(self, inside: np.ndarray, force2d: bool = False, force2d_dimension: int = 0):
         size = np.array(inside.shape)
-        self.angles = cMatrices.generate_angles(size, np.array([1]), False, force2d, force2d_dimension)
+        self.angles = directions(size, force2d, force2d_dimension)
         node = np.full(size + 2, -1, dtype=np.int32)  # a border of -1 spares every range check
         where = np.argwhere(inside) + 1
         node[tuple(where.T)] = np.arange(len(where))

@@ -32,9 +32,12 @@ from analysis_lib.extraction.cluster import DEATHS, ClusterError, run_dask, sche
 from analysis_lib.extraction.fast_radiomics import expected_names, extract
 from analysis_lib.files import remove_leftovers, write_text
 from analysis_lib.parallel import worker_count
+from analysis_lib.params import PARAMS_DIR
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
 Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, reason of a failure
+
+DEFAULT_NAMES = PARAMS_DIR / "feature_names.txt"  # the 1343 columns of params/defaults.yaml
 
 _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -165,9 +168,21 @@ def feature_names(parameter_files: dict[str, Path], expected_count: int | None =
         counts = ", ".join(f"{group} {n}" for group, n in groups.items())
         raise FeatureCountError(
             f"features.expected_count is {expected_count}, but the parameter files give {len(names)} "
-            f"({counts}); change the parameter files or expected_count"
+            f"({counts}); change the parameter files or expected_count{_difference(names, expected_count)}"
         )
     return names
+
+
+def _difference(names: list[str], expected_count: int) -> str:
+    """What is missing and what is too much, as far as the study expects the features of the default."""
+    default = DEFAULT_NAMES.read_text(encoding="utf-8").split()
+    if len(default) != expected_count:
+        return ""
+    parts = {
+        "missing": [n for n in default if n not in set(names)],
+        "not expected": [n for n in names if n not in default],
+    }
+    return "".join(f". {len(found)} {what}: {', '.join(found)}" for what, found in parts.items() if found)
 
 
 def _column(roi: str, name: str) -> str:

@@ -42,7 +42,7 @@ class CtSeries:
     notes: tuple[str, ...] = ()
     identity: bool = False
     slices: tuple[Slice, ...] = field(default=(), repr=False)
-    flips: tuple[bool, bool] = (False, False)
+    turns: tuple[bool, bool, bool] = (False, False, False)  # as of Volume
     volume: sitk.Image | None = field(default=None, repr=False)  # of a single file, read as a whole
 
     def hounsfield(self, slices: list[int] | None = None) -> np.ndarray:
@@ -51,8 +51,10 @@ class CtSeries:
             volume = sitk.GetArrayFromImage(self.volume)
             return volume if slices is None else volume[slices]
         wanted = range(len(self.slices)) if slices is None else slices
-        step_y, step_x = (-1 if flip else 1 for flip in self.flips)
-        return np.ascontiguousarray(np.stack([hounsfield(self.slices[k])[::step_y, ::step_x] for k in wanted]))
+        exchange, *flips = self.turns
+        step_y, step_x = (-1 if flip else 1 for flip in flips)
+        decoded = (hounsfield(self.slices[k]) for k in wanted)
+        return np.ascontiguousarray(np.stack([(one.T if exchange else one)[::step_y, ::step_x] for one in decoded]))
 
     def image(self) -> sitk.Image:
         """The whole series as a SimpleITK image."""
@@ -83,7 +85,11 @@ def find_ct(folder: Path, patient_id: str) -> Path:
 
 
 def read_ct(
-    path: Path, covering: np.ndarray | None = None, series_uid: str = "", grid: Geometry | None = None
+    path: Path,
+    covering: np.ndarray | None = None,
+    series_uid: str = "",
+    grid: Geometry | None = None,
+    drawn_on: str = "",
 ) -> CtSeries:
     """Find the CT series in a DICOM folder, or open one NIfTI or NRRD file (alone in a folder, too).
 
@@ -94,6 +100,8 @@ def read_ct(
     series_uid : Series Instance UID of the one to take; without, the axial series with the most slices that
         contains ``covering`` is taken.
     grid : the mask's grid. Series whose voxels it shares come before the others: the mask was drawn on one of them.
+    drawn_on : Series Instance UID that the mask itself refers to. Without ``series_uid`` it is the one to take, if the
+        folder holds it.
 
     Raises ImageError where there is no usable series, or where two are equally good.
     """
@@ -114,13 +122,17 @@ def read_ct(
     scan = scan_folder(path)
     if not is_file and (file := volume_instead_of_dicom(path, scan)):
         return _from_volume(file, covering)
-    return _choose(scan, covering, series_uid.strip(), grid)
+    series_uid = series_uid.strip() or (drawn_on if drawn_on in scan.series else "")
+    return _choose(scan, covering, series_uid, grid)
 
 
 def _from_volume(file: Path, covering: np.ndarray | None) -> CtSeries:
     volume = read_volume(file)
     geometry = Geometry.of(volume)
-    series = CtSeries(geometry, "", (file,), description=_size_text(geometry), volume=volume)
+    lowest = int(sitk.GetArrayViewFromImage(volume).min())
+    # As where a converter left the scanner's stored values as they are.
+    notes = (f"no value lies below {lowest} HU, not even air: are these HU?",) if lowest >= 0 else ()
+    series = CtSeries(geometry, "", (file,), description=_size_text(geometry), notes=notes, volume=volume)
     if covering is not None and not _contains(geometry, covering):
         raise _not_contained([series], [], covering)
     return series
@@ -131,7 +143,8 @@ def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geom
         raise ImageError(f"no CT slices in the folder{scan.describe_rest()}; export the series from the PACS again")
     usable, refused = _candidates(scan, series_uid)
     if not usable:
-        raise ImageError("; ".join(f"{r.label}{r.reason}" for r in refused))
+        lost = f" ({len(scan.damaged)} file(s) cannot be read: damaged, empty or not allowed)" if scan.damaged else ""
+        raise ImageError("; ".join(f"{r.label}{r.reason}" for r in refused) + lost)
     chosen = usable
     if covering is not None:
         chosen = [s for s in usable if _contains(s.geometry, covering)]
@@ -187,7 +200,7 @@ def _series(scan: Scan, uid: str, volume: Volume, which: str, n_volumes: int) ->
         notes=volume.notes,
         identity=scan.identity,
         slices=volume.slices,
-        flips=volume.flips,
+        turns=volume.turns,
     )
 
 

@@ -14,6 +14,7 @@ from analysis_lib.imaging.geometry import ImageError
 
 AIR_HU = -1024  # the darkest value CT scanners store for air; what lies below is padding
 _FASTEST = dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls")  # a quarter of pylibjpeg's time, same pixels
+HIGHEST_HU = np.iinfo(np.int16).max  # beyond the extended scale of metal, 30710
 TISSUE_HU = -900  # padding that reads as more than this cannot be told from tissue
 
 
@@ -66,6 +67,11 @@ def hounsfield(one: Slice) -> np.ndarray:
                 )
             values[padded] = AIR_HU
     values = np.maximum(values, AIR_HU)
+    if (highest := float(values.max())) > HIGHEST_HU:
+        raise ImageError(
+            f"a CT slice holds {highest:.0f} HU, which no CT has: negative values are stored and the header calls them "
+            f"unsigned, or they are no HU ({one.place}); export the original series"
+        )
     if float(one.slope).is_integer() and float(one.intercept).is_integer():
-        return np.minimum(values, np.iinfo(np.int16).max).astype(np.int16)
+        return values.astype(np.int16)
     return values.astype(np.float32)

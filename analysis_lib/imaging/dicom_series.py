@@ -23,7 +23,7 @@ class Volume:
 
     geometry: Geometry
     slices: tuple[Slice, ...]
-    flips: tuple[bool, bool]  # of rows (y) and of columns (x)
+    turns: tuple[bool, bool, bool]  # rows and columns exchanged, then flipped along y, along x
     notes: tuple[str, ...] = ()
 
 
@@ -165,26 +165,30 @@ def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) ->
         )
     first = slices[0]
     along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
-    spacing = (first.spacing_mm[1], first.spacing_mm[0], step)
+    size, spacing = [first.shape[1], first.shape[0]], [first.spacing_mm[1], first.spacing_mm[0]]
     origin = positions[0].copy()
     # Turned so that columns run to the patient's left and rows to the back, however the patient lay: features
     # with a direction, as of wavelets, then do not depend on how the site stores its images.
-    flip_x, flip_y = bool(along_row[0] < -0.5), bool(along_column[1] < -0.5)
+    exchange = bool(abs(along_row[1]) > abs(along_row[0]))  # of a patient who lay on the side
+    if exchange:
+        along_row, along_column = along_column, along_row
+        size, spacing = size[::-1], spacing[::-1]
+    flip_x, flip_y = bool(along_row[0] < 0), bool(along_column[1] < 0)
     if flip_x:
-        origin += along_row * spacing[0] * (first.shape[1] - 1)
+        origin += along_row * spacing[0] * (size[0] - 1)
         along_row = -along_row
     if flip_y:
-        origin += along_column * spacing[1] * (first.shape[0] - 1)
+        origin += along_column * spacing[1] * (size[1] - 1)
         along_column = -along_column
     geometry = Geometry(
-        size=(first.shape[1], first.shape[0], len(slices)),
+        size=(*size, len(slices)),
         origin=tuple(float(v) for v in origin),
-        spacing=spacing,
+        spacing=(*spacing, step),
         direction=tuple(float(v) for v in np.column_stack([along_row, along_column, normal]).ravel()),
     )
     if any(one.lossy for one in slices):
         notes = (*notes, "images were compressed with loss, so HU are approximate")
-    return Volume(geometry, tuple(slices), (flip_y, flip_x), notes)
+    return Volume(geometry, tuple(slices), (exchange, flip_y, flip_x), notes)
 
 
 def _regular_step(depths: np.ndarray) -> float:

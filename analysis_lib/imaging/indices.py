@@ -39,7 +39,7 @@ class Opened:
     series: ct.CtSeries
     masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
     notes: tuple[str, ...]
-    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file
+    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file, or the names that make it up, in quotes
     identity: bool  # headers of CT or mask say who the patient is
 
 
@@ -63,13 +63,15 @@ def open_patient(
     with ``need_sm=False``, and never both.
     """
     files = [mask_path] if isinstance(mask_path, str | Path) else mask_path
-    segments = [segment for file in files for segment in masks.read_segments(file, label_table)]
+    wanted = [images.sm, images.pm] + ([_vertebra(images)] if images.l3_slice == "vertebra" else [])
+    segments = [segment for file in files for segment in masks.read_segments(file, label_table, wanted)]
     chosen = {key: masks.choose(segments, getattr(images, key)) for key in ("sm", "pm")}
     chosen = {key: segment for key, segment in chosen.items() if segment is not None}
     if not chosen or (need_sm and "sm" not in chosen):
         raise masks.missing(segments, images.sm)
     covering = np.vstack([s.points() for s in chosen.values()])
-    series = ct.read_ct(ct_path, covering=covering, series_uid=series_uid, grid=next(iter(chosen.values())).grid)
+    first = next(iter(chosen.values()))
+    series = ct.read_ct(ct_path, covering, series_uid, grid=first.grid, drawn_on=first.series_uid)
     on_ct = {}
     for key, segment in chosen.items():
         masks.check_frame(segment, series)
@@ -82,9 +84,16 @@ def open_patient(
                 f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
-    names = {key: segment.name for key, segment in chosen.items()}
+    names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
-    return Opened(series, on_ct, series.notes + _mask_notes(on_ct), names, identity)
+    asked = (("l3_z_mm", l3_z_mm, "z_mm"), ("l3_sop_instance_uid", l3_sop_uid or None, "sop_instance_uid"))
+    unused = tuple(
+        f"{column} of the table is not used, since images.l3_slice is {images.l3_slice} and not {rule}"
+        for column, value, rule in asked
+        if value is not None and images.l3_slice != rule
+    )
+    notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm)) + unused
+    return Opened(series, on_ct, notes, names, identity)
 
 
 def _slices_that_count(
@@ -104,8 +113,7 @@ def _slices_that_count(
     if rule == "middle":
         k = int(occupied[(len(occupied) - 1) // 2])  # of an even number, the lower of the two in the middle
     elif rule == "vertebra":
-        settings = SegmentParams(names=images.vertebra_names)
-        vertebra = masks.choose(segments, settings)
+        vertebra = masks.choose(segments, _vertebra(images))
         if vertebra is None:
             raise ImageError(
                 f"no segment named {' or '.join(images.vertebra_names)}, which l3_slice: vertebra needs; draw it, "
@@ -134,12 +142,23 @@ def _slices_that_count(
     return np.arange(n_slices) == k
 
 
-def _mask_notes(on_ct: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas."""
+def _vertebra(images: ImageParams) -> SegmentParams:
+    return SegmentParams(names=images.vertebra_names)
+
+
+def _mask_notes(on_ct: dict[str, np.ndarray], pieces: list[str]) -> tuple[str, ...]:
+    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas.
+
+    ``pieces`` are the segments of which PM could have been put together.
+    """
     if "pm" not in on_ct:
-        return ("no PM segment",)
+        return (f"no PM segment{f', only {pieces[0]} without its other side' if pieces else ''}",)
     if "sm" not in on_ct:
         return ("no SM segment",)
+    occupied = {key: np.flatnonzero(mask.any(axis=(1, 2))).tolist() for key, mask in on_ct.items()}
+    if occupied["sm"] != occupied["pm"]:
+        shown = {key: ", ".join(map(str, slices[:5])) + " ..." * (len(slices) > 5) for key, slices in occupied.items()}
+        return (f"SM and PM are drawn on different slices (SM {shown['sm']}; PM {shown['pm']}; 0 = most caudal)",)
     outside = int((on_ct["pm"] & ~on_ct["sm"]).sum())
     if outside:
         share = outside / int(on_ct["pm"].sum())

@@ -48,7 +48,13 @@ def _read(seg: hd.seg.Segmentation) -> list[VoxelSegment]:
             "the DICOM SEG's frames form no regular grid in patient space; export it again with the CT as reference"
         )
     fractional = seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL
-    segments, identity = [], carries_identity(seg)
+    referenced = {str(item.get("SeriesInstanceUID", "")) for item in seg.get("ReferencedSeriesSequence", [])}
+    known = {
+        "identity": carries_identity(seg),
+        "frame_of_reference_uid": str(seg.get("FrameOfReferenceUID", "")),
+        "series_uid": referenced.pop() if len(referenced) == 1 else "",
+    }
+    segments = []
     for number in seg.segment_numbers:
         volume = seg.get_volume(
             segment_numbers=[number],
@@ -63,5 +69,5 @@ def _read(seg: hd.seg.Segmentation) -> list[VoxelSegment]:
         values = np.ascontiguousarray(mask.transpose(2, 1, 0).astype(np.uint8))
         description = seg.get_segment_description(number)
         name = str(description.segment_label or "").strip() or description.segmented_property_type.meaning
-        segments.append(VoxelSegment(name, values, 1, Geometry.from_affine(affine, values.shape), identity=identity))
+        segments.append(VoxelSegment(name, values, 1, Geometry.from_affine(affine, values.shape), **known))
     return segments

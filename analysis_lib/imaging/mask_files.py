@@ -26,8 +26,16 @@ TO_LPS = {
 _SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha)(\.gz)?$", re.IGNORECASE)
 
 
-def read(path: Path, kind: str, label_table: Path | None) -> list[VoxelSegment]:
-    """Segments of one file; ``kind`` is nrrd, nifti or mha. ImageError where it is damaged or no mask."""
+def stem(path: Path) -> str:
+    """Name of a mask file without the suffix of its format."""
+    return _SUFFIX.sub("", path.name)
+
+
+def read(path: Path, kind: str, label_table: Path | None, one_of_many: bool = False) -> list[VoxelSegment]:
+    """Segments of one file; ``kind`` is nrrd, nifti or mha. ImageError where it is damaged or no mask.
+
+    ``one_of_many``: the file is one segment of a folder, which a segmenter writes for structures it did not find too.
+    """
     if kind == "nrrd":
         array, grid, header = _read_nrrd(path)
         segments = _slicer_segments(array, grid, header)
@@ -35,23 +43,27 @@ def read(path: Path, kind: str, label_table: Path | None) -> list[VoxelSegment]:
             return segments
         if array.shape[0] != 1:
             raise ImageError("the mask has layers but names no segments; save it from 3D Slicer as a segmentation")
-        return _labels(array[0], grid, path, label_table)
+        return _labels(array[0], grid, path, label_table, one_of_many)
     array, grid = _read_itk(path, kind)
-    return _labels(array, grid, path, label_table)
+    return _labels(array, grid, path, label_table, one_of_many)
 
 
-def _labels(array: np.ndarray, grid: Geometry, path: Path, label_table: Path | None) -> list[VoxelSegment]:
+def _labels(
+    array: np.ndarray, grid: Geometry, path: Path, label_table: Path | None, may_be_empty: bool
+) -> list[VoxelSegment]:
     """One segment a label: named by the table, by the file where there is one label only, else by its number."""
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or not (array == np.rint(array)).all():
             raise ImageError("the mask holds values that are no whole numbers; save it as a label map")
         array = array.astype(np.int64)
     values = [int(v) for v in np.unique(array) if v != 0]
+    if not values and may_be_empty:
+        return [VoxelSegment(stem(path), array, 1, grid, named_by_file=True)]
     if not values:
         raise ImageError("the mask is empty; draw the segments or exclude the patient")
     table = label_table or find_label_table(path)
     if table is None and len(values) == 1:
-        return [VoxelSegment(_SUFFIX.sub("", path.name), array, values[0], grid, named_by_file=True)]
+        return [VoxelSegment(stem(path), array, values[0], grid, named_by_file=True)]
     names = {} if table is None else read_label_table(table)
     return [VoxelSegment(names.get(value, f"label {value}"), array, value, grid) for value in values]
 

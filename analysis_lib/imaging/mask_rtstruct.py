@@ -29,6 +29,7 @@ class ContourSegment:
     contours: tuple[np.ndarray, ...]
     kinds: tuple[str, ...]
     frame_of_reference_uid: str = ""
+    series_uid: str = ""
     grid: Geometry | None = None
     named_by_file: bool = False
     identity: bool = False
@@ -126,18 +127,31 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
     drawn: dict[int, list[pydicom.Dataset]] = {}
     for item in dataset.get("ROIContourSequence", []):
         drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence", []))
-    regions, identity = [], carries_identity(dataset)
+    regions, identity, series_uid = [], carries_identity(dataset), _drawn_on(dataset)
     for number, roi in rois.items():
-        contours = [np.asarray(c.ContourData, dtype=float) for c in drawn.get(number, [])]
+        filled = [c for c in drawn.get(number, []) if c.get("ContourData")]  # some tools write contours of no point
+        contours = [np.asarray(c.ContourData, dtype=float) for c in filled]
         if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
             raise ImageError("the RTSTRUCT has a contour with damaged points; export the structure set again")
         regions.append(
             ContourSegment(
                 str(roi.get("ROIName", "")).strip(),
                 tuple(c.reshape(-1, 3) for c in contours),
-                tuple(str(c.get("ContourGeometricType", "")) for c in drawn.get(number, [])),
+                tuple(str(c.get("ContourGeometricType", "")) for c in filled),
                 str(roi.get("ReferencedFrameOfReferenceUID", "")),
+                series_uid,
                 identity=identity,
             )
         )
     return regions
+
+
+def _drawn_on(dataset: pydicom.Dataset) -> str:
+    """UID of the one series that the structure set refers to; empty where it names none or several."""
+    uids = {
+        str(series.get("SeriesInstanceUID", ""))
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence", [])
+        for study in frame.get("RTReferencedStudySequence", [])
+        for series in study.get("RTReferencedSeriesSequence", [])
+    }
+    return uids.pop() if len(uids) == 1 else ""

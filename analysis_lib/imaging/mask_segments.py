@@ -18,7 +18,8 @@ class Segment(Protocol):
     """What every format's segments can do."""
 
     name: str
-    frame_of_reference_uid: str  # empty where the format has none or the grid decides
+    frame_of_reference_uid: str  # empty where the format has none
+    series_uid: str  # of the CT series that the file says it was drawn on; empty where it does not
     named_by_file: bool  # the name is the file's, which no message shows
     identity: bool  # the file's DICOM header says who the patient is
 
@@ -48,37 +49,30 @@ def plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class VoxelSegment:
-    """The voxels of an array (x, y, z) that hold ``label``, or any of the labels that were put together."""
+    """The voxels of an array (x, y, z) that hold ``label``."""
 
     name: str
     array: np.ndarray
     label: int
     grid: Geometry
-    others: tuple[VoxelSegment, ...] = ()
     frame_of_reference_uid: str = ""
+    series_uid: str = ""
     named_by_file: bool = False
     identity: bool = False
 
-    @staticmethod
-    def union(name: str, pieces: Sequence[VoxelSegment]) -> VoxelSegment:
-        """Several segments as one of that name; each keeps its own grid until it is laid on the CT's."""
-        first, *others = (replace(piece, name=name) for piece in pieces)
-        return replace(first, others=tuple(others))
-
     @cached_property
     def voxels(self) -> np.ndarray:
-        """Indices (n, 3) in (x, y, z) on the file's own grid, of this segment without the others."""
+        """Indices (n, 3) in (x, y, z) on the file's own grid."""
         return np.argwhere(self.array == self.label)
 
     @property
     def is_empty(self) -> bool:
-        return len(self.voxels) == 0 and all(piece.is_empty for piece in self.others)
+        return len(self.voxels) == 0
 
     def points(self) -> np.ndarray:
         """Voxel centres in LPS mm, array (n, 3)."""
         affine = self.grid.affine
-        own = self.voxels @ affine[:3, :3].T + affine[:3, 3]
-        return np.vstack([own, *(piece.points() for piece in self.others)])
+        return self.voxels @ affine[:3, :3].T + affine[:3, 3]
 
     def on_grid(self, ct: Geometry) -> np.ndarray:
         """Mask on the CT's grid, matched index by index.
@@ -105,9 +99,52 @@ class VoxelSegment:
             )
         mask = np.zeros(ct.size[::-1], dtype=bool)
         mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True
-        for piece in self.others:
-            mask |= piece.on_grid(ct)
         return mask
+
+
+@dataclass(frozen=True)
+class UnionSegment:
+    """Several segments as one, such as left and right; each keeps its own grid until it is laid on the CT's."""
+
+    name: str
+    pieces: tuple[Segment, ...]
+    made_of: tuple[str, ...]  # how each piece was asked for
+
+    @classmethod
+    def of(cls, name: str, pieces: Sequence[Segment], made_of: Sequence[str]) -> UnionSegment:
+        """Messages say ``name`` of each piece, since its own may be a person's."""
+        return cls(name, tuple(replace(piece, name=name) for piece in pieces), tuple(made_of))
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        return self.pieces[0].frame_of_reference_uid
+
+    @property
+    def series_uid(self) -> str:
+        return self.pieces[0].series_uid
+
+    @property
+    def named_by_file(self) -> bool:
+        return any(piece.named_by_file for piece in self.pieces)
+
+    @property
+    def identity(self) -> bool:
+        return any(piece.identity for piece in self.pieces)
+
+    @property
+    def grid(self) -> Geometry | None:
+        return self.pieces[0].grid
+
+    @property
+    def is_empty(self) -> bool:
+        return all(piece.is_empty for piece in self.pieces)
+
+    def points(self) -> np.ndarray:
+        return np.vstack([piece.points() for piece in self.pieces])
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask (z, y, x) of the voxels of any piece; ImageError as the pieces raise it."""
+        return np.any([piece.on_grid(ct) for piece in self.pieces], axis=0)
 
 
 def _congruent(to_ct: np.ndarray, size: tuple[int, int, int]) -> bool:

@@ -16,9 +16,9 @@ import pydicom
 
 from analysis_lib.imaging import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.imaging.ct import CtSeries
-from analysis_lib.imaging.data_paths import named_after
+from analysis_lib.imaging.data_paths import files_below, named_after
 from analysis_lib.imaging.geometry import ImageError
-from analysis_lib.imaging.mask_segments import Segment, VoxelSegment, same_name
+from analysis_lib.imaging.mask_segments import Segment, UnionSegment, VoxelSegment, same_name
 from analysis_lib.imaging.segment_names import described
 from analysis_lib.params import SegmentParams
 
@@ -48,17 +48,18 @@ def find_mask(folder: Path, patient_id: str) -> Path:
     return next(iter(found.values()))
 
 
-def read_segments(path: Path, label_table: Path | None = None) -> list[Segment]:
+def read_segments(path: Path, label_table: Path | None = None, wanted: Sequence[SegmentParams] = ()) -> list[Segment]:
     """All segments of a mask: a 3D Slicer segmentation, a label map (NRRD, NIfTI, MHA), DICOM SEG or RTSTRUCT, or a
     folder with one binary file a segment or one DICOM file.
 
     ``label_table`` names the labels of a label map; without it a table of the same name beside the file is taken.
-    Raises ImageError where the mask is missing, damaged or no segmentation.
+    Of a folder in which files of the ``wanted`` names have all that is wanted, no other file is read: a segmenter may
+    write a hundred. Raises ImageError where the mask is missing, damaged or no segmentation.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            return _read_folder(path, label_table)
+            return _read_folder(path, label_table, wanted)
         if not path.is_file():
             raise ImageError("the mask file is missing; export the segmentation again")
         kind = _kind(path)
@@ -87,18 +88,32 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
         raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
     if not found and settings.labels:
         found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
-        found = [VoxelSegment.union(settings.names[0], found)] if len(found) == len(settings.labels) else []
+        made_of = [f"label {label}" for label in settings.labels]
+        found = [UnionSegment.of(settings.names[0], found, made_of)] if len(found) == len(made_of) else []
     for parts in settings.parts:
         if found:
             break
         pieces = [s for s in segments if any(same_name(s.name, name) for name in parts)]
-        if len(pieces) == len(parts) and all(isinstance(p, VoxelSegment) for p in pieces):
-            found = [VoxelSegment.union(settings.names[0], pieces)]
+        if len(pieces) == len(parts):
+            if empty := [piece for piece in pieces if piece.is_empty]:
+                raise ImageError(f"segment '{empty[0].name[:40]}' is empty; draw it or exclude the patient")
+            found = [UnionSegment.of(settings.names[0], pieces, parts)]
     if not found:
         return None
     if found[0].is_empty:
         raise ImageError(f"segment '{found[0].name[:40]}' is empty; draw it or exclude the patient")
     return found[0]
+
+
+def shown_name(segment: Segment) -> str:
+    """A chosen segment as the check shows it: its name, or what it was put together from."""
+    return " + ".join(f"'{name[:40]}'" for name in getattr(segment, "made_of", ()) or [segment.name])
+
+
+def pieces_of(segments: Sequence[Segment], settings: SegmentParams) -> list[str]:
+    """Accepted names of the parts of a muscle that are there, as of a left side without the right."""
+    names = [name for parts in settings.parts for name in parts]
+    return [name for name in names if any(same_name(s.name, name) for s in segments)]
 
 
 def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
@@ -158,8 +173,8 @@ def _read_dicom(path: Path) -> list[Segment]:
     raise ImageError(f"the mask is a DICOM file of modality {kind}; export a SEG or RTSTRUCT")
 
 
-def _read_folder(folder: Path, label_table: Path | None) -> list[Segment]:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+def _read_folder(folder: Path, label_table: Path | None, wanted: Sequence[SegmentParams]) -> list[Segment]:
+    files = [path for path in files_below(folder) if path.name.upper() != "DICOMDIR"]
     kinds = {path: _kind(path) for path in files}
     images = [p for p in files if kinds[p] in ("nrrd", "nifti", "mha", "dicom")]
     if not images:
@@ -168,4 +183,13 @@ def _read_folder(folder: Path, label_table: Path | None) -> list[Segment]:
         return read_segments(images[0], label_table)
     if any(kinds[p] == "dicom" for p in images):
         raise ImageError(f"the mask folder holds {len(images)} files, DICOM among them; keep the one to use")
-    return [segment for path in images for segment in mask_files.read(path, kinds[path], label_table)]
+
+    def read(paths: Sequence[Path]) -> list[Segment]:
+        return [segment for path in paths for segment in mask_files.read(path, kinds[path], label_table, True)]
+
+    names = [name for one in wanted for name in [*one.names, *(name for parts in one.parts for name in parts)]]
+    first = [p for p in images if any(same_name(mask_files.stem(p), name) for name in names)]
+    segments = read(first)
+    if wanted and all(choose(segments, one) is not None for one in wanted):
+        return segments
+    return segments + read([p for p in images if p not in first])

@@ -1,5 +1,6 @@
 """What the NIfTI reader mends in silence: a file cut short is filled with zeros, a spacing of zero becomes
-1 mm, a NaN becomes 0 HU. Each is found here, in the file itself, before the reader sees it."""
+1 mm, a NaN becomes 0 HU, of two positions one is taken. Each is found here, in the file itself, before the reader
+sees it."""
 
 from __future__ import annotations
 
@@ -12,14 +13,25 @@ import numpy as np
 from analysis_lib.imaging.geometry import ImageError
 
 HEADER_BYTES = 348
+SAME_PLACE = 0.5  # of a voxel: more than rounding of the quaternion moves the far corner
 SPACING_TOLERANCE = 1e-3  # of the spacing: single precision and rounding of converters
 _CHUNK = 1 << 22
 # Offsets and types of NIfTI-1 (nifti1.h, Cox et al. 2004).
 _FIELDS = np.dtype(
     {
-        "names": ["dim", "datatype", "bitpix", "pixdim", "vox_offset", "qform_code", "sform_code", "srow"],
-        "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "(3,4)f4"],
-        "offsets": [40, 70, 72, 76, 108, 252, 254, 280],
+        "names": [
+            "dim",
+            "datatype",
+            "bitpix",
+            "pixdim",
+            "vox_offset",
+            "qform_code",
+            "sform_code",
+            "quaternion",
+            "srow",
+        ],
+        "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "6f4", "(3,4)f4"],
+        "offsets": [40, 70, 72, 76, 108, 252, 254, 256, 280],
         "itemsize": HEADER_BYTES,
     }
 )
@@ -54,7 +66,34 @@ def _check(stream) -> None:
     scales = np.linalg.norm(header["srow"][:, :3].astype(float), axis=0)
     if header["sform_code"] > 0 and not np.allclose(scales, spacing, rtol=SPACING_TOLERANCE):
         raise ImageError("the CT file names two different spacings (pixdim and sform); convert the CT again from DICOM")
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        corners = np.array(list(np.ndindex(2, 2, 2))) * (header["dim"][1:4].astype(int) - 1)
+        apart = np.linalg.norm(_at(header["srow"].astype(float), corners) - _at(_qform(header), corners), axis=1)
+        if not apart.max() <= SAME_PLACE * spacing.min():
+            raise ImageError(
+                f"the CT file names two different positions (qform and sform, up to {apart.max():.1f} mm apart); "
+                "convert the CT again from DICOM"
+            )
     _check_voxels(stream, header, order)
+
+
+def _at(affine: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return index @ affine[:, :3].T + affine[:, 3]
+
+
+def _qform(header: np.void) -> np.ndarray:
+    """Matrix (3, 4) from voxel index to mm of the header's quaternion (nifti1.h, method 2)."""
+    b, c, d, *offset = header["quaternion"].astype(float)
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    spacing = header["pixdim"][1:4].astype(float) * [1, 1, -1 if header["pixdim"][0] < 0 else 1]
+    return np.column_stack([turn * spacing, offset])
 
 
 def _check_voxels(stream, header: np.void, order: str) -> None:

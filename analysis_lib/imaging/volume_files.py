@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from analysis_lib.imaging.data_paths import files_below
 from analysis_lib.imaging.dicom_headers import OTHER_FILES, Scan
-from analysis_lib.imaging.dicom_pixels import AIR_HU
+from analysis_lib.imaging.dicom_pixels import AIR_HU, HIGHEST_HU
 from analysis_lib.imaging.dicom_series import AXIAL_TOLERANCE
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.nifti_check import check_nifti
@@ -50,8 +50,10 @@ def read_volume(path: Path) -> sitk.Image:
     if not np.isfinite(array).all():
         raise ImageError("the CT file holds values that are no numbers (NaN or infinite); convert the CT again")
     values = np.maximum(array, AIR_HU) if array.dtype.kind != "u" else array
+    if (highest := float(values.max())) > HIGHEST_HU:
+        raise ImageError(f"the CT file holds {highest:.0f} HU, which no CT has; convert the CT again from DICOM")
     whole = values.dtype.kind in "iu" or bool((values == np.rint(values)).all())
-    if whole and values.max() <= np.iinfo(np.int16).max:
+    if whole:
         result = sitk.GetImageFromArray(values.astype(np.int16))
     else:
         result = sitk.GetImageFromArray(values.astype(np.float32))

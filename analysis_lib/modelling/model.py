@@ -150,7 +150,7 @@ class RadiomicsSurvivalModel:
             os.chmod(new, 0o755)
             old = None
             if folder.exists():
-                old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".replaced-"))
+                old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))
                 os.replace(folder, old)
             os.replace(new, folder)
             if old:

@@ -45,7 +45,8 @@ it, but de-identify the files before you pass them on.</p>{% endif %}
 <th scope="col">Can be analysed</th><th scope="col">Refused</th></tr></thead><tbody>
 {% for s in sets %}<tr><th scope="row">{{ s[0] }}</th><td>{{ s[1] }}</td><td>{{ s[2] }}</td><td>{{ s[3] }}</td></tr>
 {% endfor %}</tbody></table>
-{% if refused or warned %}<h2>To mend or to look at</h2>
+{% for remark in remarks %}<p class="warning">{{ remark }}.</p>
+{% endfor %}{% if refused or warned %}<h2>To mend or to look at</h2>
 <table><thead><tr><th scope="col">Patient</th><th scope="col">Set</th><th scope="col">What</th>
 <th scope="col">Why, and what to do</th></tr></thead><tbody>
 {% for r in rows if r.status != "ok" %}<tr class="{{ r.status }}"><th scope="row">{{ r.patient_id }}</th><td>{{ r.set }}</td>
@@ -66,6 +67,12 @@ src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its 
 {% for r in rows if r.status != "refused" %}<tr><th scope="row">{{ r.patient_id }}</th><td>{{ r.series }}</td>
 <td>{{ r.series_uid }}</td><td>{{ r.slices }}</td><td>{{ r.segments }}</td></tr>
 {% endfor %}</tbody></table>
+<h2>The clinical table as read</h2>
+<p>Of the patients whose row can be used. A wrong unit or code that no rule can know shows here.</p>
+<table><thead><tr><th scope="col">Column</th><th scope="col">Unit or codes</th><th scope="col">Patients with a value</th>
+<th scope="col">Values</th></tr></thead><tbody>
+{% for c in columns %}<tr><th scope="row">{{ c.column }}</th><td>{{ c.unit }}</td><td>{{ c.known }}</td><td>{{ c["values"] }}</td></tr>
+{% endfor %}</tbody></table>
 <h2>How to go on</h2>
 {% if usable %}<p>{% if refused %}Mend what is listed above and check again, or go on without these patients: {% else %}Run:
 {% endif %}<code>make study STUDY={{ study }}</code></p>
@@ -81,8 +88,14 @@ def check_page(
     cohort: CohortParams,
     identity: int,
     synthetic: bool,
+    remarks: list[str],
+    columns: pd.DataFrame,
 ) -> str:
-    """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id."""
+    """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id.
+
+    ``identity`` is the number of patients whose headers say who they are; ``remarks`` concern no single patient;
+    ``columns`` is the clinical table as read (column, unit, known, values).
+    """
     refused = table["status"] == "refused"
     sets = []
     for name in [*cohort.sets, *(["unknown"] if (table["set"] == "unknown").any() else [])]:
@@ -102,6 +115,8 @@ def check_page(
             refused=int(refused.sum()),
             warned=int((table["status"] == "warning").sum()),
             identity=identity,
+            remarks=remarks,
+            columns=columns.to_dict("records"),
             synthetic=synthetic,
             label=SYNTHETIC_LABEL,
             width=WIDTH_PX,

@@ -136,6 +136,18 @@ def panel_letter(fig: Figure, left: float, top: float, letter: str) -> Text:
     return text_mm(fig, left, top, letter, fontsize=LETTER_PT, fontweight="bold", ha="left", va="top")
 
 
+def foot_note(fig: Figure, text: str) -> Text:
+    """One small line in the foot, left of the place of the label of synthetic data."""
+    width, height = size_mm(fig)
+    room = width - text_width_mm(SYNTHETIC_LABEL, SMALL_PT, "bold") - 6.0
+    return text_mm(fig, 1.5, height - 1.4, text, fontsize=fitting_pt(text, room, SMALL_PT), va="bottom")
+
+
+def level(confidence: float) -> str:
+    """The level of an interval as printed, '95%'."""
+    return f"{100 * confidence:g}%"
+
+
 def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
     """Width of one line of text, mm; needs no renderer, so that a layout can be planned before drawing."""
     if not text.strip():

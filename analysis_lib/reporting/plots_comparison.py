@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,16 +34,17 @@ ITEMS = {
 }
 
 
-def comparison_frame(comparison: pd.DataFrame) -> pd.DataFrame:
+def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The rows of paper_comparison.csv that are drawn, with ``group`` (panel) and ``label`` (row) put first.
 
-    ``comparison`` has the columns item, published, ours, low, high, inside.
+    ``comparison`` has the columns item, published, ours, low, high, inside; ``sets`` gives labels of sets.
     """
     pieces = []
     for group, pattern in ITEMS.items():
         found = comparison["item"].map(pattern.fullmatch)
         part = comparison[found.notna()]
-        labels = [match.group(1) for match in found.dropna()]
+        names = [match.group(1).split(" ", 1) for match in found.dropna()]
+        labels = [f"{(sets or {}).get(name, name)}, {rest}" for name, rest in names]
         pieces.append(part.assign(group=group, label=labels))
     frame = pd.concat(pieces, ignore_index=True)
     return frame[["group", "label", *comparison.columns]]
@@ -53,13 +54,15 @@ def comparison_frame(comparison: pd.DataFrame) -> pd.DataFrame:
 def paper_comparison(
     frame: pd.DataFrame,
     log_groups: Sequence[str] = ("Hazard ratio",),
+    confidence: float = 0.95,
 ) -> Figure:
     """Our estimate with its interval and the published value, one row an item, one panel a group.
 
     ``frame`` [group, item, published, ours, low, high, inside] in drawing order (``comparison_frame`` makes
     it from paper_comparison.csv): ``group`` names panel and axis, ``label``, where there is one, the row in
     place of ``item``. ``inside`` is true where the published value lies in our interval, empty where there is
-    nothing to compare. Groups in ``log_groups`` have a logarithmic axis. ValueError for a missing column.
+    nothing to compare. Groups in ``log_groups`` have a logarithmic axis. ``confidence`` is the level of our
+    intervals. ValueError for a missing column.
     """
     plots.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
     frame = frame if "label" in frame.columns else frame.assign(label=frame["item"])
@@ -85,7 +88,8 @@ def paper_comparison(
         ax.set_xlabel(group)
         plots.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
         plots.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")
-    keys = [Line2D([], [], color=plots.BLUE, marker="o", markersize=3.4, linewidth=1.0, label="this run")]
+    keys = [Line2D([], [], color=plots.BLUE, marker="o", markersize=3.4, linewidth=1.0,
+                   label=f"this run, {plots.level(confidence)} interval")]  # fmt: skip
     drawn = set(frame.loc[frame["published"].notna(), "inside"].map(_verdict))
     for verdict, (marker, colour, label) in MARKS.items():
         if verdict in drawn:
@@ -138,6 +142,10 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
         ax.axvline(1.0, color=plots.GREY, linewidth=0.5, zorder=0.5)
         left, right = ax.get_xlim()
         ax.set_xlim(max(left, LOG_LIMITS[0]), min(right, LOG_LIMITS[1]))
+        left, right = ax.get_xlim()
         plots.plain_log_ticks(ax, "x")
+        for beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):  # the interval goes on
+            ax.plot(np.full(beyond.sum(), edge), rows[beyond], linestyle="none", marker=marker, markersize=3.4,
+                    color=plots.BLUE, clip_on=False, zorder=3)  # fmt: skip
     for k in rows[1::2]:
         ax.axhspan(k - 0.5, k + 0.5, color="#000000", alpha=0.035, linewidth=0, zorder=0)

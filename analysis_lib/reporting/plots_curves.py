@@ -66,8 +66,13 @@ def _legend(fig: Figure, keys: Sequence[Line2D], columns: int) -> None:
 
 
 @plots.styled
-def spline_grid(curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.DataFrame) -> Figure:
-    """Hazard ratio against each index, a panel an index; frames as from ``results_extended.spline_curves``."""
+def spline_grid(
+    curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.DataFrame, confidence: float = 0.95
+) -> Figure:
+    """Hazard ratio against each index, a panel an index; frames as from ``results_extended.spline_curves``.
+
+    ``confidence`` is the level of the band.
+    """
     plots.need_columns(curves, ["panel", "value", "hr", "low", "high"], "curves")
     fig, axes = panel_axes(annotations["title"].tolist(), 3, 36.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
@@ -86,7 +91,7 @@ def spline_grid(curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.Data
         plots.plain_log_ticks(ax)
         ax.set(xlabel=f"Index less the cut-off, {note.unit}", ylabel="Hazard ratio")
     keys = [
-        Line2D([], [], color=plots.BLUE, label="hazard ratio against the cut-off, with band"),
+        Line2D([], [], color=plots.BLUE, label=f"hazard ratio against the cut-off, {plots.level(confidence)} band"),
         Line2D([], [], color=plots.GREY, linestyle=(0, (2, 2)), label="cut-off (left of it: sarcopenia)"),
         Patch(color=plots.GREY, alpha=0.3, linewidth=0, label="patients (histogram)"),
     ]
@@ -96,16 +101,13 @@ def spline_grid(curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.Data
 
 @plots.styled
 def calibration_grid(
-    groups: pd.DataFrame,
-    curves: pd.DataFrame,
-    annotations: pd.DataFrame,
-    columns: int = 3,
-    confidence: float = 0.95,
+    groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd.DataFrame, columns: int = 3, confidence: float = 0.95
 ) -> Figure:
-    """Observed against predicted risk, a panel a set and horizon; ``confidence`` is the level of the intervals.
+    """Observed against predicted risk, a panel a set and horizon.
 
     ``groups`` [panel, predicted, observed, low, high], ``curves`` [panel, predicted, observed] (smooth),
-    ``annotations`` [panel, title, text]; without a row the figure says that there is no test set.
+    ``annotations`` [panel, title, text]; without a row the figure says that there is no test set. ``confidence`` is the
+    level of the intervals.
     """
     if annotations.empty:
         return plots.figure_without_panels()
@@ -118,8 +120,9 @@ def calibration_grid(
         ax.plot(curve["predicted"], curve["observed"], color=plots.BLUE, linestyle=(0, (4, 1.5)))
         observed = part["observed"].to_numpy(float)
         spread = [observed - part["low"].to_numpy(float), part["high"].to_numpy(float) - observed]
+        # A group without a death lies on the axis, which must not halve its dot.
         ax.errorbar(part["predicted"], observed, np.nan_to_num(spread), fmt="o", color=plots.VERMILLION, markersize=3.2,
-                    linewidth=0.9)  # fmt: skip
+                    linewidth=0.9, clip_on=False, zorder=3)  # fmt: skip
         ax.set(xlim=(0, top), ylim=(0, top), xlabel="Predicted risk of death", ylabel="Observed risk")
     keys = [
         Line2D(
@@ -128,10 +131,10 @@ def calibration_grid(
             color=plots.VERMILLION,
             marker="o",
             markersize=3.2,
-            label=f"groups (Kaplan-Meier), here and in brackets {100 * confidence:g}% interval",
+            label=f"groups (Kaplan-Meier, {plots.level(confidence)} interval)",
         ),
-        Line2D([], [], color=plots.BLUE, linestyle=(0, (4, 1.5)), label="smooth"),
-        Line2D([], [], color=plots.GREY, linewidth=0.5, label="perfect"),
+        Line2D([], [], color=plots.BLUE, linestyle=(0, (4, 1.5)), label="smooth curve"),
+        Line2D([], [], color=plots.GREY, linewidth=0.5, label="perfect calibration"),
     ]
     plots.top_legend(fig, keys, 2.0)
     return fig
@@ -170,12 +173,16 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
 
 @plots.styled
 def incidence_grid(
-    curves: pd.DataFrame, titles: Mapping[str, str], causes: Mapping[int, str], last_month: float
+    curves: pd.DataFrame,
+    titles: Mapping[str, str],
+    causes: Mapping[int, str],
+    last_month: float,
+    confidence: float = 0.95,
 ) -> Figure:
     """Cumulative incidence of each cause with its band; ``curves`` [panel, cause, month, incidence, low, high].
 
     The numbers at risk (column at_risk: alive without recurrence) stand under the axis. A panel without rows says that
-    the cause is not known.
+    the cause is not known. ``confidence`` is the level of the bands.
     """
     height = 40.0
     fig, axes = panel_axes(list(titles.values()), 3, height, foot_mm=7.0)
@@ -202,4 +209,5 @@ def incidence_grid(
     keys = [Line2D([], [], color=c, linestyle=d, label=name)
             for name, (c, d) in zip(causes.values(), LINES, strict=False)]  # fmt: skip
     plots.top_legend(fig, keys, 2.0)
+    plots.foot_note(fig, f"Bands: {plots.level(confidence)} intervals")
     return fig

@@ -34,6 +34,7 @@ def km_grid(
     columns: int = 3,
     ylabel: str = "Overall survival",
     xlabel: str = "Months after surgery",
+    note: str = "Shaded and in brackets: {level} confidence interval.\nVertical ticks: censored patients.",
     confidence: float = 0.95,
     empty_text: str = "No patient in group\n‘{group}’: NA",
     first_letter: str = "a",
@@ -43,9 +44,10 @@ def km_grid(
     ``curves`` [panel, group, month, survival, low, high, censored]: steps of the estimate, ``censored`` true
     or a count where a tick belongs. ``at_risk`` [panel, group, month, n]: its months are the ticks, its last
     month the end of the axis. ``annotations`` [panel, title, text]: one row a panel in drawing order; text as
-    printed, for example the HR and P. ``confidence`` is the level of the intervals, for the key. ``groups`` sets
-    the order of colours and rows (default: order of first appearance in ``at_risk``). A panel where a group has no
-    curve prints ``empty_text``. Months since the start, survival as a fraction. ValueError if a column is missing.
+    printed, for example the HR and P. ``groups`` sets the order of colours and rows (default: order of first
+    appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. ``confidence`` is the level
+    of bands and intervals, which ``note`` names. Months since the start, survival as a fraction. ValueError if a
+    column is missing.
     """
     plots.need_columns(curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves")
     plots.need_columns(at_risk, ["panel", "group", "month", "n"], "frame of numbers at risk")
@@ -60,7 +62,6 @@ def km_grid(
     rows = math.ceil(panels / columns)
     has_free_cell = rows * columns > panels
     legend_mm = 0.0 if has_free_cell else 6.0
-    note = f"Shaded and in brackets: {100 * confidence:g}% confidence interval.\nVertical ticks: censored patients."
     label_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names)
     left_mm = max(label_mm + 5.8, 12.0)
     cell_w = plots.TWO_COLUMNS_MM / columns
@@ -85,6 +86,7 @@ def km_grid(
         table = at_risk[at_risk["panel"] == row.panel]
         _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
 
+    note = note.format(level=plots.level(confidence))
     _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
     return fig
 

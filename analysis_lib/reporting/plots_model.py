@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from analysis_lib.reporting import plots
@@ -33,6 +32,8 @@ MODEL_STYLES = [
 
 MONTHS_PER_YEAR = 12
 
+FEW = 50  # a class of fewer patients is drawn larger, or it is not seen among the others
+
 CLASS_STYLES = [(plots.BLUE, "o"), (plots.VERMILLION, "^")]
 
 
@@ -52,14 +53,15 @@ def pca_grid(
     separations: pd.DataFrame,
     explained: pd.DataFrame | None = None,
     classes: Sequence[str] = ("No sarcopenia", "Sarcopenia"),
+    confidence: float = 0.95,
 ) -> Figure:
     """First three principal components, a column of two panels (PC2 and PC3 against PC1) for each definition.
 
     ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty:
     not drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing
     order; cross-validated AUC of a rule on the components with its interval and, where there is a column
-    p_permutation, its P value; empty where it cannot be computed. ``explained`` [component, fraction]: share of
-    variance for the axis labels. ValueError for a missing column.
+    p_permutation, its P; empty where it cannot be computed. ``explained`` [component, fraction]: share of variance for
+    the axis labels. ``confidence``: level of the intervals. ValueError for a missing column.
     """
     plots.need_columns(separations, ["definition", "title", "auc", "low", "high"], "frame of separations")
     plots.need_columns(scores, ["PC1", "PC2", *separations["definition"]], "frame of scores")
@@ -95,6 +97,9 @@ def pca_grid(
         for label, (colour, marker) in zip(classes, CLASS_STYLES, strict=True)
     ]
     plots.top_legend(fig, keys, left)
+    plots.foot_note(
+        fig, f"AUC of a linear rule on the components, cross-validated ({plots.level(confidence)} interval)"
+    )
     return fig
 
 
@@ -112,10 +117,10 @@ def _scatter(ax: Axes, scores: pd.DataFrame, component: str, verdict: pd.Series)
         ax.scatter(
             part["PC1"],
             part[component],
-            s=5,
+            s=5 if len(part) >= FEW else 11,
             marker=marker,
             color=colour,
-            alpha=0.6,
+            alpha=0.6 if len(part) >= FEW else 0.9,
             linewidths=0,
             zorder=2 + rank,
         )
@@ -204,9 +209,9 @@ def auc_and_c_index(
     ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
     auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
     order, the first is drawn bold and with its band, the simultaneous one dotted where ``auc`` has it (default:
-    order in ``c_index``); ``model_labels``: their names in the legend; ``confidence``: the level of intervals, for
-    the key. What is empty is not drawn; a panel without
-    curves, an empty C-index and a figure without sets print NA. ValueError for a missing column or set.
+    order in ``c_index``); ``model_labels``: their names in the legend; ``confidence``: level of the intervals. What
+    is empty is not drawn; a panel without curves, an empty C-index and a figure without sets print NA. ValueError for
+    a missing column or set.
     """
     plots.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
     plots.need_columns(c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices")
@@ -221,13 +226,8 @@ def auc_and_c_index(
     auc = auc[auc["set"].isin(sets) & auc["model"].isin(names)]
     c_index = c_index[c_index["set"].isin(sets) & c_index["model"].isin(names)]
 
-    level = f"{100 * confidence:g}%"
-    bands = [Patch(color=MODEL_STYLES[0][0], alpha=0.12, linewidth=0, label=f"{level} interval of each month")]
-    if "low_simultaneous" in auc:
-        dotted = {"color": MODEL_STYLES[0][0], "linestyle": (0, (1, 2)), "linewidth": 0.7}
-        bands.append(Line2D([], [], **dotted, label=f"{level} band of the whole curve"))
-    legend_rows = -(-(len(names) + len(bands)) // 6)
-    columns = -(-(len(names) + len(bands)) // legend_rows)
+    legend_rows = -(-len(names) // 6)
+    columns = -(-len(names) // legend_rows)
     top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 16.0, 13.0, 28.5
     name_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names) + 3.5
     curve_mm = 76.0 if name_mm < 24 else 64.0  # long names take their room from the curves
@@ -273,7 +273,9 @@ def auc_and_c_index(
         )
         for k, (name, (colour, dashes, marker)) in enumerate(zip(names, MODEL_STYLES, strict=False))
     ]
-    plots.top_legend(fig, [*keys, *bands], 2.0, handlelength=3.2, columns=columns)
+    plots.top_legend(fig, keys, 2.0, handlelength=3.2, columns=columns)
+    note = f"Grey band ({shown[names[0]]}) and bars: {plots.level(confidence)} intervals"
+    plots.foot_note(fig, note + ("; dotted: simultaneous band" if "low_simultaneous" in auc else ""))
     return fig
 
 

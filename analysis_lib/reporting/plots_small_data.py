@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
@@ -35,10 +36,13 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
         plots.text_mm(fig, plots.TWO_COLUMNS_MM / 2, top + height / 2, text, ha="center", fontsize=TITLE_PT)
         return fig
     values = table["c_index"].to_numpy()
-    low, high = np.floor(min(values.min(), 0.45) * 20) / 20, np.ceil(max(values.max(), 0.75) * 20) / 20
+    # with room for the dots at either end
+    low, high = np.floor(min(values.min() - 0.01, 0.45) * 20) / 20, np.ceil(max(values.max() + 0.01, 0.75) * 20) / 20
     split = table.loc[table["kind"] == "split", "c_index"].to_numpy()
     ax = plots.axes_mm(fig, left, top, 62.0, height)
-    ax.hist(split, bins=np.arange(low, high + 0.01, 0.02), color=plots.SKY, edgecolor="white", linewidth=0.4)
+    ax.hist(
+        split, bins=np.arange(np.floor(low * 50), high * 50 + 1) / 50, color=plots.SKY, edgecolor="white", linewidth=0.4
+    )
     ax.set(xlabel="C-index of the internal test set", ylabel="Random splits", xlim=(low, high))
     rows = plots.axes_mm(fig, right, top, plots.TWO_COLUMNS_MM - right - 3.0, height)
     kinds = [kind for kind in KIND_LABELS if (table["kind"] == kind).any()]
@@ -62,7 +66,7 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
         for each in (ax, rows):
             each.axvspan(lower, upper, color=plots.ORANGE, alpha=0.25, linewidth=0, zorder=0.2)
         label = f"the letter: {value:.3f} ({lower:.3f}–{upper:.3f})"
-        keys.append(Line2D([], [], color=plots.ORANGE, alpha=0.4, linewidth=5, label=label))
+        keys.append(Patch(color=plots.ORANGE, alpha=0.25, linewidth=0, label=label))
     keys.append(Line2D([], [], color=plots.BLACK, linewidth=1.6, label="mean of the dots"))
     plots.top_legend(fig, keys, left)
     for x0, letter, title in ((left, "a", "Repeated splits"), (right, "b", "All resampled fits")):

@@ -5,10 +5,13 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.cohort import RADIOMICS_STAGE
+from analysis_lib.cohort import RADIOMICS_STAGE
+from analysis_lib.files import keeping
 from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.reporting.tables import format_p, format_ratio
 from analysis_lib.sarcopenia import cut_offs, sarcopenic
@@ -253,20 +256,23 @@ def separations(
     folds: int,
     statistics: StatisticsParams,
     seed: int,
+    kept: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How well a linear rule on the components tells each definition's groups apart.
 
     Returns the groups (patient_id, one nullable boolean column a definition) and one row a definition
-    (definition, n, n_sarcopenic, auc, low, high, p_permutation).
+    (definition, n, n_sarcopenic, auc, low, high, p_permutation). ``kept`` is a folder for the answers, so that a new
+    cut-off of one definition permutes that definition alone.
     """
+    separated = keeping(separation, kept)
     indexed = patients.set_index("patient_id").loc[scores.index]
     groups = pd.DataFrame({key: sarcopenic(indexed, d) for key, d in definitions.items()}, index=scores.index)
     rows = []
     for key in definitions:
         known = groups[key].dropna().astype(bool)
-        result = separation(
-            scores.loc[known.index],
-            known,
+        result = separated(
+            scores.loc[known.index].to_numpy(),
+            known.to_numpy(),
             folds,
             statistics.bootstrap_replicates,
             statistics.confidence,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from joblib import Memory
 
+from analysis_lib.files import keeping
 from analysis_lib.params import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.reporting.results import MODEL
 from analysis_lib.reporting.results_beyond import COLUMNS, ENDS, cells, followed
@@ -120,12 +121,16 @@ def _cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, 
     )
 
 
-def brier_scores(probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int) -> pd.DataFrame:
+def brier_scores(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, kept: Path | None = None
+) -> pd.DataFrame:
     """Brier score at the horizons and its integral over all months of ``probabilities``, by set and model.
 
     Columns set, model, month ('integral' for the integral), from and to (months), n, brier, low, high, null
     (Kaplan-Meier for everybody), skill with interval. Months past a set's follow-up are cut.
+    ``kept`` is a folder for the bootstrap's answers.
     """
+    intervals = keeping(comparison.brier_intervals, kept)
     tables = []
     for name, part in probabilities.groupby("set", sort=False):
         truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
@@ -137,9 +142,9 @@ def brier_scores(probabilities: pd.DataFrame, statistics: StatisticsParams, seed
             wide = own.pivot(index="patient_id", columns="month", values="probability").loc[truth.index, months]
             if wide.notna().all(axis=None):
                 curves[model] = 1 - wide.to_numpy()
-        table = comparison.brier_intervals(
-            truth["os_months"], truth["os_event"], curves, months, statistics.bootstrap_replicates,
-            statistics.confidence, seed,
+        table = intervals(
+            truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), curves, months,
+            statistics.bootstrap_replicates, statistics.confidence, seed,
         )  # fmt: skip
         table = table[table["month"].isna() | table["month"].isin(statistics.horizons_months)]
         integral = table["month"].isna()
@@ -199,19 +204,24 @@ def _net_benefit(
     return found[["model", "threshold", "net_benefit"]].reset_index(drop=True)
 
 
-def reclassification(probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int) -> pd.DataFrame:
+def reclassification(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, kept: Path | None = None
+) -> pd.DataFrame:
     """Continuous NRI of adding the model, event and non-event parts apart, at each horizon in each test set.
 
-    Columns set, month, added_to, n, events, nri_event, nri_nonevent and nri with intervals.
+    Columns set, month, added_to, n, events, nri_event, nri_nonevent and nri with intervals. ``kept`` is a
+    folder for the bootstrap's answers.
     """
+    intervals = keeping(comparison.reclassification_intervals, kept)
     rows = []
     for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
         for base, combined in WITH.items():
             row = {"set": name, "month": month, "added_to": base, "n": len(frame)}
             row["events"] = int(((frame["os_event"] == 1) & (frame["os_months"] <= month)).sum())
             if followed(frame, month) and frame[[base, combined]].notna().all(axis=None):
-                row |= comparison.reclassification_intervals(
-                    frame["os_months"], frame["os_event"], frame[base], frame[combined], month,
+                columns = (frame[c].to_numpy() for c in ("os_months", "os_event", base, combined))
+                row |= intervals(
+                    *columns, month,
                     statistics.bootstrap_replicates, statistics.confidence, seed,
                 )  # fmt: skip
             rows.append(row)

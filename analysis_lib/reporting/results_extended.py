@@ -5,11 +5,15 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
+from analysis_lib.files import keeping
 from analysis_lib.params import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.reporting.results import OUTCOMES
 from analysis_lib.reporting.tables import NOT_AVAILABLE, format_count, format_p, format_ratio
@@ -48,6 +52,7 @@ def extended_table(
     cohort: CohortParams,
     statistics: StatisticsParams,
     seed: int,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """One row a set, definition and outcome, the paper's definitions first, then the ``further`` ones.
 
@@ -57,14 +62,18 @@ def extended_table(
     (of the distance below the cut-off of the patient's sex, so above 1 means that less muscle is worse) and the
     P value of its curvature; median survival and restricted mean survival. What cannot be estimated is NaN.
     A family is one set and outcome, for the paper's definitions and for all of them (p_bh_all).
+
+    Imputation takes most of the time: ``kept`` is a folder for its answers, so that a new cut-off of one definition
+    imputes for that definition alone.
     """
+    imputed = keeping(_imputed_ratio, kept)
     rows = []
     everyone = {**definitions, **further}
     for name in cohort.sets:
         part = patients[patients["set"] == name]
         for outcome in OUTCOMES:
             for key, definition in everyone.items():
-                row = _row(part, definition, outcome, statistics, seed)
+                row = _row(part, definition, outcome, statistics, seed, imputed)
                 if row:
                     first = {
                         "set": name,
@@ -89,7 +98,12 @@ def _adjusted(table: pd.DataFrame, column: str, members: pd.Series) -> pd.Series
 
 
 def _row(
-    patients: pd.DataFrame, definition: DefinitionParams, outcome: str, statistics: StatisticsParams, seed: int
+    patients: pd.DataFrame,
+    definition: DefinitionParams,
+    outcome: str,
+    statistics: StatisticsParams,
+    seed: int,
+    imputed: Callable[..., dict],
 ) -> dict | None:
     months, event = OUTCOMES[outcome]
     group = sarcopenic(patients, definition)
@@ -115,7 +129,7 @@ def _row(
     firth = firth_binary(time, dead, group, level) if rare else dict.fromkeys(RATIO, NAN)
     row |= {f"firth_{k}": firth[k] for k in RATIO}
     row["p_proportional"] = _schoenfeld(time, dead, group) if np.isfinite(fit["hr"]) else NAN
-    row |= _adjusted_ratios(part, time, dead, group, statistics, seed)
+    row |= _adjusted_ratios(part, time, dead, group, statistics, seed, imputed)
     row |= _continuous(part, time, dead, definition, statistics)
     for label, chosen in (("sarcopenic", group), ("others", ~group)):
         median = survival.median_interval(time[chosen], dead[chosen], level) if chosen.any() else (NAN, NAN, NAN)
@@ -141,6 +155,7 @@ def _adjusted_ratios(
     group: np.ndarray,
     statistics: StatisticsParams,
     seed: int,
+    imputed: Callable[..., dict],
 ) -> dict:
     """Adjusted hazard ratio in complete cases (cc_) and pooled over imputed data sets (mi_), with counts."""
     covariates = covariate_table(part, statistics.adjust_for)
@@ -157,22 +172,37 @@ def _adjusted_ratios(
     row["mi_imputed"] = int((~complete).sum())
     if complete.all():  # nothing to impute: the two are one
         return row | {"mi_m": 1, "mi_fmi": 0.0} | {f"mi_{k}": row[f"cc_{k}"] for k in RATIO}
-    table = table.assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
-    copies = impute(table, statistics.imputations, statistics.imputation_rounds, seed)
-    names = [*covariates.columns, "group"]
+    how = (statistics.imputations, statistics.imputation_rounds, seed)
+    return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how)
+
+
+def _imputed_ratio(
+    time: np.ndarray,
+    dead: np.ndarray,
+    values: np.ndarray,
+    names: tuple[str, ...],
+    confidence: float,
+    how: tuple[int, int, int],
+) -> dict:
+    """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
+
+    ``how``: number of imputations, rounds, seed.
+    """
+    table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
+    copies = impute(table, *how)
     try:
-        fitted = [cox_fit(time, dead, copy[names].to_numpy()) for copy in copies]
+        fitted = [cox_fit(time, dead, copy[list(names)].to_numpy()) for copy in copies]
     except NoFiniteEstimate:
-        return row
+        return {}
     pooled = pool(
         [fit.coefficients[-1] for fit in fitted],
         [fit.covariance[-1, -1] for fit in fitted],
         max(dead.sum() - len(names), 1),
     )
-    width = student.ppf((1 + statistics.confidence) / 2, pooled["df"]) * pooled["se"]
+    width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]
     ends = {"hr": 0.0, "low": -width, "high": width}
-    row |= {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}
-    return row | {"mi_p": pooled["p"], "mi_m": len(copies), "mi_fmi": pooled["fmi"]}
+    ratio = {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}
+    return ratio | {"mi_p": pooled["p"], "mi_m": len(copies), "mi_fmi": pooled["fmi"]}
 
 
 def _continuous(

@@ -98,6 +98,11 @@ class StandinSetParams(_Section):
             flag = getattr(self, name)
             if (flag.count or 0) + flag.missing > self.n:
                 raise ValueError(f"{name}: count and missing together are more than {self.n} patients")
+        for outcome, ratios in self.hazard_ratios.items():
+            if unknown := [name for name in ratios if name not in self.sarcopenic]:
+                raise ValueError(f"hazard_ratios.{outcome}.{unknown[0]} is not among sarcopenic; mend the name")
+        if self.rfs_events is None and self.hazard_ratios.get("RFS"):
+            raise ValueError("hazard_ratios.RFS needs rfs_events")
         if over := [name for name, count in self.sarcopenic.items() if count > self.n]:
             raise ValueError(f"sarcopenic.{over[0]} is more than the set's {self.n} patients")
         return self

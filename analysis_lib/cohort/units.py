@@ -1,0 +1,90 @@
+"""Units of the clinical table: one mistaken value costs its row, a whole column in another unit stops the run.
+
+A whole column must be seen as a whole: 300 days are a possible number of months, so the short times of a column in
+days would pass one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis_lib.cohort.clinical_params import ClinicalParams
+from analysis_lib.cohort.columns import Column
+from analysis_lib.cohort.mapping import DAYS_PER_MONTH, shown
+
+KILOGRAMS_PER_POUND = 0.45359237
+# Unit: factor to the study's unit, which comes first.
+TIMES = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "years": 365.25 / DAYS_PER_MONTH}
+FACTORS = {
+    "height_m": {"m": 1.0, "cm": 0.01},
+    "os_months": TIMES,
+    "rfs_months": TIMES,
+    "tumour_size_cm": {"cm": 1.0, "mm": 0.1},
+    "weight_kg": {"kg": 1.0, "pounds": KILOGRAMS_PER_POUND, "grams": 0.001},
+}
+PARAMETERS = {"height_m": "height", "os_months": "time", "rfs_months": "time", "tumour_size_cm": "tumour_size"}
+WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
+FEWEST_VALUES = 3  # of a column that can be judged as a whole
+
+
+def stated(column: Column, settings: ClinicalParams) -> str:
+    """Unit in which the parameters say that the column is; the study's own where they say nothing."""
+    if column.name in PARAMETERS:
+        return getattr(settings.units, PARAMETERS[column.name])
+    return next(iter(FACTORS.get(column.name, {"": 1.0})))
+
+
+def in_range(column: Column, written: float, unit: str, text: str) -> tuple[float, str]:
+    """A number of the table in the study's unit, and what is wrong with it ('' if nothing); ``text`` is its cell."""
+    value = written * _factor(column, unit)
+    if np.isnan(value) or _inside(column, value):
+        return value, ""
+    what = f"{column.name} {shown(text)}"
+    if column.above and value == 0:
+        return np.nan, f"{what}: no time after surgery; give the real time, in parts of a month if need be"
+    if column.above and value < 0:
+        return np.nan, f"{what} is negative; the end lies before surgery, mend it"
+    for other in _others(column, unit):
+        if _inside(column, written * _factor(column, other)):
+            return np.nan, f"{what}: looks like {WORDS.get(other, other)}; {_fix(column, other)}"
+    if column.name == "bmi" and _inside(column, value / 10):
+        return np.nan, f"{what}: looks like a value with a lost decimal sign; mend it"
+    return np.nan, f"{what} is outside {column.low:g} to {column.high:g} {column.unit}; mend it"
+
+
+def of_whole_column(column: Column, written: list[float], unit: str) -> str:
+    """What is wrong with a column whose middle value is impossible for a study and right in another unit; else ''."""
+    known = np.array(written, float)
+    known = known[np.isfinite(known)]
+    if column.median is None or len(known) < FEWEST_VALUES:
+        return ""
+    middle = float(np.median(known))
+    low, high = column.median
+    if low <= middle * _factor(column, unit) <= high:
+        return ""
+    for other in _others(column, unit):
+        if low <= middle * _factor(column, other) <= high:
+            return (
+                f"{column.name}: the whole column looks like {WORDS.get(other, other)} (the middle of {len(known)} "
+                f"values is {shown(f'{middle:g}')}, and {WORDS.get(unit, unit)} are expected); {_fix(column, other)}"
+            )
+    return ""
+
+
+def _others(column: Column, unit: str) -> list[str]:
+    # Few months are not taken for years: a study may be short.
+    return [other for other in FACTORS.get(column.name, {}) if other != unit and (unit, other) != ("months", "years")]
+
+
+def _factor(column: Column, unit: str) -> float:
+    return FACTORS.get(column.name, {}).get(unit, 1.0)
+
+
+def _inside(column: Column, value: float) -> bool:
+    return column.low <= value <= column.high and not (column.above and value == column.low)
+
+
+def _fix(column: Column, unit: str) -> str:
+    if column.name in PARAMETERS:
+        return f"set clinical.units.{PARAMETERS[column.name]}: {unit}"
+    return f"give {column.unit} in the column"
