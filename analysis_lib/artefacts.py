@@ -117,7 +117,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "table2": Artefact(
         "Table 2",
         "Prevalence of sarcopenia by {definitions} definitions and univariable Cox hazard ratio ({level} interval, Wald "
-        "P). {all}. NA: no patient, or no event, in one of the groups.",
+        "P), with log-rank P and events of the sarcopenic / of all. {all}. NA: no patient, or no event, in one of the groups.",
         part="paper",
         published=r"^Table 2 ",
     ),
@@ -229,8 +229,8 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "risk_groups": Artefact(
         "Risk groups in numbers",
-        "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, and median "
-        "follow-up by reverse Kaplan-Meier. {train}; {tests}.",
+        "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, median follow-up by "
+        "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). {train}; {tests}.",
         model=True,
     ),
     "c_index": Artefact(
@@ -271,7 +271,8 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "c_index_difference": Artefact(
         "Difference of C-index",
-        "C-index of TFDeepSurv minus that of each definition and each continuous index, paired bootstrap. {train}; {tests}.",
+        "C-index of TFDeepSurv minus that of each definition and each continuous index on the same patients: percentile and BCa "
+        "{level} intervals and P of the paired bootstrap, and the analytic interval and P. {train}; {tests}.",
         model=True,
     ),
     "calibration": Artefact(

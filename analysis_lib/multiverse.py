@@ -1,7 +1,7 @@
-"""What if: the choices an analyst could have made instead, and how large a study would have had to be.
+"""What if: the choices an analyst could have made instead.
 
 ``run_multiverse`` writes multiverse_hr and multiverse_gain (specification curves) and, for a study with a
-stand-in section, power, each as .png, .pdf and .csv. Fitted models, re-measured images and drawn cohorts
+stand-in section, power (see ``power``), each as .png, .pdf and .csv. Fitted models and re-measured images
 are kept in ``build/<study>/multiverse`` under a name that tells their settings, so that an interrupted run
 resumes. Source of the specification curve: Simonsohn 2020, doi:10.1038/s41562-020-0912-z.
 """
@@ -22,12 +22,12 @@ from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.files import code_digest, replacing
 from analysis_lib.modelling.fitting import strata_of
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import HuWindow, Params, load_params
+from analysis_lib.params import HuWindow, Params
+from analysis_lib.power import power, sizes_needed
 from analysis_lib.reporting import plots, plots_multiverse
 from analysis_lib.reporting.results import MODEL, OUTCOMES, continuous_markers, marker_table
 from analysis_lib.reporting.results_extended import covariate_table
 from analysis_lib.sarcopenia import add_height_indices
-from analysis_lib.standin.patients import DRAWN, calibrated, draw_patients, sarcopenia_status
 from analysis_lib.statistics import survival
 from analysis_lib.study import Study
 
@@ -76,8 +76,10 @@ def run_multiverse(study: Study, quiet: bool = False) -> None:
         fig = plots_multiverse.specification_curve(table, value, reference)
         plots.save_figure(fig, study.figures, name, table, params.synthetic)
     if params.standin is not None:
-        table = power(params, folder, quiet)
-        plots.save_figure(plots_multiverse.power_curves(table), study.figures, "power", table, params.synthetic)
+        curves = power(params, folder, quiet)
+        needed = sizes_needed(curves, params.multiverse.power_wanted)
+        fig = plots_multiverse.power_curves(curves, needed, params.multiverse.power_wanted)
+        plots.save_figure(fig, study.figures, "power", {"power": curves, "needed": needed}, params.synthetic)
 
 
 # ---- hazard ratios ---------------------------------------------------------------------------------------
@@ -243,89 +245,3 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
             )
         )
     return pd.concat(tables, ignore_index=True)
-
-
-# ---- power -------------------------------------------------------------------------------------------------
-
-
-def power(params: Params, folder: Path, quiet: bool = False) -> pd.DataFrame:
-    """How often a study of each size would find what the stand-in puts in: the discovery set, smaller and larger.
-
-    Cohorts are drawn by the stand-in's generator without its conditions (which would keep draws that look like
-    the paper). Returns finding (a definition's hazard ratio of OS, or the model's C-index above each
-    definition's), n, events, truth (median estimate over the draws), power (share of draws with P below 1 -
-    confidence), low, high (Wilson's interval of that share), draws. The model is stood for by a score that sees
-    the true infiltration with as much error as gives it the published C-index of about 0.73.
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    jobs = [
-        (params, factor, draw)
-        for factor in params.multiverse.power_factors
-        for draw in range(params.multiverse.power_draws)
-    ]
-    key = hashlib.blake2b(
-        json.dumps(
-            [
-                *(part.model_dump(mode="json") for part in (params.standin, params.multiverse)),
-                {key: d.model_dump(mode="json") for key, d in params.definitions.items()},
-                [params.seed, params.statistics.confidence, params.statistics.bootstrap_replicates],
-            ]
-        ).encode(),
-        digest_size=6,
-    ).hexdigest()
-    path = folder / f"power_{key}.parquet"
-    if not path.is_file():
-        rows = map_patients(_power_draw, jobs, workers=params.workers, label="cohorts", quiet=quiet, unit="cohort")
-        with replacing(path) as temporary:
-            pd.DataFrame(itertools.chain.from_iterable(rows)).to_parquet(temporary, index=False)
-    draws = pd.read_parquet(path)
-    level = 1 - params.statistics.confidence
-    rows = []
-    for (finding, n, events), part in draws.groupby(["finding", "n", "events"], sort=False):
-        found = int((part["p"] < level).sum())
-        low, high = proportion_confint(found, len(part), alpha=level, method="wilson")
-        rows.append((finding, n, events, part["estimate"].median(), found / len(part), low, high, len(part)))
-    return pd.DataFrame(rows, columns=["finding", "n", "events", "truth", "power", "low", "high", "draws"])
-
-
-def _power_draw(params: Params, factor: float, draw: int) -> list[dict]:
-    standin, name = params.standin, params.cohort.discovery
-    one = standin.sets[name]
-
-    def scaled(count: int | None) -> int | None:
-        return None if count is None else round(factor * count)
-
-    update = {
-        "n": scaled(one.n),
-        "men": scaled(one.men),
-        "deaths": scaled(one.deaths),
-        "rfs_events": scaled(one.rfs_events),
-    }
-    update["sarcopenic"] = {key: scaled(count) for key, count in one.sarcopenic.items()}
-    for flag in ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"):
-        wanted = getattr(one, flag)
-        update[flag] = wanted.model_copy(update={"count": scaled(wanted.count), "missing": 0})
-    conditions = standin.conditions.model_copy(
-        update={"hazard_ratios": False, "c_index": False, "prevalence_points": 5.0}
-    )
-    standin = standin.model_copy(update={"sets": {name: one.model_copy(update=update)}, "conditions": conditions})
-    seed = params.seed + 1 + draw
-    frame = draw_patients(standin, calibrated(standin, load_params("defaults").definitions), seed)
-    time, event = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
-    # error of the score: its C-index is then near the published 0.73
-    score = frame["infiltration_z"] + 0.35 * np.random.default_rng([seed, 7]).standard_normal(len(frame))
-    size = {"n": len(frame), "events": int(event.sum())}
-    drawn = {key: d for key, d in params.definitions.items() if d.column in DRAWN}
-    status = sarcopenia_status(frame, drawn)
-    rows = []
-    for key, group in status.items():
-        fit = survival.cox_binary(time, event, group, params.statistics.confidence)
-        rows.append(size | {"finding": f"HR of {key}", "estimate": fit["hr"], "p": fit["p"]})
-    markers = {MODEL: score.to_numpy()} | {key: group.astype(float) for key, group in status.items()}
-    gaps = survival.bootstrap_c_index_difference(
-        time, event, markers, MODEL, params.statistics.bootstrap_replicates, params.statistics.confidence, seed
-    )
-    for gap in gaps.itertuples():
-        rows.append(size | {"finding": f"C-index above {gap.model}", "estimate": gap.difference, "p": gap.p})
-    return rows

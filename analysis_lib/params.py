@@ -383,6 +383,11 @@ class MultiverseParams(Section):
         description="Sizes of the power calculation, as multiples of the discovery set.",
     )
     power_draws: int = Field(100, ge=10, description="Synthetic cohorts drawn for each size.")
+    power_wanted: Fraction = Field(0.8, description="Power at which the size that a study needs is read off.")
+    power_score_error: Positive = Field(
+        0.35,
+        description="SD of the error with which the model's score sees the infiltration; its C-index is near 0.73.",
+    )
 
 
 class Params(Section):

@@ -111,6 +111,7 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     tables.write_table(table1, s.figures, "table1", "Table 1", "T.", synthetic)
     table2 = results.table_two(patients, params.definitions, params.cohort, params.statistics)
     reading = tables.table2_for_reading(table2, {k: k for k in SIZES}, {k: k for k in params.definitions})
+    table2 = table2[results.TABLE2_COLUMNS]
     tables.write_table(table2, s.figures, "table2", "Table 2", "T.", synthetic, reading=reading)
     part = patients[patients["set"] == "discovery"]
     frames = results.sarcopenia_curves(part, params.definitions, "OS", params.statistics, [0, 24, 60])

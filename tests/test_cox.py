@@ -82,6 +82,25 @@ def test_what_cannot_be_fitted_is_said():
         cox_fit([1, 2, 3], [1, 0, 1], [1, 2, 1], ties="exact")
 
 
+def test_one_month_of_deaths_has_no_test_of_proportional_hazards():
+    found = proportional_hazards_test([1, 1, 1, 2, 3, 4], [1, 1, 0, 0, 0, 0], pd.DataFrame({"x": [1.0, 5, 2, 4, 1, 3]}))
+    assert found["covariate"].tolist() == ["x", "GLOBAL"] and found["p"].isna().all()
+
+
+@pytest.mark.parametrize("firth", [False, True])
+def test_an_absurd_value_ends_in_an_estimate_or_a_reason(firth):
+    """One covariate value a million SDs away, as from a slip of the decimal point; no warning, no endless search."""
+    rng = np.random.default_rng(0)
+    for n in (8, 30, 120):
+        x = rng.normal(size=n)
+        x[0] = 1e6
+        time, event = rng.exponential(10, n), rng.random(n) < 0.5
+        try:
+            assert np.isfinite(cox_fit(time, event, x, firth=firth).coefficients).all()
+        except NoFiniteEstimate as error:
+            assert str(error)
+
+
 def test_nobody_or_no_covariate_has_no_estimate():
     with pytest.raises(NoFiniteEstimate, match="no patient"):
         cox_fit([], [], np.empty((0, 1)))

@@ -50,33 +50,3 @@ def test_specifications_are_all_different_and_counted(ratios):
 def test_curves_are_drawn(ratios):
     fig = plots_multiverse.specification_curve(ratios, "hr", 1.0)
     assert "specifications" in fig.texts[0].get_text() and len(fig.axes) == 2
-
-
-def test_one_draw_has_the_events_asked_for_and_repeats():
-    rows = multiverse._power_draw(PARAMS, 1.0, 0)
-    assert {row["events"] for row in rows} == {24} and {row["n"] for row in rows} == {38}
-    assert len(rows) == 10 and rows == multiverse._power_draw(PARAMS, 1.0, 0)
-
-
-def test_a_further_definition_is_judged_and_not_drawn_to():
-    more = PARAMS.definitions | {"JSH": PARAMS.definitions["SMI"].model_copy(update={"men": 42.0, "women": 38.0})}
-    rows = multiverse._power_draw(PARAMS.model_copy(update={"definitions": more}), 1.0, 0)
-    assert [r for r in rows if "JSH" not in r["finding"]] == multiverse._power_draw(PARAMS, 1.0, 0)
-    assert {r["finding"] for r in rows if "JSH" in r["finding"]} == {"HR of JSH", "C-index above JSH"}
-
-
-def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
-    def draw(params, factor, number):
-        return [{"n": round(100 * factor), "events": round(20 * factor), "finding": "HR of SMI", "estimate": 1.5,
-                 "p": 0.01 if number < 4 * factor else 0.5}]  # fmt: skip
-
-    monkeypatch.setattr(multiverse, "_power_draw", draw)
-    monkeypatch.setattr(multiverse, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
-    found = multiverse.power(PARAMS, tmp_path, quiet=True)
-    assert found.loc[found["n"] == 100, "power"].tolist() == [0.4] and found.loc[
-        found["n"] == 200, "power"
-    ].tolist() == [0.8]
-    assert ((found["low"] <= found["power"]) & (found["power"] <= found["high"] + 1e-12)).all()
-    monkeypatch.setattr(multiverse, "map_patients", lambda *_, **__: pytest.fail("drawn again"))
-    pd.testing.assert_frame_equal(multiverse.power(PARAMS, tmp_path, quiet=True), found)
-    assert len(plots_multiverse.power_curves(found).axes) == 2

@@ -277,6 +277,9 @@ def test_pca_grid_shows_every_patient_and_the_separation():
     assert shown == [39, 39] + [40] * 8
     assert "AUC 0.90 (0.50–0.95)" in texts(fig) and "separation: NA" in texts(fig)
     assert fig.axes[1].get_xlabel() == "PC1 (30% of variance)"
+    fig = plots_model.pca_grid(scores, separations.assign(p_permutation=[0.0001, 0.02, np.nan, 0.5, 0.5]))
+    assert_no_text_leaves_the_figure(fig)
+    assert {"permutation P<0.001", "permutation P=0.02", "permutation NA"} <= set(texts(fig))
 
 
 def test_training_curves_draw_members_thin_and_mean_thick():

@@ -36,12 +36,17 @@ def test_kaplan_meier(name):
 @every_table
 def test_medians(name):
     table = TABLES[name]
-    # R: summary(survfit(Surv(month, event) ~ 1))$table["median"], and with 1 - event
+    # R: summary(survfit(Surv(month, event) ~ 1, conf.type = "log-log"))$table[c("median", "0.95LCL", "0.95UCL")],
+    # and with 1 - event
     for quantity, function in [
-        ("median_survival", survival.median_survival),
+        ("median_survival", survival.median_interval),
         ("median_follow_up", survival.median_follow_up),
     ]:
-        np.testing.assert_allclose(function(table["month"], table["event"]), VALUES[name, quantity], rtol=1e-12)
+        expected = [VALUES[name, f"{quantity}{end}"] for end in ("", "_low", "_high")]
+        np.testing.assert_allclose(function(table["month"], table["event"], 0.95), expected, rtol=1e-12)
+    assert VALUES[name, "median_survival"] == pytest.approx(
+        survival.median_survival(table["month"], table["event"]), nan_ok=True
+    )
 
 
 def test_median_on_a_flat_stretch_is_its_middle():
@@ -78,6 +83,9 @@ def test_cox_continuous_and_adjusted(name):
             expected = VALUES[name, f"adjusted_{key}_{covariate}"]
             np.testing.assert_allclose(fits.loc[covariate, key], expected, rtol=1e-9)
     assert np.isnan(fits.loc["same", "hr"]) and fits.loc["same", "note"] == "all values are equal"
+    nobody = survival.cox_adjusted([], [], covariates.iloc[:0], 0.95)
+    assert nobody["covariate"].tolist() == list(covariates) and (nobody["note"] == "no patient").all()
+    assert nobody["hr"].isna().all() and (nobody["n"] == 0).all()
 
 
 @every_table
@@ -178,8 +186,16 @@ def test_paired_difference():
     single = survival.bootstrap_c_index(table["month"], table["event"], scores, 500, 0.95, 1).set_index("model")
     gap = single.loc["model", "c_index"] - single.loc["binary", "c_index"]
     assert found.loc["binary", "difference"] == gap and 0 < found.loc["binary", "p"] < 1
+    bca = survival.bootstrap_c_index_difference(
+        table["month"], table["event"], scores, "model", 500, 0.95, 1, method="bca"
+    ).set_index("model")
+    pd.testing.assert_frame_equal(bca[["difference", "p"]], found[["difference", "p"]])
+    np.testing.assert_allclose(bca[["low", "high"]], found[["low", "high"]], atol=0.03)
+    assert bca.loc["same", ["low", "high"]].tolist() == [0, 0]
     with pytest.raises(ValueError, match="no model 'nobody'"):
         survival.bootstrap_c_index_difference([1, 2], [1, 0], {"a": [1, 2]}, "nobody", 10, 0.95, 0)
+    with pytest.raises(ValueError, match="method must be"):
+        survival.bootstrap_c_index_difference([1, 2], [1, 0], {"a": [1, 2]}, "a", 10, 0.95, 0, method="basic")
 
 
 @every_table
@@ -196,6 +212,12 @@ def test_auc_curve(name):
         expected = cumulative_dynamic_auc(outcome, outcome, risk, part["month"])[0]
         np.testing.assert_allclose(part["auc"], expected, rtol=1e-12)
         assert (part["low"] <= part["auc"]).all() and (part["auc"] <= part["high"]).all()
+
+
+def test_auc_curve_of_one_replicate_has_no_band():
+    table = TABLES["lung"]
+    found = survival.auc_curve(table["month"], table["event"], table["risk"], [300], 1, 0.95, 1)
+    assert np.isfinite(found["auc"]).all() and found[["low_simultaneous", "high_simultaneous"]].isna().all(axis=None)
 
 
 def test_auc_curve_without_any_usable_month():

@@ -95,6 +95,9 @@ def test_table2_for_reading():
         "1.58 (0.81–3.06) P=0.18",
     ]
     assert shown.iloc[1].tolist()[-2:] == ["0", "NA"]
+    more = TABLE2.assign(p_logrank=0.02, events=100, events_sarcopenic=55)
+    shown = tables.table2_for_reading(more, {"discovery": "Discovery"}, {"PMA": "Golse PMA", "PD": "Yoo PD"})
+    assert shown.iloc[0, 3] == "1.58 (1.07–2.35) P=0.02, log-rank P=0.02; 55 / 100"
 
 
 class Cells(HTMLParser):

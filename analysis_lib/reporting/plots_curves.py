@@ -27,15 +27,21 @@ LINES = [
 
 
 def panel_axes(
-    titles: Sequence[str], columns: int, height_mm: float, under: Sequence[str] = (), key_rows: int = 1
+    titles: Sequence[str],
+    columns: int,
+    height_mm: float,
+    under: Sequence[str] = (),
+    key_rows: int = 1,
+    foot_mm: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
     """A figure two columns wide with a lettered, titled panel for each of ``titles``, ``columns`` in a row.
 
-    ``under``: a small line under each title. ``key_rows``: lines of the legend along the upper edge.
+    ``under``: a small line under each title. ``key_rows``: lines of the legend along the upper edge. ``foot_mm``: room
+    kept under the axis of each panel.
     """
     rows = -(-len(titles) // columns)
     top, extra = TOP_MM + (key_rows - 1) * KEY_MM, 3.5 if under else 0.0
-    step = height_mm + ROW_GAP_MM + extra
+    step = height_mm + ROW_GAP_MM + extra + foot_mm
     width = (plots.TWO_COLUMNS_MM - LEFT_MM - 3.0 - (columns - 1) * GAP_MM) / columns
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + rows * step - 3.0)
     axes = []
@@ -175,9 +181,12 @@ def incidence_grid(
 ) -> Figure:
     """Cumulative incidence of each cause with its band; ``curves`` [panel, cause, month, incidence, low, high].
 
-    A panel without rows says that the cause is not known. ``confidence`` is the level of the bands.
+    The numbers at risk (column at_risk: alive without recurrence) stand under the axis. A panel without rows says that
+    the cause is not known. ``confidence`` is the level of the bands.
     """
-    fig, axes = panel_axes(list(titles.values()), 3, 40.0)
+    height = 40.0
+    fig, axes = panel_axes(list(titles.values()), 3, height, foot_mm=7.0)
+    ticks = np.arange(0, last_month + 1, 12)
     for ax, panel in zip(axes, titles, strict=True):
         part = curves[curves["panel"] == panel]
         for (cause, _), (colour, dashes) in zip(causes.items(), LINES, strict=False):
@@ -187,9 +196,16 @@ def incidence_grid(
                             alpha=0.15, linewidth=0)  # fmt: skip
             ax.step(month, line["incidence"], where="post", color=colour, linestyle=dashes)
         if part.empty:
-            ax.text(0.5, 0.5, "NA: cause not known", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
+            ax.text(0.5, 0.5, "NA: recurrence not known", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
         ax.set(xlim=(0, last_month), ylim=(0, 1), xlabel="Months after surgery", ylabel="Cumulative incidence")
-        ax.set_xticks(np.arange(0, last_month + 1, 12))
+        ax.set_xticks(ticks)
+        if len(part):
+            below = ax.get_xaxis_transform()
+            ax.text(0, -9.5 / height, "Number at risk", transform=below, ha="center", va="top", fontsize=SMALL_PT)
+            for tick in ticks:
+                later = part.loc[part["month"] >= tick, "at_risk"]
+                number = int(later.iloc[0]) if len(later) else 0
+                ax.text(tick, -12.6 / height, f"{number}", transform=below, ha="center", va="top", fontsize=SMALL_PT)
     keys = [Line2D([], [], color=c, linestyle=d, label=name)
             for name, (c, d) in zip(causes.values(), LINES, strict=False)]  # fmt: skip
     plots.top_legend(fig, keys, 2.0)

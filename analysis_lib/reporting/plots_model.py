@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from analysis_lib.reporting import plots
 from analysis_lib.reporting.plots import SMALL_PT, TITLE_PT
+from analysis_lib.reporting.tables import format_p
 
 # colour, dashes and marker of a model, in drawing order; the first is the one of interest
 MODEL_STYLES = [
@@ -58,16 +59,17 @@ def pca_grid(
 
     ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty:
     not drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing
-    order; cross-validated AUC of a rule on the components with its interval, empty where it cannot be
-    computed. ``explained`` [component, fraction]: share of variance for the axis labels. ``confidence``: level of the
-    intervals. ValueError for a missing column.
+    order; cross-validated AUC of a rule on the components with its interval and, where there is a column
+    p_permutation, its P; empty where it cannot be computed. ``explained`` [component, fraction]: share of variance for
+    the axis labels. ``confidence``: level of the intervals. ValueError for a missing column.
     """
     plots.need_columns(separations, ["definition", "title", "auc", "low", "high"], "frame of separations")
     plots.need_columns(scores, ["PC1", "PC2", *separations["definition"]], "frame of scores")
     components = [c for c in ("PC2", "PC3") if c in scores.columns]
     share = {} if explained is None else dict(zip(explained["component"], explained["fraction"], strict=True))
     count = len(separations)
-    left, top, gap = 12.0, 18.5, 3.0
+    with_p = "p_permutation" in separations
+    left, top, gap = 12.0, 18.5 + 3.2 * with_p, 3.0
     side = (plots.TWO_COLUMNS_MM - left - 2.0 - gap * (count - 1)) / count
     height = min(side * 1.1, 50.0)
     fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + len(components) * (height + gap) + 6.0)
@@ -86,6 +88,9 @@ def pca_grid(
         size = plots.fitting_pt(str(row.title), side + 1.0, TITLE_PT)
         plots.text_mm(fig, x0, 13.2, str(row.title), fontsize=size, va="bottom")
         plots.text_mm(fig, x0, 16.9, found, fontsize=SMALL_PT, va="bottom")
+        if with_p:
+            p_text = f"permutation {format_p(row.p_permutation)}"
+            plots.text_mm(fig, x0, 20.1, p_text, fontsize=SMALL_PT, va="bottom")
         plots.panel_letter(fig, x0, 6.0, string.ascii_lowercase[i])
     keys = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=3.5, label=label)

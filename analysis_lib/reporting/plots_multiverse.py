@@ -78,10 +78,14 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
 
 
 @plots.styled
-def power_curves(table: pd.DataFrame) -> Figure:
-    """Power against the number of deaths; ``table`` as from ``multiverse.power``: HRs left, C-indices right."""
+def power_curves(table: pd.DataFrame, needed: pd.DataFrame, wanted: float) -> Figure:
+    """Power against the number of deaths, HRs left, C-indices right, with the deaths that the power ``wanted`` needs.
+
+    ``table`` as from ``power.power``, ``needed`` as from ``power.sizes_needed``.
+    """
     kinds = {"HR of ": "Hazard ratio of a definition, OS", "C-index above ": "Model's C-index above a definition's"}
-    fig, axes = panel_axes(list(kinds.values()), 2, 55.0)
+    fig, axes = panel_axes(list(kinds.values()), 2, 62.0)
+    needed = needed.set_index("finding")
     for ax, prefix in zip(axes, kinds, strict=True):
         part = table[table["finding"].str.startswith(prefix)]
         if part.empty:
@@ -90,13 +94,15 @@ def power_curves(table: pd.DataFrame) -> Figure:
             own = own.sort_values("events")
             ax.fill_between(own["events"].to_numpy(float), own["low"].to_numpy(float), own["high"].to_numpy(float),
                             color=colour, alpha=0.12, linewidth=0)  # fmt: skip
-            label = f"{finding.removeprefix(prefix)} (about {own['truth'].iloc[-1]:.2f})"
+            events, note = needed.loc[finding, ["events", "note"]]
+            size = note.removesuffix(" events") if note else f"{events:.0f}"
+            label = f"{finding.removeprefix(prefix)}: {own['estimate'].iloc[-1]:.2f}, {size} deaths"
             ax.plot(own["events"], own["power"], color=colour, linestyle=dashes, marker=".", label=label)
-        ax.axhline(0.8, color=plots.GREY, linewidth=0.5)
+        ax.axhline(wanted, color=plots.GREY, linewidth=0.5)
         ax.set_xscale("log")
         plots.plain_log_ticks(ax, "x")
         share = part["events"].sum() / part["n"].sum()
         ax.set(ylim=(0, 1.02), xlabel=f"Deaths ({share:.0%} of the patients)", ylabel="Power")
-        # the hazard ratios rise late and the C-indices early, which leaves these corners free
-        ax.legend(loc="upper left" if prefix == "HR of " else "lower right", fontsize=SMALL_PT)
+        ax.legend(loc="lower right", fontsize=SMALL_PT,  # where power is high and the corner free
+                  title=f"median estimate, deaths for {wanted:.0%} power", title_fontsize=SMALL_PT)  # fmt: skip
     return fig

@@ -16,7 +16,7 @@ from analysis_lib.params import CohortParams, DefinitionParams, FeatureParams, S
 from analysis_lib.reporting.tables import format_p, format_ratio
 from analysis_lib.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.statistics import survival
-from analysis_lib.statistics.evaluation import c_index_analytic
+from analysis_lib.statistics.analytic import c_index_analytic, c_index_difference_analytic
 from analysis_lib.statistics.separation import separation
 
 MODEL = "TFDeepSurv"
@@ -24,6 +24,9 @@ OUTCOMES = {"OS": ("os_months", "os_event"), "RFS": ("rfs_months", "rfs_event")}
 TABLE2_COLUMNS = [
     "set", "definition", "outcome", "n", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p",
 ]  # fmt: skip
+TABLE2_BESIDE = ["events", "events_sarcopenic", "p_logrank"]  # printed, and in the extended table's file
+DIFFERENCE_COLUMNS = ["set", "model", "difference", "low", "high", "p"]
+DIFFERENCE_COLUMNS += ["bca_low", "bca_high", "analytic_low", "analytic_high", "analytic_p"]
 GROUPS = {True: "Sarcopenia", False: "No sarcopenia"}
 RISK_GROUPS = {True: "High risk", False: "Low risk"}
 
@@ -87,9 +90,10 @@ def table_two(
     cohort: CohortParams,
     statistics: StatisticsParams,
 ) -> pd.DataFrame:
-    """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome (TABLE2_COLUMNS).
+    """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome.
 
-    ``n`` counts the patients whose index and outcome are known. An outcome that a set lacks has no rows; a definition
+    Columns TABLE2_COLUMNS and TABLE2_BESIDE: events, those of the sarcopenic among them, and the log-rank P. ``n``
+    counts the patients whose index and outcome are known. An outcome that a set lacks has no rows; a definition
     whose index a set lacks has a row of 0 patients, and what cannot be estimated is NaN. ``prevalence`` is a fraction.
     """
     rows = []
@@ -100,25 +104,17 @@ def table_two(
                 if part[list(OUTCOMES[outcome])].dropna().empty:
                     continue
                 known = _known(part, definition, outcome)
-                fit = dict.fromkeys(["hr", "low", "high", "p"], np.nan)
+                row = {"set": name, "definition": key, "outcome": outcome}
+                row |= dict.fromkeys(["n", "n_sarcopenic", "events", "events_sarcopenic"], 0)
                 if not known.empty:
-                    fit = survival.cox_binary(known["months"], known["event"], known["group"], statistics.confidence)
-                n_sarcopenic = int(known["group"].sum())
-                rows.append(
-                    [
-                        name,
-                        key,
-                        outcome,
-                        len(known),
-                        n_sarcopenic,
-                        n_sarcopenic / len(known) if len(known) else np.nan,
-                        fit["hr"],
-                        fit["low"],
-                        fit["high"],
-                        fit["p"],
-                    ]  # fmt: skip
-                )
-    return pd.DataFrame(rows, columns=TABLE2_COLUMNS)
+                    columns = known["months"], known["event"], known["group"]
+                    fit = survival.cox_binary(*columns, statistics.confidence)
+                    row |= {"n": fit["n"], "n_sarcopenic": fit["n_group"], "prevalence": fit["n_group"] / fit["n"]}
+                    row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
+                    row |= {"events": fit["n_events"], "events_sarcopenic": fit["events_group"]}
+                    row["p_logrank"] = survival.logrank_p(*columns)
+                rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=[*TABLE2_COLUMNS, *TABLE2_BESIDE])
 
 
 def sarcopenia_curves(
@@ -157,7 +153,8 @@ def risk_group_table(
 ) -> pd.DataFrame:
     """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months.
 
-    ``hr_per_sd`` is the hazard ratio of the risk as a continuous score, for one SD of the training patients.
+    ``hr_per_sd`` is the hazard ratio of the risk as a continuous score, for one SD of the training patients. Medians
+    have intervals; a median or limit that is not reached is NaN.
     """
     rows = []
     sd = table.loc[table["split"] == "train", "risk"].std()
@@ -170,12 +167,7 @@ def risk_group_table(
         score = survival.cox_continuous(
             part["os_months"], part["os_event"], part["risk"] / sd, statistics.confidence, per_sd=False
         )
-        medians = {
-            value: survival.median_survival(part.loc[high == value, "os_months"], part.loc[high == value, "os_event"])
-            if (high == value).any()
-            else np.nan
-            for value in (True, False)
-        }
+        follow_up = survival.median_follow_up(part["os_months"], part["os_event"], statistics.confidence)
         rows.append(
             {
                 "set": name,
@@ -188,16 +180,26 @@ def risk_group_table(
                 "hr_high": fit["high"],
                 "p": fit["p"],
                 "p_logrank": survival.logrank_p(part["os_months"], part["os_event"], high),
-                "median_follow_up_months": survival.median_follow_up(part["os_months"], part["os_event"]),
+                **_median("median_follow_up", follow_up),
                 "hr_per_sd": score["hr"],
                 "hr_per_sd_low": score["low"],
                 "hr_per_sd_high": score["high"],
                 "p_per_sd": score["p"],
-                "median_high_risk_months": medians[True],
-                "median_low_risk_months": medians[False],
+                **_median("median_high_risk", _median_of(part[high], statistics)),
+                **_median("median_low_risk", _median_of(part[~high], statistics)),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _median_of(part: pd.DataFrame, statistics: StatisticsParams) -> tuple[float, float, float]:
+    if part.empty:
+        return np.nan, np.nan, np.nan
+    return survival.median_interval(part["os_months"], part["os_event"], statistics.confidence)
+
+
+def _median(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((f"{name}_months", f"{name}_low", f"{name}_high"), interval, strict=True))
 
 
 def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -> pd.DataFrame:
@@ -229,7 +231,9 @@ def _km_panels(
             fit = survival.cox_binary(frame["months"], frame["event"], frame["group"], statistics.confidence)
             p_logrank = survival.logrank_p(frame["months"], frame["event"], frame["group"])
             ratio = format_ratio(fit["hr"], fit["low"], fit["high"])
-            text = f"HR {ratio}\nlog-rank {format_p(p_logrank)}"
+            others = fit["n_events"] - fit["events_group"], fit["n"] - fit["n_group"]
+            text = f"HR {ratio}\nlog-rank {format_p(p_logrank)}\n"
+            text += f"events {fit['events_group']}/{fit['n_group']} v {others[0]}/{others[1]}"
         annotations.append((panel, title, text))
     return {
         "curves": pd.concat(curves, ignore_index=True)
@@ -312,12 +316,12 @@ def discrimination(
 ) -> dict[str, pd.DataFrame]:
     """C-index, its difference from the model, and AUC over time, for every marker in every split.
 
-    Returns c_index (set, model, c_index, low, high, n, events), difference (set, model, difference, low, high, p),
-    auc (set, model, month, auc, low, high; test sets only), bands (the same with simultaneous bands), horizons
-    (the rows of ``bands`` at the horizons, empty with a note where a set is not followed so far) and notes (set,
-    note: months left out of the AUC). A marker that a patient lacks leaves that patient
-    out of every marker's row in that set, so that all are compared on the same patients. A marker that nobody of a
-    set has gives rows of NaN there.
+    Returns c_index (set, model, c_index, low, high, n, events), difference (DIFFERENCE_COLUMNS: percentile interval and
+    P of the paired bootstrap, BCa and analytic interval, analytic P), auc (set, model, month, auc, low, high; test sets
+    only), bands (the same with simultaneous bands), horizons (the rows of ``bands`` at the horizons, empty with a note
+    where a set is not followed so far, with the patients dead by then and followed beyond) and notes (set, note: months
+    left out of the AUC). A marker that a patient lacks leaves that patient out of every marker's row in that set, so
+    that all are compared on the same patients. A marker that nobody of a set has gives rows of NaN there.
     """
     indexed = patients.set_index("patient_id")
     c_index, difference, auc, horizons, notes = [], [], [], [], []
@@ -329,7 +333,7 @@ def discrimination(
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0 or MODEL not in scores:
             c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
-            difference.append(_unknown(markers.drop(columns=MODEL), name, "difference").assign(p=np.nan))
+            difference.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
         time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
         settings = {
@@ -340,25 +344,39 @@ def discrimination(
         c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
         if unknown:
             c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
-        difference.append(
-            survival.bootstrap_c_index_difference(time, event, scores, reference=MODEL, **settings).assign(set=name)
-        )
+        difference.append(_differences(time, event, scores, settings).assign(set=name))
         if name != "train":
             curve = survival.auc_curve(time, event, scores, months, **settings)
             notes.append((name, curve.attrs["note"]))
             auc.append(curve.assign(set=name))
             cells = pd.MultiIndex.from_product([scores.columns, statistics.horizons_months], names=["model", "month"])
             at = curve.set_index(["model", "month"]).reindex(cells).reset_index()
+            at["cases"] = [int((event & (time <= month)).sum()) for month in at["month"]]
+            at["controls"] = [int((time > month).sum()) for month in at["month"]]
             horizons.append(at.assign(set=name, note=np.where(at["auc"].isna(), curve.attrs["note"], "")))
     bands = ["set", "model", "month", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
-        "difference": _stacked(difference, ["set", "model", "difference", "low", "high", "p"]),
+        "difference": _stacked(difference, DIFFERENCE_COLUMNS),
         "auc": _stacked(auc, bands[:6]),
         "bands": _stacked(auc, bands),
-        "horizons": _stacked(horizons, [*bands, "note"]),
+        "horizons": _stacked(horizons, [*bands, "cases", "controls", "note"]),
         "notes": pd.DataFrame(notes, columns=["set", "note"]),
     }
+
+
+def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    """The model's C-index less that of each other marker, with three intervals that check each other."""
+    found = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings)
+    bca = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings, method="bca")
+    level = settings["confidence"]
+    analytic = pd.DataFrame(
+        [c_index_difference_analytic(time, event, scores[MODEL], scores[m], level) for m in found["model"]],
+        columns=["low", "high", "p"],
+    )
+    ends = {f"bca_{end}": bca[end] for end in ("low", "high")}
+    ends |= {f"analytic_{end}": analytic[end] for end in ("low", "high", "p")}
+    return found.assign(**ends)
 
 
 def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:

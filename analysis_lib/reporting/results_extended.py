@@ -132,7 +132,8 @@ def _row(
     row |= _adjusted_ratios(part, time, dead, group, statistics, seed, imputed)
     row |= _continuous(part, time, dead, definition, statistics)
     for label, chosen in (("sarcopenic", group), ("others", ~group)):
-        row[f"median_{label}"] = survival.median_survival(time[chosen], dead[chosen]) if chosen.any() else NAN
+        median = survival.median_interval(time[chosen], dead[chosen], level) if chosen.any() else (NAN, NAN, NAN)
+        row |= dict(zip((f"median_{label}{end}" for end in ("", "_low", "_high")), median, strict=True))
     gap = evaluation.restricted_mean_difference(time, dead, group, statistics.rmst_months, level)
     row |= {"rmst_sarcopenic": gap["rmst_group"], "rmst_others": gap["rmst_others"]}
     row |= {f"rmst_{k}": gap[k] for k in ("difference", "low", "high", "p")}
@@ -286,13 +287,16 @@ def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.Data
         interval = format_ratio(row[f"{prefix}hr"], row[f"{prefix}{low}"], row[f"{prefix}{high}"])
         return f"{interval} {format_p(row[f'{prefix}p'])}"
 
-    def months(value: float) -> str:
-        return "not reached" if pd.isna(value) else f"{value:.1f}"
+    def months(row: pd.Series, group: str) -> str:
+        median, low, high = (row[f"median_{group}{end}"] for end in ("", "_low", "_high"))
+        if pd.isna(median):
+            return "not reached" + ("" if pd.isna(low) else f" (from {low:.1f})")
+        return f"{median:.1f} ({low:.1f} to {'not reached' if pd.isna(high) else format(high, '.1f')})"
 
     rows = []
     for _, row in table.iterrows():
         few = f"{row['mi_n']} ({row['mi_imputed']} imputed, m = {row['mi_m']})" if row["mi_m"] else NOT_AVAILABLE
-        medians = f"{months(row['median_sarcopenic'])} / {months(row['median_others'])}"
+        medians = f"{months(row, 'sarcopenic')} / {months(row, 'others')}"
         both = 0 < row["n_sarcopenic"] < row["n"]
         rows.append(
             {
@@ -313,7 +317,7 @@ def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.Data
                 "Adjusted for": ", ".join(COVARIATES[c] for c in row["covariates"].split()) or NOT_AVAILABLE,
                 "HR per SD less": ratio(row, "per_sd_"),
                 "P, curvature": format_p(row["p_curvature"], letter=False),
-                "Median, months, sarcopenic / others": medians if both else NOT_AVAILABLE,
+                "Median (CI), months, sarcopenic / others": medians if both else NOT_AVAILABLE,
                 "RMST difference, months": NOT_AVAILABLE
                 if pd.isna(row["rmst_difference"])
                 else f"{row['rmst_difference']:.1f} ({row['rmst_low']:.1f} to {row['rmst_high']:.1f}) "

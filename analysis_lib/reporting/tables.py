@@ -110,8 +110,9 @@ def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definition
     """Table 2 as the letter prints it: a row a definition; for each set N (%), then HR (interval) and P.
 
     ``table2`` has the columns of table2.csv (set, definition, outcome, n, n_sarcopenic, prevalence as a
-    fraction, hr, hr_low, hr_high, p); ``sets`` and ``definitions`` give the labels and the order. An outcome
-    that a set lacks gets no column. ValueError for a missing column.
+    fraction, hr, hr_low, hr_high, p) and, to be shown behind them, p_logrank, events_sarcopenic and events;
+    ``sets`` and ``definitions`` give the labels and the order. An outcome that a set lacks gets no column.
+    ValueError for a missing column.
     """
     need_columns(
         table2,
@@ -138,7 +139,10 @@ def _hr_and_p(part: pd.DataFrame, definition: str) -> str:
     if definition not in part.index or _absent(part.loc[definition, "hr"]):
         return NOT_AVAILABLE
     row = part.loc[definition]
-    return f"{format_ratio(row['hr'], row['hr_low'], row['hr_high'])} {format_p(row['p'])}"
+    text = f"{format_ratio(row['hr'], row['hr_low'], row['hr_high'])} {format_p(row['p'])}"
+    if "p_logrank" in part:
+        text += f", log-rank {format_p(row['p_logrank'])}; {row['events_sarcopenic']:.0f} / {row['events']:.0f}"
+    return text
 
 
 def to_html(frame: pd.DataFrame, title: str, caption: str, synthetic: bool, row_headers: int = 1) -> str:

@@ -147,8 +147,8 @@ def firth_binary(time: ArrayLike, event: ArrayLike, group: ArrayLike, confidence
 def proportional_hazards_test(time: ArrayLike, event: ArrayLike, x: pd.DataFrame) -> pd.DataFrame:
     """Score test of a coefficient that changes with 1 - Kaplan-Meier: covariate, chisq, df, p.
 
-    The last row, GLOBAL, tests all covariates together. The same test as R's ``cox.zph(transform = "km")``
-    since survival 3.0. Source: Grambsch and Therneau 1994, doi:10.1093/biomet/81.3.515.
+    The last row, GLOBAL, tests all covariates together. NaN where too few months have a death. The same test as R's
+    ``cox.zph(transform = "km")`` since survival 3.0. Source: Grambsch and Therneau 1994, doi:10.1093/biomet/81.3.515.
     """
     fit = cox_fit(time, event, x.to_numpy(dtype=float))
     risk = _prepare(time, event, x.to_numpy(dtype=float), "efron", None)
@@ -174,9 +174,11 @@ def proportional_hazards_test(time: ArrayLike, event: ArrayLike, x: pd.DataFrame
     rows = []
     for k, name in enumerate(x.columns):
         own = full[k, k] - cross[k] @ _solve(base, cross[:, k])
-        statistic = score[k] ** 2 / own
+        # Too few distinct deaths leave nothing to test, and a difference that is rounding.
+        statistic = score[k] ** 2 / own if own > 1e-10 * full[k, k] else float("nan")
         rows.append((str(name), statistic, 1, chi2.sf(statistic, 1)))
-    statistic = float(score @ _solve(adjusted, score))
+    tested = all(np.isfinite(row[1]) for row in rows)
+    statistic = float(score @ _solve(adjusted, score)) if tested else float("nan")
     rows.append(("GLOBAL", statistic, len(rows), chi2.sf(statistic, len(rows))))
     return pd.DataFrame(rows, columns=["covariate", "chisq", "df", "p"])
 
@@ -228,8 +230,12 @@ def _moments(risk: _Risk, beta: Vector, up_to: int) -> list[Vector]:
 
 
 def _likelihood(risk: _Risk, beta: Vector, firth: bool) -> tuple[float, Vector, Vector]:
-    """Log partial likelihood, its gradient and information; the gradient with Firth's penalty on demand."""
-    log_hazard, mean, second, *third = _moments(risk, beta, 3 if firth else 2)
+    """Log partial likelihood, its gradient and information; the gradient with Firth's penalty on demand.
+
+    Not finite where a coefficient is so large that the hazards of a whole risk set vanish beside another's.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_hazard, mean, second, *third = _moments(risk, beta, 3 if firth else 2)
     dead = risk.x[risk.row_of_death]
     value = float(np.sum(dead @ beta) - np.sum(log_hazard))
     gradient = np.sum(dead - mean, axis=0)

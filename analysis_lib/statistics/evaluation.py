@@ -13,35 +13,9 @@ from scipy.stats import norm
 
 from analysis_lib.statistics.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.statistics.resampling import uncensored_probability
-from analysis_lib.statistics.resampling_kernels import TIED_TOLERANCE
 from analysis_lib.statistics.survival import kaplan_meier, survival_at
 
 NAN = float("nan")
-
-
-def c_index_analytic(time: ArrayLike, event: ArrayLike, risk: ArrayLike, confidence: float) -> dict[str, float]:
-    """Harrell's C-index with its infinitesimal jackknife interval: c_index, se, low, high.
-
-    The check beside the bootstrap, and what R's ``concordance`` reports.
-    Compares all pairs, so for up to some ten thousand patients.
-    """
-    time, dead = _arrays(time, event)
-    risk = np.asarray(risk, dtype=float)
-    gained, pairs = np.zeros(len(time)), np.zeros(len(time))  # over the pairs that a patient is part of
-    for i in np.flatnonzero(dead):
-        later = (time > time[i]) | ((time == time[i]) & ~dead)
-        gap = risk[i] - risk
-        right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0)
-        gained += right
-        pairs += later
-        gained[i] += right.sum()
-        pairs[i] += later.sum()
-    if pairs.sum() == 0:
-        return {"c_index": NAN, "se": NAN, "low": NAN, "high": NAN}
-    value = gained.sum() / pairs.sum()
-    error = float(np.sqrt(np.sum((gained - value * pairs) ** 2)) / (pairs.sum() / 2))
-    width = norm.ppf((1 + confidence) / 2) * error
-    return {"c_index": value, "se": error, "low": value - width, "high": value + width}
 
 
 def predicted_survival(
@@ -121,7 +95,9 @@ def calibration(
     """Observed against predicted probability of the event by ``month``, in groups of equal size.
 
     Returns group, n, predicted (mean), observed (1 - Kaplan-Meier) with low and high; observed is NaN in a
-    group not followed to the month.
+    group not followed to the month. Kaplan-Meier has no interval before the first event; there the upper limit is
+    the exact one for no event among those followed to the month (Clopper and Pearson 1934,
+    doi:10.1093/biomet/26.4.404).
     """
     time, dead = _arrays(time, event)
     probability = np.asarray(probability, dtype=float)
@@ -134,6 +110,9 @@ def calibration(
             continue
         found = survival_at(kaplan_meier(time[inside], dead[inside], confidence), month).iloc[0]
         observed = 1 - found["survival"], 1 - found["high"], 1 - found["low"]
+        if found["survival"] == 1:
+            followed = np.sum(time[inside] >= month)
+            observed = 0.0, 0.0, 1 - ((1 - confidence) / 2) ** (1 / followed)
         rows.append((group + 1, int(inside.sum()), probability[inside].mean(), *observed))
     return pd.DataFrame(rows, columns=["group", "n", "predicted", "observed", "low", "high"])
 

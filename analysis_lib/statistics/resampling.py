@@ -186,10 +186,12 @@ def simultaneous_band(
         confidence: of the curve as a whole.
 
     Each replicate's largest distance from the curve in standard errors has a quantile; the band lies that many
-    standard errors away. It is never narrower than the pointwise interval of the same normal form.
+    standard errors away; NaN at a time that fewer than two, or than half, of the replicates know. It is never
+    narrower than the pointwise interval of the same normal form.
     Source: Montiel Olea and Plagborg-Moller 2019, doi:10.1002/jae.2656.
     """
-    usable = np.isfinite(values).mean(axis=0) >= 0.5
+    finite = np.isfinite(values)
+    usable = (finite.mean(axis=0) >= 0.5) & (finite.sum(axis=0) >= 2)  # one replicate has no spread
     low, high = np.full(estimate.shape, np.nan), np.full(estimate.shape, np.nan)
     sample = values[:, usable]
     error = np.nanstd(sample, axis=0, ddof=1) if usable.any() else np.empty(0)
@@ -234,7 +236,9 @@ def bca_interval(
 
 def jackknife_counts(n: int) -> NDArray[np.uint16]:
     """Counts that leave out each patient in turn, shape (n, n)."""
-    return (1 - np.eye(n)).astype(np.uint16)
+    counts = np.ones((n, n), dtype=np.uint16)
+    np.fill_diagonal(counts, 0)
+    return counts
 
 
 def risk_matrix(risks: ArrayLike | Mapping[str, ArrayLike]) -> tuple[list[str], NDArray[np.float64]]:

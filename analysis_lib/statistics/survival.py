@@ -85,25 +85,41 @@ def median_survival(time: ArrayLike, event: ArrayLike) -> float:
     Where the curve runs exactly at one half the middle of that stretch, as in R.
     """
     months, at_risk, deaths, _ = _life_table(time, event)
-    survival = np.cumprod(1 - deaths / at_risk)
+    return _falls_to_half(months, np.cumprod(1 - deaths / at_risk))
+
+
+def median_interval(time: ArrayLike, event: ArrayLike, confidence: float) -> tuple[float, float, float]:
+    """``median_survival`` with its interval (median, low, high): where the limits of the curve fall to one half.
+
+    NaN for a limit that stays above, which is not reached. Limits on the log-log scale, as in ``kaplan_meier``.
+    Source: Brookmeyer and Crowley 1982, doi:10.2307/2530286.
+    """
+    curve = kaplan_meier(time, event, confidence)
+    months = curve["month"].to_numpy()
+    low, high = (_falls_to_half(months, curve[limit].to_numpy()) for limit in ("low", "high"))
+    return median_survival(time, event), low, high
+
+
+def _falls_to_half(months: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
+    months, curve = months[np.isfinite(curve)], curve[np.isfinite(curve)]
     tolerance = 1e-12  # products of fractions: 1/2 is seldom 0.5 to the last bit
-    reached = np.flatnonzero(survival <= 0.5 + tolerance)
+    reached = np.flatnonzero(curve <= 0.5 + tolerance)
     if len(reached) == 0:
         return NAN
     first = reached[0]
-    lower = np.flatnonzero(survival < 0.5 - tolerance)
-    if survival[first] >= 0.5 - tolerance and len(lower):
+    lower = np.flatnonzero(curve < 0.5 - tolerance)
+    if curve[first] >= 0.5 - tolerance and len(lower):
         return float((months[first] + months[lower[0]]) / 2)
     return float(months[first])
 
 
-def median_follow_up(time: ArrayLike, event: ArrayLike) -> float:
-    """Median follow-up in months by the reverse Kaplan-Meier method: the median time to censoring.
+def median_follow_up(time: ArrayLike, event: ArrayLike, confidence: float) -> tuple[float, float, float]:
+    """Median follow-up in months with its interval, by the reverse Kaplan-Meier method: the median time to censoring.
 
     Source: Schemper and Smith 1996, doi:10.1016/0197-2456(96)00075-X.
     """
     _, dead = _followed(time, event)
-    return median_survival(time, ~dead)
+    return median_interval(time, ~dead, confidence)
 
 
 def _followed(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -176,6 +192,9 @@ def cox_adjusted(time: ArrayLike, event: ArrayLike, covariates: pd.DataFrame, co
     ``covariates`` are numeric columns without missing values (complete cases, or one imputed data set). A
     covariate with one value only is left out of the model and said so in its row.
     """
+    if len(covariates) == 0:
+        nothing = {"hr": NAN, "low": NAN, "high": NAN, "p": NAN, "n": 0, "n_events": 0, "note": "no patient"}
+        return pd.DataFrame([{"covariate": name} | nothing for name in covariates])
     time, dead = _followed(time, event)
     table = covariates.reset_index(drop=True).astype(float)
     if len(table) != len(time) or not np.isfinite(table.to_numpy()).all():
@@ -303,8 +322,7 @@ def bootstrap_c_index(
     ``method`` is "percentile" or "bca"; ``uno_tau`` in months gives Uno's C-index instead of Harrell's, with
     the censoring estimated anew in every replicate. All models see the same resamples.
     """
-    if method not in ("percentile", "bca"):
-        raise ValueError(f"method must be 'percentile' or 'bca', not '{method}'")
+    _known_method(method)
     names, matrix = resampling.risk_matrix(risks)
     n = len(matrix)
 
@@ -314,15 +332,8 @@ def bootstrap_c_index(
         return resampling.uno_c_index_replicates(time, event, matrix, replicates, seed, tau=uno_tau, counts=counts)
 
     estimate = measure(np.ones((1, n), dtype=np.uint16))[0]
-    values = measure(None)
-    if method == "percentile":
-        low, high = resampling.percentile_interval(values, confidence)
-    else:
-        left_out = measure(resampling.jackknife_counts(n))
-        ends = [
-            resampling.bca_interval(values[:, k], estimate[k], left_out[:, k], confidence) for k in range(len(names))
-        ]
-        low, high = np.array(ends).T
+    left_out = measure(resampling.jackknife_counts(n)) if method == "bca" else None
+    low, high = _ends(measure(None), estimate, left_out, confidence)
     return pd.DataFrame(
         {
             "model": names,
@@ -343,22 +354,28 @@ def bootstrap_c_index_difference(
     replicates: int,
     confidence: float,
     seed: int,
+    *,
+    method: str = "percentile",
 ) -> pd.DataFrame:
     """C-index of the model ``reference`` minus that of each other one, paired over the same resamples.
 
-    Returns model, difference, low, high, p. P is two-sided, twice the smaller share of replicates on one side
-    of zero (those at zero count half, one added to both counts so that it is never 0).
+    Returns model, difference, low, high, p. ``method`` is "percentile" or "bca". P is two-sided, twice the smaller
+    share of replicates on one side of zero (those at zero count half, one added to both counts so that it is never 0).
     Source: Davison and Hinkley 1997, doi:10.1017/CBO9780511802843.
     """
+    _known_method(method)
     names, matrix = resampling.risk_matrix(risks)
     if reference not in names:
         raise ValueError(f"no model '{reference}' among {', '.join(names)}")
-    place = names.index(reference)
-    ones = np.ones((1, len(matrix)), dtype=np.uint16)
-    estimate = resampling.c_index_replicates(time, event, matrix, 1, seed, counts=ones)[0]
-    values = resampling.c_index_replicates(time, event, matrix, replicates, seed)
-    gap = values[:, [place]] - values
-    low, high = resampling.percentile_interval(gap, confidence)
+    place, n = names.index(reference), len(matrix)
+
+    def gaps(counts: NDArray[np.uint16] | None) -> NDArray[np.float64]:
+        values = resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
+        return values[:, [place]] - values
+
+    estimate, gap = gaps(np.ones((1, n), dtype=np.uint16))[0], gaps(None)
+    left_out = gaps(resampling.jackknife_counts(n)) if method == "bca" else None
+    low, high = _ends(gap, estimate, left_out, confidence)
     rows = []
     for k, name in enumerate(names):
         if k == place:
@@ -366,8 +383,27 @@ def bootstrap_c_index_difference(
         sample = gap[np.isfinite(gap[:, k]), k]
         side = min(np.sum(sample > 0), np.sum(sample < 0)) + np.sum(sample == 0) / 2
         p = min(1.0, 2 * (side + 1) / (len(sample) + 1)) if len(sample) else NAN
-        rows.append((name, estimate[place] - estimate[k], low[k], high[k], p))
+        rows.append((name, estimate[k], low[k], high[k], p))
     return pd.DataFrame(rows, columns=["model", "difference", "low", "high", "p"])
+
+
+def _known_method(method: str) -> None:
+    if method not in ("percentile", "bca"):
+        raise ValueError(f"method must be 'percentile' or 'bca', not '{method}'")
+
+
+def _ends(
+    values: NDArray[np.float64],
+    estimate: NDArray[np.float64],
+    left_out: NDArray[np.float64] | None,
+    confidence: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Limits of each column: percentiles of the replicates, or BCa's with the jackknife values ``left_out``."""
+    if left_out is None:
+        return resampling.percentile_interval(values, confidence)
+    columns = zip(values.T, estimate, left_out.T, strict=True)
+    low, high = np.array([resampling.bca_interval(v, e, jackknife, confidence) for v, e, jackknife in columns]).T
+    return low, high
 
 
 def auc_curve(

@@ -34,8 +34,12 @@ for (name in unique(tables$table)) {
   curves <- rbind(curves, data.frame(table = name, month = fit$time, survival = sprintf("%.17g", fit$surv),
     low = sprintf("%.17g", fit$lower), high = sprintf("%.17g", fit$upper), at_risk = fit$n.risk,
     events = fit$n.event, censored = fit$n.censor))
-  keep(name, "median_survival", summary(fit)$table["median"])
-  keep(name, "median_follow_up", summary(survfit(Surv(month, 1 - event) ~ 1, d))$table["median"])
+  back <- survfit(Surv(month, 1 - event) ~ 1, d, conf.type = "log-log")
+  for (end in c("median", "0.95LCL", "0.95UCL")) {
+    suffix <- c("median" = "", "0.95LCL" = "_low", "0.95UCL" = "_high")[end]
+    keep(name, paste0("median_survival", suffix), summary(fit)$table[end])
+    keep(name, paste0("median_follow_up", suffix), summary(back)$table[end])
+  }
   r <- summary(survfit(Surv(month, event) ~ 1, d), rmean = max(d$month) / 2)$table
   keep(name, "rmean", r["rmean"]); keep(name, "rmean_error", r["se(rmean)"])
   for (ties in c("efron", "breslow")) {
@@ -60,6 +64,11 @@ for (name in unique(tables$table)) {
   keep(name, "logrank_p", pchisq(test$chisq, 1, lower.tail = FALSE))
   keep(name, "harrell", concordance(Surv(month, event) ~ risk, d, reverse = TRUE)$concordance)
   keep(name, "harrell_error", sqrt(concordance(Surv(month, event) ~ risk, d, reverse = TRUE)$var))
+  # two markers on the same patients: what both owe to the same patient cancels
+  by_risk <- concordance(Surv(month, event) ~ risk, d, reverse = TRUE, influence = 1)
+  by_age <- concordance(Surv(month, event) ~ age, d, reverse = TRUE, influence = 1)
+  keep(name, "harrell_difference", by_risk$concordance - by_age$concordance)
+  keep(name, "harrell_difference_error", sqrt(sum((by_risk$dfbeta - by_age$dfbeta)^2)))
   # Uno's weights; R's S/G weights differ, n/G2 is Uno's
   keep(name, "uno", concordance(Surv(month, event) ~ risk, d, reverse = TRUE, timewt = "n/G2")$concordance)
 }
