@@ -20,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
+_FARTHEST = 27.0  # sigmas until it is below 1e-16
 _CUT_OFF = 1e-11  # of the largest intensity: what is lost beyond
 _EXACT = 2e-10  # of the largest intensity: root mean square error of ``exact``, in which few roundings differ
 _ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
@@ -82,8 +83,8 @@ class LaplacianOfGaussian:
     def __init__(self, image: sitk.Image, sigmas_mm: list[float], box: tuple[slice, ...], inside: np.ndarray):
         self.image, self.box, self.inside = image, box, inside
         self.volume, self.spacing_mm = sitk.GetArrayViewFromImage(image), image.GetSpacing()[::-1]
-        finite = self.volume.dtype.kind != "f" or np.isfinite(self.volume).all()  # ITK's recursion spreads a NaN far
-        self.sigmas_mm = sorted({float(s) for s in sigmas_mm if finite and s >= _FINEST * max(self.spacing_mm)})
+        self.finite = self.volume.dtype.kind != "f" or np.isfinite(self.volume).all()  # ITK spreads a NaN far
+        self.sigmas_mm = sorted({float(s) for s in sigmas_mm if self.finite and s >= _FINEST * max(self.spacing_mm)})
         self.kernels = {
             (sigma, axis, order): _response(sigma, self.spacing_mm[axis], order)
             for sigma in self.sigmas_mm
@@ -96,7 +97,7 @@ class LaplacianOfGaussian:
         """Single-precision values of the mask's voxels, from which every feature comes out as from ITK's.
 
         values: those of ``values``, (voxels,); None for a sigma that is not among them. Recomputed with ITK's
-        rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK filters the whole image
+        rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK filters the image itself
         where too many are, or where a feature is so small a rest that the rounding of any voxel shows.
         """
         if values is None:
@@ -130,11 +131,22 @@ class LaplacianOfGaussian:
         return out
 
     def _by_itk(self, sigma_mm: float) -> np.ndarray:
+        """ITK's own filter on what reaches the mask: beyond the margin less than the last bit of a double is lost."""
         log = sitk.LaplacianRecursiveGaussianImageFilter()
         log.SetNormalizeAcrossScale(True)
         log.SetSigma(sigma_mm)
-        filtered = log.Execute(self.image)
-        return sitk.GetArrayViewFromImage(filtered)[self.box][self.inside]
+        image, inner = self.image, self.box
+        if self.finite:
+            outer, inner = [], []
+            for part, size, mm in zip(self.box, self.volume.shape, self.spacing_mm, strict=True):
+                margin = max(8, int(np.ceil(_FARTHEST * sigma_mm / mm)))
+                start, stop = max(0, part.start - margin), min(size, part.stop + margin)
+                outer.append(slice(start, stop))
+                inner.append(slice(part.start - start, part.stop - start))
+            z, y, x = outer
+            image = image[x, y, z]
+        filtered = log.Execute(image)  # held, because a view does not hold it
+        return sitk.GetArrayViewFromImage(filtered)[tuple(inner)][self.inside]
 
     def values(self) -> dict[float, np.ndarray]:
         """{sigma: (z, y, x) float64 of the box}, exact but for ITK's rounding (see ``exact``)."""
