@@ -21,6 +21,7 @@ import SimpleITK as sitk
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
 _FARTHEST = 27.0  # sigmas until it is below 1e-16
+_FEW_SMALL = 4  # voxels for each of which ITK filters a block of its own
 _CUT_OFF = 1e-11  # of the largest intensity: what is lost beyond
 _EXACT = 2e-10  # of the largest intensity: root mean square error of ``exact``, in which few roundings differ
 _ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
@@ -101,23 +102,28 @@ class LaplacianOfGaussian:
         where too many are, or where a feature is so small a rest that the rounding of any voxel shows.
         """
         if values is None:
-            return self._by_itk(sigma_mm)
+            return self._by_itk(sigma_mm, self.box)[self.inside]
         tolerance = _ROUNDING * self.largest
         doubtful = _near_bin_edge(values, tolerance, settings)
         ranks = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
         ranks = np.unique(np.concatenate([np.floor(ranks), np.ceil(ranks)])).astype(int)
-        at_rank = np.partition(values, ranks)[ranks]
-        for value in at_rank:
-            doubtful |= np.abs(values - value) <= 2 * tolerance
+        small = np.zeros(len(values), bool)  # an order statistic in which one rounding that differs would show
+        for value in np.partition(values, ranks)[ranks]:
+            at_rank = np.abs(values - value) <= 2 * tolerance
+            doubtful |= at_rank
+            if abs(value) < 1e6 * _CUT_OFF * self.largest:
+                small |= at_rank
         kernels = [len(self.kernels[sigma_mm, axis, 0]) for axis in range(3)]
         one_voxel = 3 * np.prod(np.minimum(kernels, self.volume.shape))
         few = 300 * self.volume.size / one_voxel  # voxels that together cost what ITK does
         if len(values) <= few / 4:
             doubtful[:] = True
-        lost = _CUT_OFF * self.largest
-        if doubtful.sum() > few or np.abs(at_rank).min() < 1e6 * lost:
-            return self._by_itk(sigma_mm)
-        exact = self.exact(sigma_mm, np.argwhere(self.inside)[doubtful] + [part.start for part in self.box])
+        if doubtful.sum() > few or small.sum() > _FEW_SMALL:
+            return self._by_itk(sigma_mm, self.box)[self.inside]
+        voxels = np.argwhere(self.inside)[doubtful] + [part.start for part in self.box]
+        exact = self.exact(sigma_mm, voxels)
+        for k in np.flatnonzero(small[doubtful]):
+            exact[k] = self._by_itk(sigma_mm, tuple(slice(i, i + 1) for i in voxels[k]))[0, 0, 0]
         if doubtful.all():
             error = _EXACT * self.largest
         else:  # as found; the rounding of one step is smoothed by the next, so that voxels within sigma share it
@@ -125,28 +131,28 @@ class LaplacianOfGaussian:
             error = np.sqrt(np.mean((exact - values[doubtful]) ** 2)) + 1e-10 * self.largest
             error *= min(1.0, np.sqrt(shared / len(values)))
         if not _steady(values, error):
-            return self._by_itk(sigma_mm)
+            return self._by_itk(sigma_mm, self.box)[self.inside]
         out = values.astype(np.float32)
         out[doubtful] = exact
         return out
 
-    def _by_itk(self, sigma_mm: float) -> np.ndarray:
-        """ITK's own filter on what reaches the mask: beyond the margin less than the last bit of a double is lost."""
-        log = sitk.LaplacianRecursiveGaussianImageFilter()
-        log.SetNormalizeAcrossScale(True)
-        log.SetSigma(sigma_mm)
-        image, inner = self.image, self.box
+    def _by_itk(self, sigma_mm: float, box: tuple[slice, ...]) -> np.ndarray:
+        """ITK's own filter, (z, y, x) of ``box``; what lies beyond the margin adds less than a double's last bit."""
+        image, inner = self.image, box
         if self.finite:
             outer, inner = [], []
-            for part, size, mm in zip(self.box, self.volume.shape, self.spacing_mm, strict=True):
+            for part, size, mm in zip(box, self.volume.shape, self.spacing_mm, strict=True):
                 margin = max(8, int(np.ceil(_FARTHEST * sigma_mm / mm)))
                 start, stop = max(0, part.start - margin), min(size, part.stop + margin)
                 outer.append(slice(start, stop))
                 inner.append(slice(part.start - start, part.stop - start))
             z, y, x = outer
             image = image[x, y, z]
-        filtered = log.Execute(image)  # held, because a view does not hold it
-        return sitk.GetArrayViewFromImage(filtered)[tuple(inner)][self.inside]
+        log = sitk.LaplacianRecursiveGaussianImageFilter()
+        log.SetNormalizeAcrossScale(True)
+        log.SetSigma(sigma_mm)
+        filtered = log.Execute(image)
+        return sitk.GetArrayViewFromImage(filtered)[tuple(inner)].copy()  # a view would not hold the image
 
     def values(self) -> dict[float, np.ndarray]:
         """{sigma: (z, y, x) float64 of the box}, exact but for ITK's rounding (see ``exact``)."""
