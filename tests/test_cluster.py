@@ -15,7 +15,8 @@ import pytest
 
 from analysis_lib.extraction import cluster
 from analysis_lib.extraction.cluster import ClusterError, run_dask, scheduler_address
-from analysis_lib.extraction.features import feature_table, run_here
+from analysis_lib.extraction.features import feature_table
+from analysis_lib.extraction.workers import run_here
 
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS))

@@ -21,9 +21,9 @@ from analysis_lib.extraction.features import (
     Task,
     feature_names,
     feature_table,
-    run_here,
 )
 from analysis_lib.extraction.parameter_files import check_parameter_files
+from analysis_lib.extraction.workers import run_here
 from analysis_lib.params import ParameterError
 
 ROOT = Path(__file__).resolve().parents[1]

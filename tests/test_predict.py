@@ -13,8 +13,8 @@ from ct_files import change
 import analysis_lib.params
 import analysis_lib.stages
 from analysis_lib.__main__ import main
-from analysis_lib.extraction.features import run_here
 from analysis_lib.extraction.settings import differences, training_settings
+from analysis_lib.extraction.workers import run_here
 from analysis_lib.imaging.ct import read_ct
 from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.params import AutoEncoderParams, NetworkParams, load_params

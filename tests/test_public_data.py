@@ -14,7 +14,7 @@ import analysis_lib.extraction.features
 import analysis_lib.params
 import analysis_lib.stages
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.extraction.features import run_here
+from analysis_lib.extraction.workers import run_here
 from analysis_lib.params import ROOT, load_params
 from analysis_lib.sarcopenia import sarcopenic
 from analysis_lib.stages import assemble_patients, extract_features, measure_patients

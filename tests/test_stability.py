@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from analysis_lib.extraction import stability
-from analysis_lib.extraction.features import run_here
 from analysis_lib.extraction.perturb import perturb
+from analysis_lib.extraction.workers import run_here
 from analysis_lib.params import ParameterError, StabilityParams, load_params
 from analysis_lib.reporting import plots, plots_stability
 from analysis_lib.statistics.agreement import icc_table

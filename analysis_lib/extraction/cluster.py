@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis_lib.errors import StudyError
+from analysis_lib.extraction.workers import DEATHS
 
 ROOT = Path(__file__).resolve().parents[2]
-DEATHS = 2  # workers that a patient may lose before it is given up
 WORKER_TIMEOUT_S = 120  # without any worker for so long, the run ends; what is done is kept
 
 
@@ -132,7 +132,7 @@ def _worker_setup() -> Any:
 
             if path not in sys.path:
                 sys.path.insert(0, path)
-            from analysis_lib.extraction.features import start_worker
+            from analysis_lib.extraction.workers import start_worker
 
             start_worker()
 
