@@ -130,7 +130,7 @@ def test_every_function_and_test_of_the_page_exists():
     for _, quantity, estimator, source, functions, tests, _ in rows:
         assert quantity.strip() and estimator.strip() and "10." in source
         for module, name in re.findall(r"`(\w+)\.(\w+)", functions):
-            packages = ("analysis_lib.statistics", "analysis_lib.reporting", "analysis_lib")
+            packages = [f"analysis_lib{part}" for part in (".statistics", ".modelling", ".reporting", "")]
             places = [f"{p}.{module}" for p in packages if importlib.util.find_spec(f"{p}.{module}")]
             assert len(places) == 1 and hasattr(importlib.import_module(places[0]), name), f"{module}.{name}"
         named = re.findall(r"`(test_\w+)\.(test_\w+)`", tests)
