@@ -44,6 +44,8 @@ def write_study(params: Params, patients: pd.DataFrame) -> None:
     scored.to_csv(params.build_path / "risk.csv", index=False)
     area = -patients["sm_area_cm2"].to_numpy()
     scored.drop(columns="risk").assign(**{"SM area": area}).to_csv(params.build_path / "comparators.csv", index=False)
+    times = pd.DataFrame({"model": ["TFDeepSurv"], "seconds": [1.0]})
+    times.to_csv(params.build_path / "comparators_time.csv", index=False)
     pd.DataFrame(columns=optimism.COLUMNS).to_csv(params.build_path / "optimism.csv", index=False)
     (params.build_path / "model" / "model.json").write_text(json.dumps({"cutoff": 0.0}))
     risk[ids[patients["split"] == "train"]].rename("risk").to_csv(params.build_path / "held_out_risk.csv")
