@@ -74,56 +74,71 @@ def torch_run(framework: str, d: int, data: dict[str, np.ndarray]) -> dict[str, 
     import torch
 
     torch.set_num_threads(int(os.environ.get("BENCH_THREADS", "0")) or (os.cpu_count() or 1))
-    if framework == "pycox":
-        from pycox.models.loss import CoxPHLoss
-
-        cox = CoxPHLoss()
-    else:
-        from torchsurv.loss.cox import neg_partial_log_likelihood
-
     part = data["part"]
-    tensors = {p: [torch.from_numpy(data[k][part == p]) for k in ("x", "time", "event")] for p in (0, 1, 2)}
+    learn, valid, test = ({k: data[k][part == p] for k in ("x", "time", "event")} for p in (0, 1, 2))
+    run = _pycox if framework == "pycox" else _torchsurv
 
-    def loss(risk, p):
-        _, duration, event = tensors[p]
-        if framework == "pycox":
-            return cox(risk, duration, event)
-        return neg_partial_log_likelihood(risk, event.bool(), duration)
-
-    def run(epochs: int, patience: int):
+    def network():
         torch.manual_seed(2)
         a, b = HIDDEN
-        net = torch.nn.Sequential(
+        return torch.nn.Sequential(
             torch.nn.Linear(d, a), torch.nn.ReLU(), torch.nn.Linear(a, b), torch.nn.ReLU(), torch.nn.Linear(b, 1)
         )
-        optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-        best, best_epoch, kept = np.inf, 0, None
-        begun = time.perf_counter()
-        for epoch in range(epochs):
-            optimizer.zero_grad()
-            value = loss(net(tensors[0][0]), 0)
-            value.backward()
-            optimizer.step()
-            with torch.no_grad():
-                held_out = float(loss(net(tensors[1][0]), 1))
-            if held_out < best:
-                best, best_epoch = held_out, epoch
-                kept = {k: v.clone() for k, v in net.state_dict().items()}
-            if epoch - best_epoch >= patience:
-                break
-        seconds = time.perf_counter() - begun
-        net.load_state_dict(kept)
-        with torch.no_grad():
-            return net(tensors[2][0])[:, 0].numpy(), epoch + 1, seconds
 
-    run(50, 100)
+    run(network(), learn, valid, test, 50, 100)
     epochs_timed = SIZES[d] // 5
     rates = []
     for _ in range(3):
-        _, epochs, seconds = run(epochs_timed, epochs_timed + 1)
+        _, epochs, seconds = run(network(), learn, valid, test, epochs_timed, epochs_timed + 1)
         rates.append(epochs / seconds)
-    risk, epochs, seconds = run(MAX_EPOCHS, PATIENCE)
+    risk, epochs, seconds = run(network(), learn, valid, test, MAX_EPOCHS, PATIENCE)
     return {"epochs_per_s": max(rates), "stop_epochs": epochs, "stop_seconds": seconds, "risk": risk.tolist()}
+
+
+def _pycox(net, learn, valid, test, epochs: int, patience: int):
+    """pycox as its users train: ``CoxPH.fit`` with its own early stopping."""
+    import torchtuples as tt
+    from pycox.models import CoxPH
+
+    model = CoxPH(net, tt.optim.Adam(RATE))
+    begun = time.perf_counter()
+    log = model.fit(
+        learn["x"], (learn["time"], learn["event"]), batch_size=len(learn["x"]), epochs=epochs, verbose=False,
+        callbacks=[tt.callbacks.EarlyStopping(patience=patience)],
+        val_data=(valid["x"], (valid["time"], valid["event"])),
+    )  # fmt: skip
+    return model.predict(test["x"])[:, 0], len(log.to_pandas()), time.perf_counter() - begun
+
+
+def _torchsurv(net, learn, valid, test, epochs: int, patience: int):
+    """torchsurv is a loss without a training loop: the plainest one in torch."""
+    import torch
+    from torchsurv.loss.cox import neg_partial_log_likelihood
+
+    tensors = [[torch.from_numpy(p[k]) for k in ("x", "time", "event")] for p in (learn, valid)]
+
+    def loss(part):
+        x, duration, event = part
+        return neg_partial_log_likelihood(net(x), event.bool(), duration)
+
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
+    best, best_epoch, kept = np.inf, 0, None
+    begun = time.perf_counter()
+    for epoch in range(epochs):
+        optimizer.zero_grad()
+        loss(tensors[0]).backward()
+        optimizer.step()
+        with torch.no_grad():
+            held_out = float(loss(tensors[1]))
+        if held_out < best:
+            best, best_epoch = held_out, epoch
+            kept = {k: v.clone() for k, v in net.state_dict().items()}
+        if epoch - best_epoch >= patience:
+            break
+    seconds = time.perf_counter() - begun
+    net.load_state_dict(kept)
+    with torch.no_grad():
+        return net(torch.from_numpy(test["x"]))[:, 0].numpy(), epoch + 1, seconds
 
 
 def environment() -> Path:
