@@ -7,7 +7,6 @@ comparison, ``codecheck.yml`` and the expectation. An artefact without an entry 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -61,18 +60,17 @@ NOTEBOOKS: dict[str, list[str]] = {
 }
 
 
-# Notebooks of analyses that a study may leave out, and whether it does.
-OPTIONAL: dict[str, Callable[[Params], bool]] = {
-    "10_stability": lambda params: params.stability.patients > 0,
-}
-OPTIONAL_NOTEBOOKS: dict[str, list[str]] = {"10_stability": _figure("stability")}
-ALL_NOTEBOOKS = NOTEBOOKS | OPTIONAL_NOTEBOOKS
+INDICES_ALONE = ("01_cohort", "02_sarcopenia")  # what a study without radiomics, and so without a model, can have
+STABILITY: dict[str, list[str]] = {"10_stability": _figure("stability")}  # off unless stability.patients is set
+ALL_NOTEBOOKS = NOTEBOOKS | STABILITY
 FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
 
 
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
     """The notebooks of this study and what each makes."""
-    wanted = NOTEBOOKS | {name: files for name, files in OPTIONAL_NOTEBOOKS.items() if OPTIONAL[name](params)}
+    wanted = ALL_NOTEBOOKS if params.stability.patients > 0 else NOTEBOOKS
+    if not params.radiomics:
+        wanted = {name: wanted[name] for name in INDICES_ALONE}
     # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
     further = [file for k in range(2, len(params.cohort.external_sets)) for file in _figure(f"figS{k + 2}")]
     return wanted | {"02_sarcopenia": [*wanted["02_sarcopenia"], *further]}

@@ -10,11 +10,12 @@ import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import KEPT
+from analysis_lib.extraction.fast_radiomics import too_thin
 from analysis_lib.files import write_text
 from analysis_lib.imaging import ct, indices, masks
 from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.parallel import map_patients
-from analysis_lib.params import ImageParams, Params
+from analysis_lib.params import PARAMS_DIR, ImageParams, Params
 from analysis_lib.reporting.check_page import check_page, thumbnail
 from analysis_lib.stages import Source, sources
 
@@ -41,7 +42,8 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     Raises ClinicalTableError where the clinical table cannot be used at all.
     """
     clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
-    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    files = tuple(PARAMS_DIR / roi.parameter_file for roi in params.features.rois.values())
+    jobs = [(source, params.images, files) for source in sources(params, clinical).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
@@ -125,8 +127,11 @@ def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def look_at(source: Source, images: ImageParams) -> dict[str, object]:
-    """One patient's CT and mask as the study would choose them, with a picture of the L3 slice."""
+def look_at(source: Source, images: ImageParams, parameter_files: tuple[Path, ...] = ()) -> dict[str, object]:
+    """One patient's CT and mask as the study would choose them, with a picture of the L3 slice.
+
+    ``parameter_files`` of PyRadiomics tell whether the CT has slices enough for their filters.
+    """
     row: dict[str, object] = {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
     try:
         with refusing_damage():
@@ -142,7 +147,10 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
             row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
     except ImageError as error:
         return row | {"status": "refused", "reason": str(error)}
-    affine = opened.series.geometry.affine
+    geometry, affine = opened.series.geometry, opened.series.geometry.affine
+    notes = list(opened.notes)
+    if thin := next(filter(None, (too_thin(geometry.size, geometry.spacing, file) for file in parameter_files)), ""):
+        notes.append(f"indices only, no radiomics: {thin}")
     heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
     where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
     return row | {
@@ -153,7 +161,7 @@ def look_at(source: Source, images: ImageParams) -> dict[str, object]:
         "segments": ", ".join(
             f"{key.upper()} {opened.names[key]} {int(mask.sum())} pixels" for key, mask in opened.masks.items()
         ),
-        "warnings": "; ".join(opened.notes),
+        "warnings": "; ".join(notes),
         "identity": opened.identity,
     }
 

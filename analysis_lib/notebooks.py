@@ -14,7 +14,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from analysis_lib.artefacts import NOTEBOOKS, OPTIONAL, executed_notebook, missing_artefacts
+from analysis_lib.artefacts import ALL_NOTEBOOKS, NOTEBOOKS, executed_notebook, missing_artefacts, wanted_notebooks
 from analysis_lib.errors import StudyError
 from analysis_lib.files import replacing
 from analysis_lib.params import ROOT, Params
@@ -29,10 +29,10 @@ class NotebookError(StudyError, RuntimeError):
 def run_notebook(params: Params, name: str) -> None:
     """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
     source = NOTEBOOKS_DIR / f"{name}.ipynb"
-    if name in OPTIONAL and not OPTIONAL[name](params):
-        return  # an analysis that this study leaves out
-    if name not in {*NOTEBOOKS, *OPTIONAL} or not source.is_file():
+    if name not in ALL_NOTEBOOKS or not source.is_file():
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(NOTEBOOKS)}")
+    if name not in wanted_notebooks(params):
+        return  # an analysis that this study leaves out
     check_parameter_cell(source)
     target = executed_notebook(params, name)
     # A kernel of the same name in the user's home must not stand in for the study's environment.

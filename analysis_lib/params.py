@@ -198,10 +198,12 @@ class RoiFeatures(Section):
 
 
 class FeatureParams(Section):
-    """Which radiomics features are extracted."""
+    """Which radiomics features are extracted; a study with ``features: null`` has none, and no model."""
 
-    rois: dict[Literal["sm", "pm"], RoiFeatures] = Field(description="Parameter file of each region.")
-    expected_count: int = Field(gt=0, description="Number of features; another number stops the run.")
+    rois: dict[Literal["sm", "pm"], RoiFeatures] = Field(
+        default_factory=dict, description="Parameter file of each region."
+    )
+    expected_count: int = Field(0, ge=0, description="Number of features; another number stops the run.")
     min_icc: float = Field(
         0.0,
         ge=0,
@@ -411,7 +413,9 @@ class Params(Section):
         default_factory=dict,
         description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
     )
-    features: FeatureParams = Field(description="Radiomics.")
+    features: FeatureParams = Field(
+        default_factory=FeatureParams, description="Radiomics; null for a study of the indices alone."
+    )
     stability: StabilityParams = Field(default_factory=StabilityParams, description="Stability of the features.")
     pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
@@ -433,6 +437,17 @@ class Params(Section):
                 "10 or more, for example 40"
             )
         return self
+
+    @model_validator(mode="after")
+    def _stability_needs_radiomics(self) -> Params:
+        if self.stability.patients and not self.radiomics:
+            raise ValueError("stability.patients needs radiomics, and features is null: set stability.patients to 0")
+        return self
+
+    @property
+    def radiomics(self) -> bool:
+        """Whether the study has radiomics, and so a model, or the indices alone."""
+        return bool(self.features.rois)
 
     @property
     def synthetic(self) -> bool:

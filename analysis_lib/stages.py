@@ -169,10 +169,17 @@ def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
 def extract_features(params: Params, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
     remove_leftovers(params.build_path)
-    table, failures = features_of(params, located(params), quiet)
+    patients = located(params)
+    if not params.radiomics:
+        patients = patients.head(0)
+    table, failures = features_of(params, patients, quiet)
     _write_parquet(failures, params.build_path / "features_exclusions.parquet")
-    if table.empty:
-        raise StageError("no patient's features could be extracted; see features_exclusions.parquet")
+    if params.radiomics and table.empty:
+        first = failures.iloc[0]
+        raise StageError(
+            f"no patient's features could be extracted; for example {first.patient_id}: {first.reason}. "
+            f"'features: null' in params/{params.study}.yaml makes it a study of the indices, without a model"
+        )
     with replacing(params.build_path / "features.parquet") as temporary:
         table.to_parquet(temporary)
 
@@ -264,9 +271,10 @@ def assemble_patients(params: Params) -> None:
     measured = pd.read_parquet(build / "measured.parquet")
     with_features = pd.read_parquet(build / "features.parquet", columns=[]).index.tolist()
     failures = pd.read_parquet(build / "features_exclusions.parquet")
-    # Without a psoas mask there are no PM features, and so no risk score; the SM indices are as good as anyone's.
-    indices_only = measured.loc[measured["pm_area_cm2"].isna(), "patient_id"].tolist()
-    failures.loc[failures["patient_id"].isin(indices_only), "stage"] = RADIOMICS_STAGE
+    # Without a psoas mask, or with a CT of few slices, there is no risk score; the indices are as good as anyone's.
+    indices_only = failures.loc[failures["stage"] == RADIOMICS_STAGE, "patient_id"].tolist()
+    if not params.radiomics:
+        indices_only = measured["patient_id"].tolist()
     clinical_columns = measured.columns.difference(IMAGE_COLUMNS, sort=False)
     patients = cohort.assemble(
         measured[clinical_columns],
@@ -289,6 +297,9 @@ def resample_pipeline(params: Params, quiet: bool = False) -> None:
     from analysis_lib.modelling.optimism import resample
 
     study = Study(params)
+    if not params.radiomics:
+        write_text(study.build / "optimism.csv", "")  # make waits for it; there is no pipeline to resample
+        return
     patients, features = study.patients(with_radiomics=True), study.features()
     table = resample(patients, features, params, params.cache_path / "optimism", quiet)
     write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis_lib.errors import StudyError
 from analysis_lib.params import SYNTHETIC_NOTE, Params, load_params
 from analysis_lib.statistics.agreement import stable_features
+
+
+class NoModelError(StudyError, ValueError):
+    """Something is asked of a model that the study does not have."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Study:
         patients = pd.read_parquet(self.build / "patients.parquet")
         if not with_radiomics:
             return patients
+        if not self.params.radiomics:
+            raise NoModelError(
+                f"study {self.params.study} has no radiomics and so no model; take 'features: null' out of its file"
+            )
         ids = pd.read_parquet(self.build / "features.parquet", columns=[]).index
         return patients[patients["patient_id"].isin(ids)].reset_index(drop=True)
 

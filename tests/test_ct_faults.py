@@ -38,6 +38,11 @@ def keep(folder: Path, *names: str) -> None:
             file.unlink()
 
 
+def single_slice_without_thickness(folder: Path) -> None:
+    keep(folder, "IM000.dcm")
+    change_all(folder, SliceThickness="")
+
+
 def compressed_and_cut(syntax):
     def break_it(folder: Path) -> None:
         for k in range(4):
@@ -190,7 +195,7 @@ DICOM_FAULTS = {
         "no CT slices.*. files could not be read",
     ),
     "empty folder": (keep, "no CT slices"),
-    "single slice": (lambda f: keep(f, "IM000.dcm"), "single slice"),
+    "single slice of unknown thickness": (single_slice_without_thickness, "single slice without SliceThickness"),
     "another modality": (lambda f: change_all(f, Modality="MR"), "no CT slices.*. files of another modality"),
     "screenshots only": (only_secondary_captures, "no CT slices.*. secondary captures"),
     "scouts only": (lambda f: change_all(f, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "[58] scouts"),
@@ -344,8 +349,8 @@ VOLUME_FAULTS = {
     "values beyond HU": (written(".nrrd", image(VOLUME.astype(np.int32) * 40)), "HU, which no CT has"),
     "NRRD without patient space": (nrrd_without_space, "does not say where"),
     "oblique volume": (written(".nrrd", image(direction=TURNED)), "not axial.*11.5 degrees"),
-    "single slice": (written(".nrrd", image(VOLUME[:1])), "single slice"),
-    "two-dimensional": (written(".nii", sitk.GetImageFromArray(VOLUME[0])), "not a 3-D image|single slice"),
+    "single column": (written(".nrrd", image(VOLUME[:, :, :1])), "one voxel wide"),
+    "two-dimensional": (written(".nii", sitk.GetImageFromArray(VOLUME[0])), "not a 3-D image|one voxel wide"),
     "time series": (written(".nii", sitk.JoinSeries([image(), image()])), "not a 3-D image"),
     "colour volume": (written(".nrrd", sitk.Compose([image()] * 3)), "one channel"),
     "NaN voxels": (written(".nii", with_nan()), "no numbers"),

@@ -4,15 +4,20 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+import SimpleITK as sitk
+from conftest import write_seg
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis_lib.imaging.ct import read_ct
 from analysis_lib.imaging.geometry import ImageError
-from analysis_lib.imaging.indices import area_and_density, measure
+from analysis_lib.imaging.indices import MEASURES, area_and_density, measure
 from analysis_lib.params import HuWindow, load_params
 from analysis_lib.sarcopenia import add_height_indices, sarcopenic
 
@@ -30,6 +35,35 @@ def test_measure_equals_numpy(patient):
     assert row["pm_mean_hu"] == pytest.approx(hounsfield[pm].mean(), rel=1e-12)
     assert row["sm_slices"] == [3]
     assert row["slices_z_mm"] == [-85.0]
+
+
+@pytest.mark.parametrize("file", ["DICOM", "NIfTI"])
+def test_a_ct_of_l3_alone_gives_the_indices_of_the_whole_series(patient, tmp_path, file):
+    ct, mask, hounsfield, sm, pm, geometry = patient
+    whole = measure(ct, mask, PARAMS.images)
+    for path in ct.iterdir():
+        if pydicom.dcmread(path).ImagePositionPatient[2] != -85:
+            path.unlink()
+    if file == "NIfTI":
+        sitk.WriteImage(read_ct(ct).image(), str(tmp_path / "ct.nii.gz"))
+        ct = tmp_path / "ct.nii.gz"
+    # As drawn on the series, as 3D Slicer saves it where the slice's extent is not known, and on thinner slices.
+    alone = replace(geometry, size=(*geometry.size[:2], 1), origin=(*geometry.origin[:2], -85.0))
+    for name, grid in (
+        ("alone", alone),
+        ("of 1 mm", replace(alone, spacing=(*geometry.spacing[:2], 1.0))),
+        ("thin", replace(alone, size=(*alone.size[:2], 3), spacing=(*geometry.spacing[:2], 2.5))),
+    ):
+        layers = [np.concatenate([m[3:4], np.zeros((grid.size[2] - 1, *m.shape[1:]), bool)]) for m in (sm, pm)]
+        write_seg(tmp_path / f"{name}.seg.nrrd", dict(zip(("SM", "PM"), layers, strict=True)), grid)
+        row = measure(ct, tmp_path / f"{name}.seg.nrrd", PARAMS.images)
+        assert [row[key] for key in MEASURES] == pytest.approx([whole[key] for key in MEASURES], rel=1e-6), name
+        assert row["n_slices"] == 1 and row["slices_z_mm"] == [-85.0]
+    assert measure(ct, mask, PARAMS.images)["sm_area_cm2"] == pytest.approx(whole["sm_area_cm2"], rel=1e-6)
+    elsewhere = replace(alone, origin=(*alone.origin[:2], -84.0))
+    write_seg(tmp_path / "elsewhere.seg.nrrd", {"SM": sm[3:4], "PM": pm[3:4]}, elsewhere)
+    with pytest.raises(ImageError, match="off by up to 1.00 mm in z"):
+        measure(ct, tmp_path / "elsewhere.seg.nrrd", PARAMS.images)
 
 
 def test_real_ct_agrees_with_its_truth(real_ct):

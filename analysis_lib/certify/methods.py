@@ -72,24 +72,32 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         kinds = [f"{o.repeats} random splits and {o.repeats} bootstrap samples"] if o.repeats else []
         kinds += [f"{o.permutations} splits with permuted outcomes"] if o.permutations else []
         again = f"The whole pipeline was fitted again to {' and to '.join(kinds)}. "
-    statistics = (
-        "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
-        "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. Discrimination is Harrell's C-index "
+    discrimination = (
+        "Discrimination is Harrell's C-index "
         f"and the cumulative/dynamic AUC with inverse probability of censoring weights from {s.auc_first_month:g} to "
         f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days). Intervals are {s.confidence:.0%}; those of "
-        f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. A test "
-        "is two-sided. "
-        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for)} in complete cases and in "
-        f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
-        f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
-        f"rate, restricted mean survival to {s.rmst_months:g} months. Predicted risks are judged by calibration (slope, "
+        f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. "
+    )
+    judged = (
+        "Predicted risks are judged by calibration (slope, "
         "integrated calibration index) and by the Brier score. Decision curves, net reclassification and likelihood-ratio "
         "tests say what the model adds to clinical variables and to the best definition. Recurrence is estimated with death "
         "as a competing risk (Aalen-Johansen). "
-        f"{again}Each estimator, its source and the test that checks it: docs/statistics.md."
+    )
+    statistics = (
+        "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
+        "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. "
+        f"{discrimination if params.radiomics else f'Intervals are {s.confidence:.0%}. '}A test is two-sided. "
+        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for)} in complete cases and in "
+        f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
+        f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
+        f"rate, restricted mean survival to {s.rmst_months:g} months. "
+        f"{judged + again if params.radiomics else ''}Each estimator, its source and the test that checks it: docs/statistics.md."
     )
     sections = [("Patients", population), ("Images", images), ("Definitions of sarcopenia", f"{definitions}.")]
-    sections += [("Radiomics", radiomics), ("Model", model), ("Statistics", statistics)]
+    if params.radiomics:
+        sections += [("Radiomics", radiomics), ("Model", model)]
+    sections += [("Statistics", statistics)]
     if params.synthetic:
         text = (
             "CT images, masks, clinical values and outcomes were drawn by the study itself, to the letter's published "

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from analysis_lib import PINNED
-from analysis_lib.artefacts import ALL_NOTEBOOKS, executed_notebook, produced
+from analysis_lib.artefacts import ALL_NOTEBOOKS, executed_notebook, produced, wanted_notebooks
 from analysis_lib.files import write_text
 from analysis_lib.params import ROOT, Params
 from analysis_lib.prepare import input_files
@@ -136,7 +136,7 @@ def output_files(params: Params) -> dict[str, Path]:
     files = [params.figures_path / name for name in produced(params)]
     files += [params.build_path / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
     files += [params.build_path / "risk.csv", *(params.build_path / "model" / name for name in MODEL_FILES)]
-    files += [executed_notebook(params, name) for name in ALL_NOTEBOOKS]
+    files += [executed_notebook(params, name) for name in wanted_notebooks(params)]
     return {path.relative_to(ROOT).as_posix(): path for path in files if path.is_file()}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis_lib.errors import StudyError
-from analysis_lib.extraction.workers import DEATHS
+from analysis_lib.extraction.workers import DEATHS, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_TIMEOUT_S = 120  # without any worker for so long, the run ends; what is done is kept
@@ -83,7 +83,7 @@ def _alone(client: Any, task: Callable, patient_id: str, deaths: int, address: s
             return
         deaths += 1
     reason = f"its worker process died {deaths} times (out of memory, or a library crashed)"
-    yield patient_id, None, reason
+    yield Result(patient_id, None, reason)
 
 
 def _completed(completed: Any, client: Any, address: str, timeout_s: float) -> Iterator:

@@ -54,6 +54,10 @@ class ExtractionError(StudyError, ValueError):
     """Features that cannot be had; the message names the feature or image, the cause and the fix."""
 
 
+class NoRadiomicsError(ExtractionError):
+    """Nothing is wrong with the images, but the features that are asked for need more than they have."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """A parameter file as PyRadiomics reads it."""
@@ -74,11 +78,12 @@ def extract(
     value in the mask, by default the parameter file's.
     Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
 
-    Raises ExtractionError where PyRadiomics would leave features out or give NaN, and PyRadiomics' own
-    ValueError for an empty, too small or misplaced mask.
+    Raises NoRadiomicsError for an image too thin for a filter, ExtractionError where else PyRadiomics would leave
+    features out or give NaN, and PyRadiomics' own ValueError for an empty, too small or misplaced mask.
     """
     plan = _read(str(parameter_file), Path(parameter_file).read_bytes())
-    _refuse_skipped_images(image, plan)
+    if reason := _skipped_images(image.GetSize(), image.GetSpacing(), plan):
+        raise NoRadiomicsError(reason)
     label = plan.settings.get("label", 1) if label is None else label
     mask = whole_numbers(mask)
     fast = plan.covered and _same_grid(image, mask)
@@ -183,19 +188,25 @@ def _wavelet_names(settings: dict) -> list[str]:
     return [p + band for p in prefix for band in bands] + [prefix[-1] + "L" * axes]
 
 
-def _refuse_skipped_images(image: sitk.Image, plan: _Plan) -> None:
+def too_thin(size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], parameter_file: Path | str) -> str:
+    """Why an image of this size (voxels) and spacing (mm) is too thin for a filter; empty if it is not."""
+    return _skipped_images(size_xyz, spacing_xyz, _read(str(parameter_file), Path(parameter_file).read_bytes()))
+
+
+def _skipped_images(size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], plan: _Plan) -> str:
     """PyRadiomics leaves out LoG images of thin volumes without an error."""
     if "LoG" not in plan.images or plan.settings.get("resampledPixelSpacing"):
-        return
-    size, spacing = np.array(image.GetSize()), np.array(image.GetSpacing())
+        return ""
+    size, spacing = np.array(size_xyz), np.array(spacing_xyz)
     for sigma in {**plan.settings, **plan.images["LoG"]}.get("sigma", []):
         needed = np.maximum(4, np.ceil(sigma / spacing) + 1)
         if np.any(size < needed):
-            raise ExtractionError(
+            return (
                 f"{_log_name(sigma)}: the image has {' x '.join(map(str, size))} voxels and the Laplacian of "
                 f"Gaussian needs at least {' x '.join(f'{n:.0f}' for n in needed)}; give the whole series, "
                 f"or take LoG out of the parameter file"
             )
+    return ""
 
 
 def _same_grid(image: sitk.Image, mask: sitk.Image) -> bool:

@@ -23,10 +23,11 @@ import pandas as pd
 import SimpleITK as sitk
 from tqdm import tqdm
 
+from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.errors import FULL_DISK, StudyError
 from analysis_lib.extraction import fast_radiomics
 from analysis_lib.extraction.cluster import ClusterError, run_dask, scheduler_address
-from analysis_lib.extraction.fast_radiomics import expected_names, extract
+from analysis_lib.extraction.fast_radiomics import NoRadiomicsError, expected_names, extract
 from analysis_lib.extraction.workers import Result, run_local
 from analysis_lib.files import remove_leftovers, write_text
 from analysis_lib.parallel import worker_count
@@ -60,22 +61,22 @@ class Task:
             path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
             features = _read_cached(path, key)
             if features is not None:
-                return patient_id, features, ""
+                return Result(patient_id, features)
             features = self._extract(patient_id)
+        except NoRadiomicsError as error:
+            return Result(patient_id, None, str(error), RADIOMICS_STAGE)
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
             if isinstance(error, OSError) and error.errno in FULL_DISK:
                 raise
             if isinstance(error, OSError) and error.filename:  # whose text shows the file: its name may be a person's
-                return patient_id, None, f"a file of the patient cannot be read ({error.strerror})"
+                return Result(patient_id, None, f"a file of the patient cannot be read ({error.strerror})")
             reason = " ".join(str(error).split()) or type(error).__name__
-            return (
-                patient_id,
-                None,
-                reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}",
+            return Result(
+                patient_id, None, reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
             )
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
         write_text(path, json.dumps({"key": key, "features": features}, indent=0) + "\n")
-        return patient_id, features, ""
+        return Result(patient_id, features)
 
     def _key(self, patient_id: str) -> str:
         parts = [self.fingerprint(patient_id), *self.versions]
@@ -87,10 +88,12 @@ class Task:
         features = {}
         for roi, path in self.parameter_files.items():
             if roi not in masks:
-                raise ValueError(f"no mask of {roi.upper()}")
+                raise NoRadiomicsError(f"no mask of {roi.upper()}")
             where = f"{roi.upper()}: " if roi else ""
             try:
                 values = extract(image, masks[roi], path, label=1)
+            except NoRadiomicsError:
+                raise
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{where}{error}") from error
             if difference := set(values) ^ set(expected_names(path)):
@@ -121,7 +124,8 @@ def feature_table(
     The table does not depend on it.
 
     Returns (features, failures): features has index patient_id, sorted, and one float64 column a feature;
-    failures has patient_id, stage ('features'), reason.
+    failures has patient_id, stage, reason; the stage is 'features', or
+    'radiomics' where nothing is wrong with the images but there can be no radiomics (RADIOMICS_STAGE).
 
     Raises FeatureCountError before any work when the parameter files do not give ``expected_count`` features.
     """
@@ -132,24 +136,21 @@ def feature_table(
     remove_leftovers(Path(cache_dir))
     task = Task(load, fingerprint, parameter_files, Path(cache_dir))
     done: dict[str, dict[str, float]] = {}
-    failed: dict[str, str] = {}
+    failed: list[tuple[str, str, str]] = []
     quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars
     with tqdm(
         total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
     ) as progress:
-        for patient_id, features, reason in (executor or _executor())(task, ids, worker_count(workers)):
-            if features is None:
-                failed[patient_id] = reason
+        for result in (executor or _executor())(task, ids, worker_count(workers)):
+            if result.features is None:
+                failed.append((result.patient_id, result.stage, result.reason))
             else:
-                done[patient_id] = features
+                done[result.patient_id] = result.features
             progress.set_postfix(failures=len(failed), refresh=False)
             progress.update()
     table = pd.DataFrame.from_dict(done, orient="index", columns=columns, dtype="float64").sort_index()
     table.index.name = "patient_id"
-    failures = pd.DataFrame(
-        [(patient_id, "features", failed[patient_id]) for patient_id in sorted(failed)],
-        columns=["patient_id", "stage", "reason"],
-    )
+    failures = pd.DataFrame(sorted(failed), columns=["patient_id", "stage", "reason"])
     return table, failures
 
 

@@ -7,11 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
 import SimpleITK as sitk
 from joblib.externals import loky
 
-Result = tuple[str, dict[str, float] | None, str]  # patient, features or None, reason of a failure
+
+class Result(NamedTuple):
+    """What became of one patient: the features, or the reason why there are none and the stage it belongs to."""
+
+    patient_id: str
+    features: dict[str, float] | None
+    reason: str = ""
+    stage: str = "features"  # of the exclusions
+
 
 DEATHS = 2  # workers that a patient may lose before it is given up
 
@@ -66,11 +75,7 @@ def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:
                 return pool.submit(task, patient_id).result()
             except BrokenProcessPool:
                 continue
-    return (
-        patient_id,
-        None,
-        f"its worker process died {DEATHS} times (out of memory, or a library crashed)",
-    )
+    return Result(patient_id, None, f"its worker process died {DEATHS} times (out of memory, or a library crashed)")
 
 
 def _pool(workers: int) -> loky.ProcessPoolExecutor:

@@ -205,7 +205,8 @@ def _series(scan: Scan, uid: str, volume: Volume, which: str, n_volumes: int) ->
 
 
 def _size_text(geometry: Geometry) -> str:
-    return f"{geometry.size[2]} slices, {geometry.spacing[2]:.4g} mm"
+    count = geometry.size[2]
+    return f"{count} slice{'s' if count > 1 else ''}, {geometry.spacing[2]:.4g} mm"
 
 
 def _label(slices: list[Slice]) -> str:

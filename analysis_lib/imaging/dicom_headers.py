@@ -37,7 +37,8 @@ OTHER_FILES = "other files"  # no DICOM
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".img"}
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality", "ImageType",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "Rows", "Columns",
+    "NumberOfFrames",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "GantryDetectorTilt",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "LossyImageCompression", "SharedFunctionalGroupsSequence",
@@ -58,6 +59,7 @@ class Slice:
     position_mm: tuple[float, ...] = ()
     orientation: tuple[float, ...] = ()
     spacing_mm: tuple[float, ...] = ()  # between rows, between columns
+    thickness_mm: float | None = None  # counts only where a slice has no neighbour
     slope: float = 1.0
     intercept: float = 0.0
     padding: tuple[int, int] | None = None  # lowest and highest stored value that is no image
@@ -212,6 +214,7 @@ def _slice(
         position_mm=position,
         orientation=orientation,
         spacing_mm=spacing,
+        thickness_mm=_thickness(get("SliceThickness")),
         slope=slope,
         intercept=intercept,
         padding=_padding(header),
@@ -228,6 +231,14 @@ def _numbers(value: Any, count: int) -> tuple[float, ...]:
     if len(values) != count:
         raise ValueError("another number of values")
     return values
+
+
+def _thickness(value: Any) -> float | None:
+    try:
+        (thickness,) = _numbers(value, 1)
+    except (ValueError, TypeError):
+        return None
+    return thickness if np.isfinite(thickness) and thickness > 0 else None
 
 
 def _header_fault(header, get, slope: float, intercept: float, spacing, others) -> str:

@@ -149,12 +149,10 @@ def _split(slices: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
 
 
 def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) -> Volume:
-    if len(slices) < 2:
-        raise ImageError("the series has a single slice; export the whole series, since one slice has no spacing")
     depths = _depths(slices, normal)
     order = np.argsort(depths, kind="stable")
     slices, depths = [slices[k] for k in order], depths[order]
-    step = _regular_step(depths)
+    step = _regular_step(depths) if len(slices) > 1 else _thickness(slices[0])
     positions = np.array([one.position_mm for one in slices])
     drift = positions - positions[0] - np.outer(depths - depths[0], normal)
     if np.abs(drift).max() > max(POSITION_TOLERANCE_MM, GRID_TOLERANCE * min(slices[0].spacing_mm)):
@@ -189,6 +187,13 @@ def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) ->
     if any(one.lossy for one in slices):
         notes = (*notes, "images were compressed with loss, so HU are approximate")
     return Volume(geometry, tuple(slices), (exchange, flip_y, flip_x), notes)
+
+
+def _thickness(single: Slice) -> float:
+    """Extent in mm of a slice without neighbours, as of an archive that keeps L3 alone."""
+    if single.thickness_mm is None:
+        raise ImageError("the series has a single slice without SliceThickness; export the whole series")
+    return single.thickness_mm
 
 
 def _regular_step(depths: np.ndarray) -> float:

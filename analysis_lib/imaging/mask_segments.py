@@ -84,7 +84,7 @@ class VoxelSegment:
         index = self.voxels @ to_ct[:3, :3].T + to_ct[:3, 3]
         rounded = np.round(index)
         off = np.abs(index - rounded).max(axis=0, initial=0)
-        if not _congruent(to_ct[:3, :3], self.grid.size) or off.max() > INDEX_TOLERANCE:
+        if not _congruent(to_ct[:3, :3], self.grid.size, ct.size) or off.max() > INDEX_TOLERANCE:
             axis = int(off.argmax())
             raise ImageError(
                 f"the mask's grid does not fit the CT (off by up to {off[axis] * ct.spacing[axis]:.2f} mm in "
@@ -147,15 +147,16 @@ class UnionSegment:
         return np.any([piece.on_grid(ct) for piece in self.pieces], axis=0)
 
 
-def _congruent(to_ct: np.ndarray, size: tuple[int, int, int]) -> bool:
+def _congruent(to_ct: np.ndarray, size: tuple[int, int, int], ct_size: tuple[int, int, int]) -> bool:
     """Whether each axis of the mask runs along one of the CT, one voxel for one.
 
-    An axis of a single voxel says nothing by its spacing, only by its direction.
+    An axis of a single voxel, of the mask or of the CT, says nothing by its spacing, only by its direction.
     """
     columns = to_ct.copy()
     for axis, length in enumerate(size):
-        if length == 1:
-            columns[:, axis] /= np.abs(columns[:, axis]).max()
+        along = int(np.abs(columns[:, axis]).argmax())
+        if length == 1 or ct_size[along] == 1:
+            columns[:, axis] /= np.abs(columns[along, axis])
     exact = np.round(columns)
     one_to_one = (np.abs(exact).sum(axis=0) == 1).all() and (np.abs(exact).sum(axis=1) == 1).all()
     return bool(one_to_one and np.abs(columns - exact).max() <= INDEX_TOLERANCE)

@@ -84,8 +84,6 @@ def _read(path: Path) -> sitk.Image:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
-    if min(image.GetSize()) < 2:
-        raise ImageError("the CT file has a single slice; export the whole series, since one slice has no spacing")
     if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
     if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
@@ -96,6 +94,8 @@ def _read(path: Path) -> sitk.Image:
 def _turned(image: sitk.Image) -> sitk.Image:
     """The image with its axes permuted and flipped to left, back and up; no value changes."""
     turned = sitk.DICOMOrient(image, "LPS")
+    if min(turned.GetSize()[:2]) < 2:
+        raise ImageError("the CT file is one voxel wide in an axial slice; convert the original axial series")
     up = turned.GetDirection()[8]
     if abs(up - 1) > AXIAL_TOLERANCE:
         degrees = float(np.degrees(np.arccos(min(1.0, up))))

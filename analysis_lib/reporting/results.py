@@ -71,14 +71,11 @@ def flowchart_counts(
 
 def process_labels(features: FeatureParams, n_definitions: int, code_size: int) -> list[str]:
     """The chain under the flowchart, from this run's parameters."""
-    return [
-        "CT at L3 (DICOM)",
-        "SM and PM masks",
-        f"Muscle indices and {n_definitions} definitions of sarcopenia",
-        f"{features.expected_count} radiomics features",
-        f"AutoEncoder: {code_size} variables",
-        f"{MODEL}: risk score",
-    ]
+    labels = ["CT at L3 (DICOM)", "SM and PM masks", f"Muscle indices and {n_definitions} definitions of sarcopenia"]
+    if features.rois:
+        labels += [f"{features.expected_count} radiomics features", f"AutoEncoder: {code_size} variables"]
+        labels += [f"{MODEL}: risk score"]
+    return labels
 
 
 # ---- Table 2 and its Kaplan-Meier figures -----------------------------------------------------------------
