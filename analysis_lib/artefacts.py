@@ -100,8 +100,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Fig. 1",
         "Flowchart of the study. {all}. {excluded} excluded.",
         "Flowchart. For each set the patients in the clinical table, those excluded by stage, and those analysed; the "
-        "discovery set splits into training and internal test. Below, the chain from CT at the third lumbar vertebra "
-        "over masks, muscle indices, {features} features and {code_size} variables to the risk score. {all}.",
+        "discovery set splits into training and internal test. Below, the chain of the analysis: {process}. {all}.",
         part="paper",
         published=r"^Table 1 \w+ patients, n",
     ),

@@ -17,10 +17,11 @@ from finished import point_library_to, toy_params, toy_patients
 from matplotlib.figure import Figure
 
 from analysis_lib import study as study_module
-from analysis_lib.artefacts import NOTEBOOKS
+from analysis_lib.artefacts import wanted_notebooks
+from analysis_lib.certify.methods import methods
 from analysis_lib.modelling import optimism
 from analysis_lib.notebooks import NOTEBOOKS_DIR
-from analysis_lib.params import Params, SetParams
+from analysis_lib.params import FeatureParams, Params, SetParams
 from analysis_lib.reporting import plots, plots_small_data, results_beyond
 from analysis_lib.study import Study
 
@@ -75,7 +76,7 @@ def quick_dca(*, thresholds: np.ndarray, **kwargs) -> pd.DataFrame:
 def run(tmp_path, monkeypatch):
     """Runs the notebooks on patients and sets; returns the variables of each and the folder of the figures."""
 
-    def run(patients: pd.DataFrame, **cohort) -> tuple[dict[str, dict], Params]:
+    def run(patients: pd.DataFrame, radiomics: bool = True, **cohort) -> tuple[dict[str, dict], Params]:
         point_library_to(tmp_path, monkeypatch)
         base = toy_params()
         small = {"bootstrap_replicates": 20, "imputations": 2, "imputation_rounds": 1, "auc_step_months": 12}
@@ -83,6 +84,7 @@ def run(tmp_path, monkeypatch):
             statistics=base.statistics.model_copy(update=small),
             cohort=base.cohort.model_copy(update=cohort),
             further_definitions={"SMI JSH": base.further_definitions["SMI JSH"]},
+            features=base.features if radiomics else FeatureParams(),
         )
         write_study(params, patients)
         monkeypatch.setattr(study_module, "open_study", lambda name: Study(params))
@@ -90,14 +92,14 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(Figure, "savefig", quick_savefig)
         monkeypatch.setattr(dcurves, "dca", quick_dca)
         found = {}
-        for name in NOTEBOOKS:
+        for name, files in wanted_notebooks(params).items():
             if name == FITTING:
                 continue
             found[name] = {}
             for cell in nbformat.read(NOTEBOOKS_DIR / f"{name}.ipynb", as_version=4).cells:
                 if cell.cell_type == "code":
                     exec(compile(cell.source, name, "exec"), found[name])
-            absent = [file for file in NOTEBOOKS[name] if not (params.figures_path / file).is_file()]
+            absent = [file for file in files if not (params.figures_path / file).is_file()]
             assert not absent, f"{name} did not write {absent}"
         return found, params
 
@@ -128,6 +130,16 @@ def test_a_study_without_height(run, lacking):
     assert np.isnan(c_index["external", "PMI"]) == ("external" in lacking)
     separation = table(params, "separation").set_index("definition")
     assert np.isnan(separation.loc["PMI", "auc"]) == ("external" in lacking)
+
+
+def test_a_study_of_the_indices_alone(run):
+    found, params = run(toy_patients(), radiomics=False)
+    assert list(found) == ["01_cohort", "02_sarcopenia"]
+    boxes = table(params, "fig1").query("kind == 'process'")["label"].tolist()
+    assert boxes == ["CT at L3 (DICOM)", "SM and PM masks", "Muscle indices and 5 definitions of sarcopenia"]
+    headings = [heading for heading, _ in methods(params, toy_patients())]
+    assert headings == ["Synthetic data", "Patients", "Images", "Definitions of sarcopenia", "Statistics"]
+    assert "C-index" not in " ".join(text for _, text in methods(params, toy_patients()))
 
 
 def test_declared_test_sets_with_nobody_in_them(run):

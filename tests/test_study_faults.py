@@ -16,15 +16,16 @@ import SimpleITK as sitk
 import test_mask_faults
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
-from tiny_study import TinyStudy, project  # noqa: F401
+from tiny_study import STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib import stages
 from analysis_lib.check import look_at
+from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.extraction.features import Task
 from analysis_lib.imaging import indices
 from analysis_lib.imaging.ct import read_ct
 from analysis_lib.imaging.data_paths import files_of
-from analysis_lib.params import load_params
+from analysis_lib.params import PARAMS_DIR, load_params
 
 GOOD = ["G01", "G02", "G03"]
 # Found out only when all slices are decoded, for the features.
@@ -55,13 +56,16 @@ def studies(project):  # noqa: F811
         clean.add_patient(name)
     shutil.copytree(clean.data, broken.data, dirs_exist_ok=True)
     clean.write_table(GOOD)
-    broken_extra = ["B01", "B02", "B03", "B04", "B05"]
+    broken_extra = ["B01", "B02", "B03", "B04", "B05", "L3ALONE"]
     for patient_id, name in FAULTS.items():
         DICOM_FAULTS[name][0](broken.add_patient(patient_id))
     write_bystanders(broken.add_patient("B01"))
     (broken.add_patient("B02") / "loop").symlink_to(broken.data / "ct", target_is_directory=True)
     folder = broken.add_patient("B03")
     (folder / "copy of a slice.dcm").write_bytes((folder / "IM014.dcm").read_bytes())
+    for file in broken.add_patient("L3ALONE").iterdir():
+        if pydicom.dcmread(file).ImagePositionPatient[2] != -80:
+            file.unlink()
     for name, place in (("B04", "B04.nii.gz"), ("B05", "B05/one.nrrd"), ("TWICE", "TWICE.nrrd")):
         folder = broken.add_patient(name)
         volume = read_ct(folder).image()
@@ -104,7 +108,7 @@ def test_both_studies_run_to_their_end_without_a_traceback(studies):
 def test_every_broken_patient_is_excluded_with_the_reason(studies):
     _, broken, _ = studies
     exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
-    assert sorted(exclusions.index) == sorted([*FAULTS, *MASK_FAULTS, "GONE", "TWICE"])
+    assert sorted(exclusions.index) == sorted([*FAULTS, *MASK_FAULTS, "GONE", "TWICE", "L3ALONE"])
     for patient_id, name in MASK_FAULTS.items():
         assert re.search(test_mask_faults.FAULTS[name][1], exclusions.loc[patient_id, "reason"]), name
         assert exclusions.loc[patient_id, "stage"] == "images"
@@ -130,6 +134,44 @@ def test_the_others_keep_every_byte(studies):
     for name in GOOD:
         files = [next(study.project.glob(f"build/cache/{study.name}-*/{name}.json")) for study in (clean, broken)]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
+    _, broken, _ = studies
+    exclusions = pd.read_parquet(broken.build / "exclusions.parquet").set_index("patient_id")
+    assert exclusions.loc["L3ALONE", "stage"] == RADIOMICS_STAGE
+    assert "48 x 40 x 1 voxels" in exclusions.loc["L3ALONE", "reason"]
+    patients = pd.read_parquet(broken.build / "patients.parquet").set_index("patient_id")
+    assert patients.loc["L3ALONE", ["smi", "pmi", "sm_mean_hu"]].notna().all()
+    assert patients.loc["L3ALONE", "ct_series"] == "series 1 of 1, 1 slice, 5 mm"
+    assert "L3ALONE" not in pd.read_parquet(broken.build / "features.parquet").index
+    params = load_params("defaults")
+    images = params.images.model_copy(update={"min_mask_pixels": 20})
+    files = tuple(PARAMS_DIR / roi.parameter_file for roi in params.features.rois.values())
+    checked = look_at(stages.Source(broken.data, "L3ALONE"), images, files)
+    assert checked["status"] == "ok" and checked["warnings"].startswith("indices only, no radiomics: log-sigma")
+    assert look_at(stages.Source(broken.data, "G01"), images, files)["warnings"] == ""
+
+
+def test_a_study_of_patients_of_whom_l3_alone_is_there(project):  # noqa: F811
+    """It stops where radiomics are asked for and says how to go on; then it has the indices and no model."""
+    study = TinyStudy(project, "alone")
+    for file in study.add_patient("A01").iterdir():
+        if pydicom.dcmread(file).ImagePositionPatient[2] != -80:
+            file.unlink()
+    study.write_table(["A01"])
+    status, _, error = study.run()
+    assert status == 2 and error.count("\n") == 1
+    assert "A01: log-sigma" in error and "'features: null' in params/alone.yaml" in error
+    with (project / "params" / "alone.yaml").open("a") as file:
+        file.write("features: null\n")
+    status, _, error = study.run(*STAGES, "optimism", "notebook 04_autoencoder_deepsurv")
+    assert (status, error) == (0, "")
+    assert pd.read_parquet(study.build / "patients.parquet")["smi"].notna().all()
+    assert pd.read_parquet(study.build / "exclusions.parquet").empty
+    assert not list((study.build / "notebooks").glob("*"))
+    status, _, error = study.run("search")
+    assert status == 2 and "no radiomics and so no model" in error
 
 
 def test_what_was_read_is_written_down(studies):
@@ -220,7 +262,7 @@ def test_an_unforeseen_error_costs_its_patient_and_tells_only_its_kind(tmp_path,
     reasons = [
         stages._measure_one(source, images)["reason"],
         look_at(source, images)["reason"],
-        features_task(source, images, tmp_path)("P1")[2],
+        features_task(source, images, tmp_path)("P1").reason,
     ]
     for reason in reasons:
         assert f"({type(error).__name__})" in reason and "export" in reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.params import Params
-from analysis_lib.reporting.results import MODEL
+from analysis_lib.reporting.results import MODEL, process_labels
 from analysis_lib.reporting.tables import format_estimate, format_ratio
 from analysis_lib.study import Study
 
@@ -38,6 +38,7 @@ def facts(study: Study) -> Facts:
         components=WORDS.get(params.pca.components, str(params.pca.components)),
         features=str(params.features.expected_count),
         code_size=str(params.autoencoder.code_size),
+        process=", ".join(process_labels(params.features, len(params.definitions), params.autoencoder.code_size)),
         ensemble=str(params.network.ensemble),
         hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
         hazard_rfs_discovery=". ".join(_ratios(study, name, "RFS") for name in cohort.trained),
