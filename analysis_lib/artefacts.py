@@ -98,7 +98,7 @@ class Artefact:
 ARTEFACTS: dict[str, Artefact] = {
     "fig1": Artefact(
         "Fig. 1",
-        "Flowchart of the study. {all}. {excluded} excluded.",
+        "Flowchart of the study. {all}. {excluded}.",
         "Flowchart. For each set the patients in the clinical table, those excluded by stage, and those analysed; the "
         "discovery set splits into training and internal test. Below, the chain of the analysis: {process}. {all}.",
         part="paper",
@@ -357,7 +357,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "exclusions": Artefact(
         "Exclusions",
-        "Patients who could not be used, with stage and reason. {excluded} excluded.",
+        "Patients who could not be used, or (stage radiomics) not for the model, with the reason. {excluded}.",
     ),
 }
 

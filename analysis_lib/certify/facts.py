@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.params import Params
 from analysis_lib.reporting.results import MODEL, process_labels
 from analysis_lib.reporting.tables import format_estimate, format_ratio
@@ -31,7 +32,7 @@ def facts(study: Study) -> Facts:
         discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
         train=parts["train"] or "No training set",
         tests="; ".join(parts[name] for name in cohort.test_sets if parts[name]),
-        excluded=f"{len(exclusions)} patients" if len(exclusions) != 1 else "1 patient",
+        excluded=excluded_text(exclusions),
         definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),
         level=f"{params.statistics.confidence:.0%}",
         replicates=str(params.statistics.bootstrap_replicates),

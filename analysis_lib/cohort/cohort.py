@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
 from analysis_lib.params import CohortParams
 
@@ -56,6 +57,14 @@ def exclusion_table(parts: list[pd.DataFrame], sets: pd.Series) -> pd.DataFrame:
     table = pd.concat([p.reindex(columns=[*EXCLUSION_COLUMNS, "set"]) for p in parts], ignore_index=True)
     table["set"] = table["set"].fillna(table["patient_id"].map(sets)).fillna("unknown")
     return table
+
+
+def excluded_text(exclusions: pd.DataFrame) -> str:
+    """How many patients were excluded, and how many of the analysed have no radiomics and so no risk score."""
+    without = int((exclusions["stage"] == RADIOMICS_STAGE).sum())
+    out = len(exclusions) - without
+    text = f"{out} patient{'' if out == 1 else 's'} excluded"
+    return f"{text}, {without} analysed by indices only" if without else text
 
 
 def table_one(patients: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
