@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort.cohort import exclusion_table, split_patients, table_one
+from analysis_lib.cohort.cohort import excluded_text, exclusion_table, split_patients, table_one
 from analysis_lib.params import CohortParams, load_params
 
 COHORT = load_params("defaults").cohort
@@ -56,6 +56,13 @@ def test_exclusions_keep_every_patient_and_find_their_set():
     two = pd.DataFrame({"patient_id": ["B"], "stage": ["images"], "reason": ["y"]})
     table = exclusion_table([one, two], pd.Series({"B": "external"}))
     assert table[["patient_id", "set"]].values.tolist() == [["A", "lt"], ["B", "external"]]
+
+
+def test_those_without_a_risk_score_are_not_counted_as_excluded():
+    stages = pd.DataFrame({"stage": ["images", "radiomics", "clinical", "radiomics", "radiomics"]})
+    assert excluded_text(stages) == "2 patients excluded, 3 analysed by indices only"
+    assert excluded_text(stages.head(1)) == "1 patient excluded"
+    assert excluded_text(stages.head(0)) == "0 patients excluded"
 
 
 def test_table_one_on_known_numbers():
