@@ -12,10 +12,10 @@ feature is a small rest, so that rounding anywhere could show, ITK itself filter
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 import SimpleITK as sitk
 
@@ -25,6 +25,8 @@ _FEW_SMALL = 4  # voxels for each of which ITK filters a block of its own
 _CUT_OFF = 1e-11  # of the largest intensity: what is lost beyond
 _EXACT = 2e-10  # of the largest intensity: root mean square error of ``exact``, in which few roundings differ
 _ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
+_BAND = 32  # lines that are filtered at once
+_AT_ONCE = 2**18  # voxels that are converted to double precision at once: 2 MB stay in the cache
 _FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
 
 # Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
@@ -85,24 +87,51 @@ class LaplacianOfGaussian:
         self.image, self.box, self.inside = image, box, inside
         self.volume, self.spacing_mm = sitk.GetArrayViewFromImage(image), image.GetSpacing()[::-1]
         self.finite = self.volume.dtype.kind != "f" or np.isfinite(self.volume).all()  # ITK spreads a NaN far
-        self.sigmas_mm = sorted({float(s) for s in sigmas_mm if self.finite and s >= _FINEST * max(self.spacing_mm)})
+        self.asked_mm = [float(s) for s in dict.fromkeys(sigmas_mm)]
+        self.sigmas_mm = sorted(s for s in self.asked_mm if self.finite and s >= _FINEST * max(self.spacing_mm))
         self.kernels = {
             (sigma, axis, order): _response(sigma, self.spacing_mm[axis], order)
             for sigma in self.sigmas_mm
             for axis in range(3)
             for order in (0, 2)
         }
-        self.largest = 0.0  # largest absolute value met, sets the rounding error that ITK can have made
+        # the largest absolute intensity sets the rounding error that ITK can have made
+        self.largest = max(abs(float(self.volume.max())), abs(float(self.volume.min()))) if self.sigmas_mm else 0.0
+        reach = [max((len(self.kernels[s, axis, 0]) // 2 for s in self.sigmas_mm), default=0) for axis in range(3)]
+        self.near = tuple(  # what a filter in the plane can see from the box
+            slice(max(0, part.start - far), min(size, part.stop + far))
+            for part, far, size in zip(box[1:], reach[1:], self.volume.shape[1:], strict=True)
+        )
+        self._planes: tuple[int, np.ndarray] | None = None  # the slice that ``_contract`` saw last, and its answer
 
-    def as_itk(self, sigma_mm: float, values: np.ndarray | None, settings: dict[str, Any]) -> np.ndarray:
-        """Single-precision values of the mask's voxels, from which every feature comes out as from ITK's.
+    def as_itk(self, settings: dict[str, Any]) -> dict[float, np.ndarray]:
+        """{sigma: single-precision values of the mask's voxels}, from which features come out as from ITK's.
 
-        values: those of ``values``, (voxels,); None for a sigma that is not among them. Recomputed with ITK's
-        rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK filters the image itself
-        where too many are, or where a feature is so small a rest that the rounding of any voxel shows.
+        Recomputed with ITK's rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK
+        filters the image itself where too many are, or where a feature is so small a rest that the rounding of any
+        voxel shows.
         """
-        if values is None:
-            return self._by_itk(sigma_mm, self.box)[self.inside]
+        values = self.values()
+        doubts = {sigma: self._doubtful(sigma, values[sigma], settings) for sigma in self.sigmas_mm}
+        places = np.argwhere(self.inside) + [part.start for part in self.box]
+        exact = self.exact({sigma: places[doubt[0]] for sigma, doubt in doubts.items() if doubt is not None})
+        self._planes = None
+        out = {}
+        for sigma in self.asked_mm:
+            settled = None
+            if sigma in exact:
+                doubtful, small = doubts[sigma]
+                for k in np.flatnonzero(small[doubtful]):
+                    voxel = tuple(slice(i, i + 1) for i in places[doubtful][k].tolist())
+                    exact[sigma][k] = self._by_itk(sigma, voxel)[0, 0, 0]
+                settled = self._settled(sigma, values[sigma], doubtful, exact[sigma])
+            out[sigma] = self._by_itk(sigma, self.box)[self.inside] if settled is None else settled
+        return out
+
+    def _doubtful(
+        self, sigma: float, values: np.ndarray, settings: dict[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Voxels to recompute, and of these the small ones, which ITK must filter; None if that is ITK's for all."""
         tolerance = _ROUNDING * self.largest
         doubtful = _near_bin_edge(values, tolerance, settings)
         ranks = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
@@ -113,25 +142,23 @@ class LaplacianOfGaussian:
             doubtful |= at_rank
             if abs(value) < 1e6 * _CUT_OFF * self.largest:
                 small |= at_rank
-        kernels = [len(self.kernels[sigma_mm, axis, 0]) for axis in range(3)]
+        kernels = [len(self.kernels[sigma, axis, 0]) for axis in range(3)]
         one_voxel = 3 * np.prod(np.minimum(kernels, self.volume.shape))
         few = 300 * self.volume.size / one_voxel  # voxels that together cost what ITK does
         if len(values) <= few / 4:
             doubtful[:] = True
-        if doubtful.sum() > few or small.sum() > _FEW_SMALL:
-            return self._by_itk(sigma_mm, self.box)[self.inside]
-        voxels = np.argwhere(self.inside)[doubtful] + [part.start for part in self.box]
-        exact = self.exact(sigma_mm, voxels)
-        for k in np.flatnonzero(small[doubtful]):
-            exact[k] = self._by_itk(sigma_mm, tuple(slice(i, i + 1) for i in voxels[k]))[0, 0, 0]
+        return None if doubtful.sum() > few or small.sum() > _FEW_SMALL else (doubtful, small)
+
+    def _settled(self, sigma: float, values: np.ndarray, doubtful: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
+        """Values of which the doubtful are the exact ones; None where the others' error could still show."""
         if doubtful.all():
             error = _EXACT * self.largest
         else:  # as found; the rounding of one step is smoothed by the next, so that voxels within sigma share it
-            shared = np.prod([max(1.0, 2 * sigma_mm / mm) for mm in self.spacing_mm[1:]])
+            shared = np.prod([max(1.0, 2 * sigma / mm) for mm in self.spacing_mm[1:]])
             error = np.sqrt(np.mean((exact - values[doubtful]) ** 2)) + 1e-10 * self.largest
             error *= min(1.0, np.sqrt(shared / len(values)))
         if not _steady(values, error):
-            return self._by_itk(sigma_mm, self.box)[self.inside]
+            return None
         out = values.astype(np.float32)
         out[doubtful] = exact
         return out
@@ -155,61 +182,113 @@ class LaplacianOfGaussian:
         return sitk.GetArrayViewFromImage(filtered)[tuple(inner)].copy()  # a view would not hold the image
 
     def values(self) -> dict[float, np.ndarray]:
-        """{sigma: (z, y, x) float64 of the box}, exact but for ITK's rounding (see ``exact``)."""
+        """{sigma: float64 values of the mask's voxels}, exact but for ITK's rounding (see ``exact``)."""
         part = self.box[0]
-        out = {s: np.empty(tuple(b.stop - b.start for b in self.box)) for s in self.sigmas_mm}
-        for z in range(part.start, part.stop):
-            planes = self._contract(z)
+        out: dict[float, list[np.ndarray]] = {sigma: [] for sigma in self.sigmas_mm}
+        for z in range(part.start, part.stop) if self.sigmas_mm else ():
+            planes, inside = self._contract(z), self.inside[z - part.start]
             for i, sigma in enumerate(self.sigmas_mm):
-                out[sigma][z - part.start] = self._in_plane(sigma, planes[2 * i], planes[2 * i + 1])
-        return out
+                out[sigma].append(self._in_plane(sigma, planes[2 * i], planes[2 * i + 1])[inside])
+        return {sigma: np.concatenate(slices) for sigma, slices in out.items()}
 
     def _contract(self, z: int) -> np.ndarray:
-        """Weighted sums through the plane: (2 x sigmas, y, x), smoothed and second derivative by turns."""
+        """Weighted sums through the plane: (2 x sigmas, y, x) of ``near``, smoothed and second derivative by turns."""
+        if self._planes is not None and self._planes[0] == z:
+            return self._planes[1]
         n = self.volume.shape[0]
         weights = np.zeros((2 * len(self.sigmas_mm), n))
         for i, sigma in enumerate(self.sigmas_mm):
             for k, order in enumerate((0, 2)):
                 first, w = _edge_weights(self.kernels[sigma, 0, order], z, n)
                 weights[2 * i + k, first : first + len(w)] = w
-        planes, largest = _contract_planes(self.volume, weights)
-        self.largest = max(self.largest, largest)
+        volume = self.volume[(slice(None), *self.near)]
+        planes = np.empty((len(weights), *volume.shape[1:]))
+        rows = max(1, _AT_ONCE // volume[:, 0].size)
+        for start in range(0, planes.shape[1], rows):
+            block = volume[:, start : start + rows].astype(np.float64)
+            planes[:, start : start + rows] = np.tensordot(weights, block, 1)
+        self._planes = z, planes
         return planes
 
     def _in_plane(self, sigma: float, smooth: np.ndarray, second: np.ndarray) -> np.ndarray:
         dz, dy, dx = (s * s for s in self.spacing_mm)
-        y, x = self.box[1], self.box[2]
+        y, x = (slice(b.start - n.start, b.stop - n.start) for b, n in zip(self.box[1:], self.near, strict=True))
         k = {key[1:]: self.kernels[key] for key in self.kernels if key[0] == sigma}
-        both = np.stack([smooth, second])
-        smooth_y, second_y = _band(both, k[1, 0], y)
-        rows = second_y / dz + _band(smooth[None], k[1, 2], y)[0] / dy
-        rows = np.ascontiguousarray(rows.T)[None]
-        columns = np.ascontiguousarray(smooth_y.T)[None]
-        return (_band(rows, k[2, 0], x)[0] + _band(columns, k[2, 2], x)[0] / dx).T
+        far = len(k[2, 0]) // 2
+        columns = slice(max(0, x.start - far), min(smooth.shape[1], x.stop + far))
+        smooth, second, x = (
+            smooth[:, columns],
+            second[:, columns],
+            slice(x.start - columns.start, x.stop - columns.start),
+        )
+        smooth_y, second_y = _band(smooth, k[1, 0], y), _band(second, k[1, 0], y)
+        rows = second_y / dz + _band(smooth, k[1, 2], y) / dy
+        return (_band(rows.T, k[2, 0], x) + _band(smooth_y.T, k[2, 2], x) / dx).T
 
-    def exact(self, sigma: float, voxels: np.ndarray) -> np.ndarray:
-        """ITK's values at ``voxels`` ((n, 3) of z, y, x), with its order of axes and its rounding."""
-        out = np.empty(len(voxels))
-        scale = [1.0 / (s * s) for s in self.spacing_mm]
-        for i, (z, y, x) in enumerate(voxels):
-            w = {}
-            for axis, centre in enumerate((z, y, x)):
-                for order in (0, 2):
-                    kernel = self.kernels[sigma, axis, order]
-                    w[axis, order] = _edge_weights(kernel, int(centre), self.volume.shape[axis])
-            first = (w[0, 0][0], w[1, 0][0], w[2, 0][0])
-            out[i] = _exact_voxel(
-                self.volume,
-                *first,
-                w[0, 0][1],
-                w[0, 2][1],
-                w[1, 0][1],
-                w[1, 2][1],
-                w[2, 0][1],
-                w[2, 2][1],
-                *scale,
-            )
-        return out
+    def exact(self, wanted: dict[float, np.ndarray]) -> dict[float, np.ndarray]:
+        """ITK's values at the voxels of each sigma ((n, 3) of z, y, x), with its order of axes and its rounding."""
+        voxels = {sigma: [self._voxel(sigma, place) for place in places.tolist()] for sigma, places in wanted.items()}
+        flat = [voxel for some in voxels.values() for voxel in some]
+        for z in range(self.volume.shape[0]):
+            if there := [voxel for voxel in flat if voxel.window[0].start <= z < voxel.window[0].stop]:
+                plane = self.volume[(z, *self.near)].astype(np.float64)
+                for voxel in there:
+                    voxel.add(plane, z)
+        for z in {voxel.z for voxel in flat}:
+            planes = self._contract(z)[1::2].astype(np.float32).astype(np.float64)
+            for sigma, some in voxels.items():
+                for voxel in some:
+                    if voxel.z == z:
+                        voxel.add_along_z(planes[self.sigmas_mm.index(sigma)])
+        return {sigma: np.array([v.value(self.spacing_mm) for v in some]) for sigma, some in voxels.items()}
+
+    def _voxel(self, sigma: float, place: list[int]) -> _Voxel:
+        window, smooth, second = [], [], []
+        for axis, centre in enumerate(place):
+            first, w = _edge_weights(self.kernels[sigma, axis, 0], centre, self.volume.shape[axis])
+            smooth.append(w)
+            second.append(_edge_weights(self.kernels[sigma, axis, 2], centre, self.volume.shape[axis])[1])
+            first -= self.near[axis - 1].start if axis else 0
+            window.append(slice(first, first + len(w)))
+        return _Voxel(place[0], tuple(window), smooth, second)
+
+
+@dataclass
+class _Voxel:
+    """ITK's value at one voxel: derivative first, then smoothing from x to z, each step rounded as ITK's images are.
+
+    window: slices of z in the volume, of y and x in ``near``; smooth, second: weights in it along z, y and x.
+    """
+
+    z: int
+    window: tuple[slice, ...]
+    smooth: list[np.ndarray]
+    second: list[np.ndarray]
+    along_x: float = 0.0
+    along_y: float = 0.0
+    along_z: float = 0.0
+
+    def add(self, plane: np.ndarray, z: int) -> None:
+        """Second derivatives in x and in y, as far as slice z has a part in them."""
+        part = plane[self.window[1:]]
+        weight = self.smooth[0][z - self.window[0].start]
+        self.along_x += weight * _single(_single(part @ self.second[2]) @ self.smooth[1])
+        self.along_y += weight * _single(_single(self.second[1] @ part) @ self.smooth[2])
+
+    def add_along_z(self, plane: np.ndarray) -> None:
+        """plane: (y, x) second derivative in z at this voxel's slice."""
+        self.along_z = _single(plane[self.window[1:]] @ self.smooth[2]) @ self.smooth[1]
+
+    def value(self, spacing_mm: tuple[float, ...]) -> np.float32:
+        dz, dy, dx = (1.0 / (s * s) for s in spacing_mm)
+        value = _single(_single(self.along_x) * dx)
+        value = _single(value + _single(self.along_y) * dy)
+        return np.float32(value + _single(self.along_z) * dz)
+
+
+def _single(values: np.ndarray | float) -> np.ndarray | float:
+    """Rounded to single precision, in double."""
+    return np.float64(np.float32(values)) if np.ndim(values) == 0 else values.astype(np.float32).astype(np.float64)
 
 
 def _near_bin_edge(values: np.ndarray, tolerance: float, settings: dict[str, Any]) -> np.ndarray:
@@ -232,98 +311,24 @@ def _steady(values: np.ndarray, error: float) -> bool:
     """Whether moments stay within 1e-6 (mean and skewness 1e-5) if their sums err by ``error`` a voxel."""
     mean = values.mean()
     deviation = values - mean
-    spread = np.sqrt(np.mean(deviation**2))
-    third = np.mean(deviation**3)
+    square = deviation * deviation
+    spread = np.sqrt(square.mean())
+    third = (square * deviation).mean()
     error *= 3  # of an error that is normal
     return error < 2.5e-7 * spread and error < 1e-5 * abs(mean) and 3 * error * spread**2 < 1e-5 * abs(third)
 
 
-def _band(planes: np.ndarray, response: np.ndarray, part: slice) -> np.ndarray:
-    """Filter (k, n, m) along axis 1 with edge values repeated, only for the outputs in ``part``."""
-    half = len(response) // 2
-    n = planes.shape[1]
-    index = np.clip(np.arange(part.start - half, part.stop + half), 0, n - 1)
-    block = 64
-    width = part.stop - part.start
-    toeplitz = np.zeros((block, block + 2 * half))
-    for i in range(block):
-        toeplitz[i, i : i + 2 * half + 1] = response[::-1]
-    out = np.empty((planes.shape[0], width, planes.shape[2]))
-    for k in range(planes.shape[0]):
-        padded = planes[k][index]
-        for start in range(0, width, block):
-            stop = min(start + block, width)
-            m = stop - start
-            np.matmul(toeplitz[:m, : m + 2 * half], padded[start : stop + 2 * half], out=out[k, start:stop])
+def _band(plane: np.ndarray, response: np.ndarray, part: slice) -> np.ndarray:
+    """Filter (n, m) along its first axis with edge values repeated, only for the outputs in ``part``."""
+    half, last = len(response) // 2, len(plane) - 1
+    toeplitz = np.zeros((_BAND, _BAND + 2 * half))
+    for i in range(_BAND):
+        toeplitz[i, i : i + len(response)] = response  # symmetric
+    out = np.empty((part.stop - part.start, plane.shape[1]))
+    for start in range(part.start, part.stop, _BAND):
+        stop = min(start + _BAND, part.stop)
+        first, end = start - half, stop + half
+        inside = first >= 0 and end <= last + 1
+        seen = plane[first:end] if inside else plane[np.clip(np.arange(first, end), 0, last)]
+        np.matmul(toeplitz[: stop - start, : end - first], seen, out=out[start - part.start : stop - part.start])
     return out
-
-
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _contract_planes(volume, weights):  # pragma: no cover - compiled
-    n, ny, nx = volume.shape
-    k = weights.shape[0]
-    out = np.zeros((k, ny, nx))
-    line = np.empty(nx)
-    largest = 0.0
-    for y in range(ny):
-        for z in range(n):
-            for x in range(nx):
-                line[x] = volume[z, y, x]
-            for x in range(nx):
-                largest = max(largest, abs(line[x]))
-            for i in range(k):
-                w = weights[i, z]
-                if w != 0.0:
-                    for x in range(nx):
-                        out[i, y, x] += w * line[x]
-    return out, largest
-
-
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _dot(line, weights):  # pragma: no cover - compiled
-    total = 0.0
-    for i in range(weights.size):
-        total += weights[i] * line[i]
-    return total
-
-
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _exact_voxel(volume, z0, y0, x0, z_s, z_d, y_s, y_d, x_s, x_d, by_z, by_y, by_x):  # pragma: no cover
-    """Derivative first, then smoothing from x to z, each step rounded as ITK's images are."""
-    single = np.float32
-    along_x = single(0)  # second derivative in x, smoothed in y, then z
-    along_y = single(0)  # second derivative in y, smoothed in x, then z
-    sum_x = 0.0
-    sum_y = 0.0
-    columns = np.empty(x_s.size)
-    for z in range(z_s.size):
-        smooth = 0.0
-        columns[:] = 0.0
-        for y in range(y_s.size):
-            line = volume[z0 + z, y0 + y, x0 : x0 + x_s.size]
-            smooth += y_s[y] * np.float64(single(_dot(line, x_d)))
-            w = y_d[y]
-            for x in range(x_s.size):
-                columns[x] += w * line[x]
-        sum_x += z_s[z] * np.float64(single(smooth))
-        smooth = 0.0
-        for x in range(x_s.size):
-            smooth += x_s[x] * np.float64(single(columns[x]))
-        sum_y += z_s[z] * np.float64(single(smooth))
-    along_x = single(sum_x)
-    along_y = single(sum_y)
-    total = 0.0
-    for y in range(y_s.size):  # second derivative in z, smoothed in x, then y
-        columns[:] = 0.0
-        for z in range(z_d.size):
-            w = z_d[z]
-            for x in range(x_s.size):
-                columns[x] += w * volume[z0 + z, y0 + y, x0 + x]
-        smooth = 0.0
-        for x in range(x_s.size):
-            smooth += x_s[x] * np.float64(single(columns[x]))
-        total += y_s[y] * np.float64(single(smooth))
-    along_z = single(total)
-    result = single(np.float64(along_x) * by_x)
-    result = single(np.float64(result) + np.float64(along_y) * by_y)
-    return single(np.float64(result) + np.float64(along_z) * by_z)

@@ -339,10 +339,9 @@ def _images(image: sitk.Image, region: _Region, plan: _Plan):
                 yield f"wavelet-{name}", band[region.inside], settings
         else:
             sigmas = settings.get("sigma", [])
-            log = LaplacianOfGaussian(image, sigmas, region.box, region.inside)
-            bands = {sigma: band[region.inside] for sigma, band in log.values().items()}
+            values = LaplacianOfGaussian(image, sigmas, region.box, region.inside).as_itk(settings)
             for sigma in sigmas:
-                yield _log_name(sigma), log.as_itk(float(sigma), bands.get(float(sigma)), settings), settings
+                yield _log_name(sigma), values[float(sigma)], settings
 
 
 def _shape(region: _Region, settings: dict):
