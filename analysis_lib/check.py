@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import KEPT
-from analysis_lib.extraction.fast_radiomics import too_thin
+from analysis_lib.extraction.plan import too_thin
 from analysis_lib.files import write_text
 from analysis_lib.imaging import ct, indices, masks
 from analysis_lib.imaging.geometry import ImageError, refusing_damage

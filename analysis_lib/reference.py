@@ -9,8 +9,8 @@ from pydantic_core import PydanticUndefined
 
 from analysis_lib.certify.certificate import codecheck_yml
 from analysis_lib.cohort.columns import data_dictionary
-from analysis_lib.extraction.fast_radiomics import expected_names
 from analysis_lib.extraction.ibsi import describe
+from analysis_lib.extraction.plan import expected_names
 from analysis_lib.files import write_text
 from analysis_lib.params import PARAMS_DIR, ROOT, Params, load_params
 

@@ -15,7 +15,7 @@ from conftest import write_seg, write_series
 
 from analysis_lib.__main__ import main
 from analysis_lib.extraction.cases import CaseError, extract_one, extract_table
-from analysis_lib.extraction.fast_radiomics import expected_names
+from analysis_lib.extraction.plan import expected_names
 from analysis_lib.extraction.workers import run_here
 from analysis_lib.imaging.geometry import ImageError
 

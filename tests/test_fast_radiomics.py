@@ -11,12 +11,13 @@ from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 from scipy.ndimage import gaussian_filter
 
-from analysis_lib.extraction import fast_radiomics
+from analysis_lib.extraction import fast_classes, fast_radiomics
 from analysis_lib.extraction.fast_log import LaplacianOfGaussian
 from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
-from analysis_lib.extraction.fast_radiomics import ExtractionError, expected_names, extract
+from analysis_lib.extraction.fast_radiomics import extract
 from analysis_lib.extraction.fast_wavelets import wavelet_bands
+from analysis_lib.extraction.plan import ExtractionError, expected_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"
@@ -381,7 +382,7 @@ def test_intensities_that_are_no_numbers_are_refused() -> None:
 
 def test_features_that_are_no_numbers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     image, mask = as_images(ct(5), region("ring", 5))
-    monkeypatch.setattr(fast_radiomics._FirstOrder, "getSkewnessFeatureValue", lambda _: np.array([np.nan]))
+    monkeypatch.setattr(fast_classes._FirstOrder, "getSkewnessFeatureValue", lambda _: np.array([np.nan]))
     with pytest.raises(ExtractionError, match="not a finite number: original_firstorder_Skewness = nan"):
         extract(image, mask, PM)
 

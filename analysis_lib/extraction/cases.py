@@ -18,8 +18,9 @@ import pandas as pd
 import SimpleITK as sitk
 
 from analysis_lib.errors import StudyError
-from analysis_lib.extraction.fast_radiomics import default_region, expected_names, extract, whole_numbers
+from analysis_lib.extraction.fast_radiomics import extract, whole_numbers
 from analysis_lib.extraction.features import feature_table
+from analysis_lib.extraction.plan import default_region, expected_names
 from analysis_lib.files import replacing
 from analysis_lib.imaging import ct, masks
 from analysis_lib.params import SegmentParams

@@ -27,7 +27,8 @@ from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.errors import FULL_DISK, StudyError
 from analysis_lib.extraction import fast_radiomics
 from analysis_lib.extraction.cluster import ClusterError, run_dask, scheduler_address
-from analysis_lib.extraction.fast_radiomics import NoRadiomicsError, expected_names, extract
+from analysis_lib.extraction.fast_radiomics import extract
+from analysis_lib.extraction.plan import NoRadiomicsError, expected_names
 from analysis_lib.extraction.workers import Result, run_local
 from analysis_lib.files import remove_leftovers, write_text
 from analysis_lib.parallel import worker_count
@@ -75,7 +76,7 @@ class Task:
                 patient_id, None, reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
             )
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
-        write_text(path, json.dumps({"key": key, "features": features}, indent=0) + "\n")
+        write_text(path, json.dumps({"key": key, "features": features}, separators=(",\n", ": ")) + "\n")
         return Result(patient_id, features)
 
     def _key(self, patient_id: str) -> str:

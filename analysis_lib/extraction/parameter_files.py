@@ -10,8 +10,8 @@ import radiomics
 import yaml
 from radiomics import getFeatureClasses, getImageTypes
 
-from analysis_lib.extraction.fast_radiomics import expected_names
 from analysis_lib.extraction.features import feature_names
+from analysis_lib.extraction.plan import expected_names
 from analysis_lib.params import ParameterError, suggest
 
 # How PyRadiomics and its schema checker name what they do not know.
