@@ -164,11 +164,12 @@ def _load(cases: dict[str, Case], default: tuple[int, int], key: str) -> tuple[s
 
 def _fingerprint(cases: dict[str, Case], default: tuple[int, int], key: str) -> str:
     case = cases[key]
-    digest = hashlib.blake2b(repr((default, case.get("Label"), case.get("Segment"))).encode(), digest_size=16)
+    digest = hashlib.sha256(repr((default, case.get("Label"), case.get("Segment"))).encode())
     for path in (Path(case["Image"]), Path(case["Mask"])):
         for file in _files_of(path):
             if case["Image"] and case["Mask"] and file.is_file():
-                digest.update(file.name.encode() + file.read_bytes())
+                with file.open("rb") as content:  # in pieces: a whole volume need not be in memory twice
+                    digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
 
 

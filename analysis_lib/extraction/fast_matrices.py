@@ -80,10 +80,7 @@ class Matrices:
         return runs[None], self._near.angles
 
     def calculate_glszm(self, image, mask, levels, voxels, force2d, dimension):
-        level, size = _zones(self._bins, self._near.earlier)
-        zones = np.zeros((1, levels, int(size.max())))
-        np.add.at(zones[0], (level, size - 1), 1)
-        return zones
+        return _glszm(self._bins, self._near.earlier, levels)[None]
 
     def calculate_gldm(self, image, mask, distances, levels, alpha, force2d, dimension):
         return _gldm(self._bins, self._near.ahead, self._near.behind, levels, alpha)[None]
@@ -118,28 +115,35 @@ def _glcm(bins, ahead, levels):  # pragma: no cover - compiled
 
 @numba.njit(cache=True)
 def _glrlm(bins, later, levels, longest):  # pragma: no cover - compiled
-    """Runs grow backwards voxel by voxel; each voxel replaces the run that it lengthens. No branch to mispredict."""
+    """Runs grow backwards voxel by voxel, without a branch to mispredict.
+
+    Counted is each voxel by its place in its run; as many runs are of one length as voxels have that place, less
+    those that have the next.
+    """
     n, directions = later.shape
     level_of = np.empty(n + 1, np.int32)
     level_of[:n] = bins
     level_of[n] = -1  # what the index -1 finds
     run = np.zeros((n + 1, directions), np.int32)
-    out = np.zeros((levels, longest, directions))
+    places = np.zeros((levels, longest + 1, directions), np.int32)
     for i in range(n - 1, -1, -1):
         level = level_of[i]
         for k in range(directions):
             j = later[i, k]
-            same = np.int32(level_of[j] == level)
-            length = same * run[j, k]
-            run[i, k] = length + 1
-            out[level, length, k] += 1.0
-            out[level, length - same, k] -= np.float64(same)
+            place = np.int32(level_of[j] == level) * run[j, k]
+            run[i, k] = place + 1
+            places[level, place, k] += 1
+    out = np.empty((levels, longest, directions))
+    for level in range(levels):
+        for place in range(longest):
+            for k in range(directions):
+                out[level, place, k] = places[level, place, k] - places[level, place + 1, k]
     return out
 
 
 @numba.njit(cache=True)
-def _zones(bins, earlier):  # pragma: no cover - compiled
-    """Level and size of each zone of equal level; disjoint sets with path halving."""
+def _glszm(bins, earlier, levels):  # pragma: no cover - compiled
+    """Zones of equal level by level and size; disjoint sets with path halving."""
     n = bins.size
     parent = np.empty(n, np.int32)
     size = np.ones(n, np.int64)
@@ -160,8 +164,15 @@ def _zones(bins, earlier):  # pragma: no cover - compiled
     for i in range(n - 1, -1, -1):
         if parent[i] != i:
             size[parent[i]] += size[i]
-    roots = np.flatnonzero(parent == np.arange(n))
-    return bins[roots], size[roots]
+    largest = 0
+    for i in range(n):
+        if parent[i] == i:
+            largest = max(largest, size[i])
+    out = np.zeros((levels, largest))
+    for i in range(n):
+        if parent[i] == i:
+            out[bins[i], size[i] - 1] += 1
+    return out
 
 
 @numba.njit(cache=True)

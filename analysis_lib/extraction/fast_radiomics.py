@@ -88,7 +88,7 @@ def _extract_plain(image: sitk.Image, mask: sitk.Image, plan: Plan, label: int) 
 
 
 def _checked(result: dict[str, Any], plan: Plan) -> dict[str, float]:
-    out = {name: float(np.squeeze(value)) for name, value in result.items()}
+    out = {name: np.asarray(value).item() if np.ndim(value) else float(value) for name, value in result.items()}
     expected = feature_names(plan)
     if missing := [name for name in expected if name not in out]:
         raise ExtractionError(
