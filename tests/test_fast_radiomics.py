@@ -12,7 +12,7 @@ from radiomics.featureextractor import RadiomicsFeatureExtractor
 from scipy.ndimage import gaussian_filter
 
 from analysis_lib.extraction import fast_classes, fast_radiomics
-from analysis_lib.extraction.fast_log import LaplacianOfGaussian
+from analysis_lib.extraction.fast_log_rounding import ItkLaplacian
 from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
 from analysis_lib.extraction.fast_radiomics import extract
@@ -173,7 +173,7 @@ def test_a_usual_region_needs_no_filter_of_the_whole_image(monkeypatch: pytest.M
     mask = np.zeros(volume.shape, bool)
     mask[3] = (radius > 70) & (radius < 100)
     image, mask = as_images(volume.round().astype(np.int16), mask)
-    monkeypatch.setattr(LaplacianOfGaussian, "_by_itk", lambda *_: pytest.fail("ITK filtered the whole image"))
+    monkeypatch.setattr(ItkLaplacian, "_by_itk", lambda *_: pytest.fail("ITK filtered the whole image"))
     assert len(extract(image, mask, SM)) == 1316
 
 

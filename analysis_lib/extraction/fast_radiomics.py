@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from radiomics import getFeatureClasses
 
 from analysis_lib.extraction.fast_classes import Region, feature_values, image_features, shape_class
-from analysis_lib.extraction.fast_log import LaplacianOfGaussian
+from analysis_lib.extraction.fast_log_rounding import ItkLaplacian
 from analysis_lib.extraction.fast_wavelets import wavelet_bands
 from analysis_lib.extraction.plan import (
     ExtractionError,
@@ -181,6 +181,6 @@ def _images(image: sitk.Image, region: Region, plan: Plan):
                 yield f"wavelet-{name}", band[region.inside], settings
         else:
             sigmas = settings.get("sigma", [])
-            values = LaplacianOfGaussian(image, sigmas, region.box, region.inside).as_itk(settings)
+            values = ItkLaplacian(image, sigmas, region.box, region.inside).as_itk(settings)
             for sigma in sigmas:
                 yield log_name(sigma), values[float(sigma)], settings
