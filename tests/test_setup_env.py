@@ -13,7 +13,8 @@ UV = f"""#!/bin/sh
 echo "$* CC=$CC LDSHARED=$LDSHARED" >>uv.log
 case "$1 $2" in
 "python find") echo {sys.executable} ;;
-"venv --quiet") mkdir -p .venv/bin && printf '#!/bin/sh\\n' >.venv/bin/python && chmod +x .venv/bin/python ;;
+"venv --quiet") mkdir -p .venv/bin; printf '#!/bin/sh\\necho "python $*" >>uv.log\\n' >.venv/bin/python
+    chmod +x .venv/bin/python ;;
 esac
 """
 
@@ -73,3 +74,14 @@ def test_a_compiler_that_works_is_taken(machine):
     assert run().returncode == 0
     assert compiled_with(checkout) == "cc LDSHARED="
     assert "ziglang" not in (checkout / "uv.log").read_text()
+
+
+def test_packages_are_compiled_once_all_are_there(machine):
+    """Where PYTHONDONTWRITEBYTECODE is set, each start of Python would compile TensorFlow anew: 12 s instead of 5."""
+    checkout, script, run = machine
+    script("uv", UV)
+    script("cc", "#!/bin/sh\ncat >/dev/null\n")
+    assert run().returncode == 0
+    lines = (checkout / "uv.log").read_text().splitlines()
+    compiled = next(k for k, line in enumerate(lines) if line == "python -m compileall -qq -j 0 .venv/lib")
+    assert max(k for k, line in enumerate(lines) if line.startswith("pip install")) < compiled

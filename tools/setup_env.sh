@@ -78,4 +78,10 @@ say "compiling pyradiomics"
 
 "$uv" pip install --quiet --no-deps --no-build-isolation -e .
 .venv/bin/python -c 'import analysis_lib, radiomics' || die "the environment does not import; run make distclean and try again"
+
+# Bytecode of all packages, once and on all cores: where Python may not write it later (container images set
+# PYTHONDONTWRITEBYTECODE), each kernel and worker would compile TensorFlow anew. A file that Python does not accept, as
+# some packages bring for their own tests, is no fault.
+say "compiling Python modules"
+.venv/bin/python -m compileall -qq -j 0 .venv/lib || true
 say "ready"
