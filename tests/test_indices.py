@@ -15,6 +15,7 @@ from conftest import write_seg
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis_lib.__main__ import main
 from analysis_lib.imaging.ct import read_ct
 from analysis_lib.imaging.geometry import ImageError
 from analysis_lib.imaging.indices import MEASURES, area_and_density, measure
@@ -133,14 +134,17 @@ def test_command_line_json(patient):
     assert values["definitions"]["SMI"]["sarcopenic"] is True
 
 
-def test_command_line_without_sex_and_height_gives_what_it_can(patient):
-    values = json.loads(run_cli("--ct", patient[0], "--mask", patient[1], "--json").stdout)
+def test_command_line_without_sex_and_height_gives_what_it_can(patient, capsys):
+    pair = ["indices", "--ct", str(patient[0]), "--mask", str(patient[1])]
+    assert main([*pair, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
     assert values["smi"] is None
     assert values["pm_area_cm2"] > 0
     verdicts = {name: d["sarcopenic"] for name, d in values["definitions"].items()}
     below = values["pm_mean_hu"] < 38.5  # of men and of women alike
     assert verdicts == {"PMA": None, "PMI": None, "PD": below, "SMI": None, "MA": None}
-    shown = run_cli("--ct", patient[0], "--mask", patient[1]).stdout
+    assert main(pair) == 0
+    shown = capsys.readouterr().out
     assert re.search("PMA .* needs --sex\n", shown) and re.search("SMI .* needs --sex and --height-m\n", shown)
     assert re.search(f"PD .* {'' if below else 'not '}sarcopenic \\(below 38.5 HU\\)", shown)
 
@@ -175,7 +179,13 @@ def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, m
         (["--study", "standinn"], "did you mean 'standin'"),
     ],
 )
-def test_command_line_errors_are_one_line(patient, change, message):
-    result = run_cli("--ct", patient[0], "--mask", patient[1], *change)
-    assert result.returncode == 2
-    assert message in result.stderr and len(result.stderr.splitlines()) == 1
+def test_command_line_errors_are_one_line(patient, capsys, change, message):
+    assert main(["indices", "--ct", str(patient[0]), "--mask", str(patient[1]), *change]) == 2
+    out, error = capsys.readouterr()
+    assert message in error and len(error.splitlines()) == 1 and out == ""
+
+
+def test_the_command_exits_with_the_status_and_one_line(patient):
+    result = run_cli("--ct", patient[0], "--mask", patient[1], "--height-m", 172)
+    assert result.returncode == 2 and result.stdout == ""
+    assert "give metres" in result.stderr and len(result.stderr.splitlines()) == 1

@@ -214,7 +214,7 @@ def test_the_true_model_is_calibrated_useful_and_new():
     scores = results_added.brier_scores(found, STATISTICS, 1).set_index(["set", "month", "model"])
     skill = scores.xs("integral", level="month")["skill"].groupby("model").mean()
     assert skill[results.MODEL] > 0.05 and skill[results.MODEL] > skill[results_added.CLINICAL]
-    curves = results_added.decision_curves(found, STATISTICS)
+    curves = results_added.decision_curves(found[found["month"] == 36], STATISTICS)
     titles = {panel: panel for panel in curves["panel"].unique()}
     assert len(plots_curves.decision_grid(curves, titles, results_added.MODELS).axes) == len(titles)
     risk = PATIENTS.set_index("patient_id")["risk"]
@@ -230,9 +230,9 @@ def test_the_true_model_is_calibrated_useful_and_new():
 def test_decision_curves_are_those_written_out(tmp_path):
     """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
     found, _, _ = probabilities()
-    curves = results_added.decision_curves(found, STATISTICS)
     cell = found[(found["set"] == "lt") & (found["month"] == 36)]
-    some = curves[(curves["set"] == "lt") & (curves["month"] == 36)].set_index(["model", "threshold"])["net_benefit"]
+    curves = results_added.decision_curves(cell, STATISTICS)
+    some = curves.set_index(["model", "threshold"])["net_benefit"]
     own = cell[cell["model"] == results.MODEL]
     for treats, name in ((own["probability"], results.MODEL), (1 + 0 * own["probability"], "all")):
         for threshold in some[name].index[::7]:
@@ -243,7 +243,8 @@ def test_decision_curves_are_those_written_out(tmp_path):
             assert some[name, threshold] == pytest.approx(gain, rel=1e-9)
     assert (some["none"] == 0).all()
     for _ in range(2):  # the second time from what was kept
-        pd.testing.assert_frame_equal(results_added.decision_curves(found, STATISTICS, tmp_path), curves)
+        pd.testing.assert_frame_equal(results_added.decision_curves(cell, STATISTICS, tmp_path), curves)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 1
 
 
 def test_a_horizon_past_the_follow_up_is_said_and_left_out():

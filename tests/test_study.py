@@ -30,10 +30,10 @@ COMPARATORS = [
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of what the repository holds, with the environment linked in and the smoke study run once."""
+    """A copy of what the repository holds, compiled code too, with the environment linked in; smoke run once."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("analysis_lib", "notebooks", "params", "tools"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy2(ROOT / name, copy / name)
     (copy / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
@@ -56,6 +56,17 @@ def tables(copy: Path, study: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".html")} | {
         "risk": (copy / "build" / study / "risk.csv").read_bytes()
     }
+
+
+def site_of_few(copy: Path, name: str, each: int) -> pd.DataFrame:
+    """A site's folder with the first patients of each set of smoke; returns their clinical table, as text."""
+    smoke, site = copy / "data" / "smoke", copy / "data" / name
+    table = pd.read_csv(smoke / "patients.csv", dtype=str).groupby("set").head(each).reset_index(drop=True)
+    (site / "masks").mkdir(parents=True)
+    for patient_id in table["patient_id"]:
+        shutil.copytree(smoke / "ct" / patient_id, site / "ct" / patient_id)
+        shutil.copy(smoke / "masks" / f"{patient_id}.seg.nrrd", site / "masks")
+    return table
 
 
 def test_every_table_and_figure_is_there_with_its_columns(checkout):
@@ -113,11 +124,15 @@ def test_everything_synthetic_says_so(checkout):
 
 
 def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
+    """To some of its patients, whose outcomes are not told."""
     risk = pd.read_csv(checkout / "build" / "smoke" / "risk.csv", dtype=str).set_index("patient_id")["risk"]
-    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\ndata_dir: data/smoke\n")
+    some = site_of_few(checkout, "later", each=5)
+    outcomes = ["os_months", "os_event", "rfs_months", "rfs_event"]
+    some.drop(columns=outcomes).to_csv(checkout / "data" / "later" / "patients.csv", index=False)
+    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\n")
     make(checkout, "predict", "STUDY=later", "MODEL=build/smoke/model")
     table = pd.read_csv(checkout / "build" / "later" / "predictions.csv", dtype=str).set_index("patient_id")
-    assert table["risk"].to_dict() == risk.to_dict()
+    assert len(table) == 15 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
     assert table["note"].str.contains("synthetic").all()
     result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
     assert "no saved model" in result.stderr
@@ -149,28 +164,33 @@ def test_same_bytes_from_scratch_with_another_number_of_workers(checkout):
 
 
 def test_a_new_cut_off_changes_what_depends_on_it_and_extracts_nothing(checkout):
-    before = pd.read_csv(checkout / "figures" / "smoke" / "table2.csv")
-    (checkout / "params" / "tweak.yaml").write_text(
-        "base: smoke\ndata_dir: data/smoke\ndefinitions: {PMI: {men: 5.0, women: 3.0}}\n"
-    )
-    result = make(checkout, "build/tweak/notebooks/02_sarcopenia.ipynb", "STUDY=tweak")
-    assert "synthetic CT" not in result.stderr
-    after = pd.read_csv(checkout / "figures" / "tweak" / "table2.csv")
+    figures, smoke = checkout / "figures" / "smoke", checkout / "params" / "smoke.yaml"
+    before, text = pd.read_csv(figures / "table2.csv"), smoke.read_text()
+    places = ("build/smoke/*.parquet", "build/cache/smoke-*/*", "data/smoke/**/*.dcm")
+    kept = [path for place in places for path in sorted(checkout.glob(place))]
+    stamps = [path.stat().st_mtime_ns for path in kept]
+    smoke.write_text(text + "\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n")
+    result = make(checkout, "build/smoke/notebooks/02_sarcopenia.ipynb", "STUDY=smoke")
+    smoke.write_text(text)
+    ran = [line for line in result.stdout.splitlines() if line.startswith("notebook")]
+    assert ran == ["notebook 02_sarcopenia ..."]
+    after = pd.read_csv(figures / "table2.csv")
     changed = before.ne(after) & ~(before.isna() & after.isna())
     assert set(before.loc[changed.any(axis=1), "definition"]) == {"PMI"}
-    stamp = (checkout / "build" / "tweak" / "features.parquet").stat().st_mtime_ns
-    (checkout / "params" / "tweak.yaml").write_text(
-        "base: smoke\ndata_dir: data/smoke\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n"
-    )
-    make(checkout, "build/tweak/notebooks/02_sarcopenia.ipynb", "STUDY=tweak")
-    assert (checkout / "build" / "tweak" / "features.parquet").stat().st_mtime_ns == stamp
+    assert len(kept) > 62 and [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+def test_a_study_of_anothers_patients_draws_none(checkout):
+    (checkout / "params" / "tweak.yaml").write_text("base: smoke\ndata_dir: data/smoke\n")
+    stamps = {path: path.stat().st_mtime_ns for path in (checkout / "data" / "smoke").rglob("*")}
+    result = make(checkout, "build/tweak/inputs.txt", "STUDY=tweak")
+    assert "synthetic CT" not in result.stderr and not (checkout / "data" / "tweak").exists()
+    assert {path: path.stat().st_mtime_ns for path in (checkout / "data" / "smoke").rglob("*")} == stamps
 
 
 def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(checkout):
-    site = checkout / "data" / "site"
-    shutil.copytree(checkout / "data" / "smoke", site)
+    site, table = checkout / "data" / "site", site_of_few(checkout, "site", each=8)
     (checkout / "params" / "site.yaml").write_text("base: defaults\ntitle: Ours\n")
-    table = pd.read_csv(site / "patients.csv", dtype=str)
     ids = table["patient_id"].tolist()
     table.loc[table["patient_id"] == ids[0], "height_m"] = "1700"
     table.loc[table["patient_id"] == ids[1], "os_months"] = "-2"
@@ -194,7 +214,7 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(check
         assert pd.Series([excluded.at[patient_id, "reason"]]).str.contains(reason).all()
     all_patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
     rest = pd.read_parquet(checkout / "build" / "site" / "patients.parquet").set_index("patient_id")
-    assert len(rest) + len(excluded) == 62
+    assert len(rest) + len(excluded) == len(ids) == 24
     rest = rest.drop(index=[ids[5]], errors="ignore")
     pd.testing.assert_frame_equal(
         rest.drop(columns="split"), all_patients.loc[rest.index].drop(columns="split"), check_exact=True
