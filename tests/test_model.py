@@ -104,6 +104,14 @@ def test_order_of_patients_and_columns_changes_nothing(data, fitted):
     np.testing.assert_array_equal(again.risk(features), fitted.risk(features))
 
 
+def test_predicted_survival_is_to_live_beyond_a_month(data, fitted):
+    """A death in that very month counts already, as in the Kaplan-Meier curve."""
+    month = float(fitted.ensemble.baseline["months"].iloc[20])
+    before, at, after = fitted.survival(data[0], [month - 1e-6, month, month + 1e-6]).to_numpy().T
+    assert (before > at).all()
+    np.testing.assert_array_equal(at, after)
+
+
 def test_histories_have_the_columns_of_the_figure(fitted):
     assert list(fitted.history_autoencoder) == ["step", "train_loss", "val_loss"]
     history = fitted.history_network

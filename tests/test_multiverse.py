@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from sksurv.metrics import concordance_index_censored
 from test_results_beyond import PATIENTS
 
 from analysis_lib import multiverse
+from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.params import load_params
 from analysis_lib.reporting import plots_multiverse, results
+from analysis_lib.sarcopenia import sarcopenic
 
 PARAMS = load_params("smoke").model_copy(update={"workers": 1})
 
@@ -50,3 +55,56 @@ def test_specifications_are_all_different_and_counted(ratios):
 def test_curves_are_drawn(ratios):
     fig = plots_multiverse.specification_curve(ratios, "hr", 1.0)
     assert "specifications" in fig.texts[0].get_text() and len(fig.axes) == 2
+
+
+def test_continuous_markers_are_higher_where_there_is_less_muscle():
+    markers = results.continuous_markers(PATIENTS, PARAMS.definitions)
+    for key, definition in PARAMS.definitions.items():
+        cut_off = np.where(PATIENTS["sex"] == "M", definition.men, definition.women)
+        marker = markers[f"{key} continuous"]
+        np.testing.assert_allclose(marker, cut_off - PATIENTS[definition.column])
+        assert ((marker > 0).to_numpy() == sarcopenic(PATIENTS, definition).to_numpy(bool)).all()
+
+
+def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, monkeypatch):
+    """In each set of each split, by scikit-survival; one fit a seed and size, kept."""
+    params = PARAMS.model_copy(
+        update={
+            "multiverse": PARAMS.multiverse.model_copy(update={"split_seeds": 2, "code_sizes": [3, 4]}),
+            "network": PARAMS.network.model_copy(update={"max_epochs": 20}),
+            "autoencoder": PARAMS.autoencoder.model_copy(update={"max_epochs": 5}),
+        }
+    )
+    patients = PATIENTS.assign(split="of another split").drop(columns="risk")
+    rng = np.random.default_rng(2)
+    signal = PATIENTS["risk"].to_numpy()[:, None] + rng.normal(0, 0.5, (len(patients), 6))
+    features = pd.DataFrame(signal, PATIENTS["patient_id"], columns=[f"sm_{k}" for k in range(6)])
+    study = SimpleNamespace(params=params, patients=lambda with_radiomics: patients, features=lambda: features)
+    monkeypatch.setattr(multiverse, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
+    gains = multiverse.model_gains(study, tmp_path, quiet=True)
+    assert len(list(tmp_path.glob("risk_*.csv"))) == 4
+    assert gains.groupby(["split_seed", "code_size"]).ngroups == 4
+    assert set(gains["split_seed"]) == {params.seed, params.seed + 1}
+    for (seed, size), part in gains.groupby(["split_seed", "code_size"]):
+        (file,) = tmp_path.glob(f"risk_{seed}_{size}_*.csv")
+        fitted = pd.read_csv(file, float_precision="round_trip")
+        assert fitted["split"].tolist() == split_patients(patients, params.cohort, seed).tolist()
+        for (name, key), rows in part.groupby(["set", "against"]):
+            mine = (fitted["split"] == name).to_numpy()
+            definition = params.definitions[key]
+            yes_or_no = sarcopenic(patients, definition).astype(float)[mine]
+            # the cut-offs of the sexes put men and women on one scale
+            below = results.continuous_markers(patients, {key: definition}).iloc[:, 0][mine]
+            outcome = patients["os_event"][mine] == 1, patients["os_months"][mine]
+            model, *others = (
+                concordance_index_censored(*outcome, risk)[0] for risk in (fitted["risk"][mine], yes_or_no, below)
+            )
+            assert model > 0.6  # higher is worse
+            found = rows.set_index("form")["gain"]
+            assert found["yes or no"] == pytest.approx(model - others[0])
+            assert found["continuous"] == pytest.approx(model - others[1])
+            assert (rows["n"] == mine.sum()).all() and (rows["events"] == outcome[0].sum()).all()
+    monkeypatch.setattr(
+        "analysis_lib.modelling.model.RadiomicsSurvivalModel.fit", lambda *_: pytest.fail("fitted again")
+    )
+    pd.testing.assert_frame_equal(multiverse.model_gains(study, tmp_path, quiet=True), gains)
