@@ -321,6 +321,15 @@ def test_slices_that_count(three_slices, rule, where, slices):
     np.testing.assert_array_equal(kept[slices], sm[slices])
 
 
+def test_middle_of_an_even_number_of_slices_is_the_lower_one(patient, tmp_path):
+    ct, _, _, sm, pm, geometry = patient
+    for mask in (sm, pm):
+        mask[2] = mask[3]
+    write_seg(tmp_path / "two.seg.nrrd", {"SM": sm, "PM": pm}, geometry)
+    row = measure(ct, tmp_path / "two.seg.nrrd", IMAGES.model_copy(update={"l3_slice": "middle"}))
+    assert row["sm_slices"] == row["pm_slices"] == [2]
+
+
 def test_slice_by_sop_instance_uid(three_slices):
     ct, mask, _ = three_slices
     images = IMAGES.model_copy(update={"l3_slice": "sop_instance_uid"})
@@ -336,6 +345,8 @@ def test_slice_by_sop_instance_uid(three_slices):
         ({}, "l3_z_mm is missing"),
         ({"l3_z_mm": 400.0}, "outside the CT"),
         ({"l3_z_mm": -100.0}, "does not reach slice 0"),
+        ({"l3_z_mm": -72.6}, "does not reach slice 5"),  # half a slice of 5 mm from the last
+        ({"l3_z_mm": -72.4}, "outside the CT"),
     ],
 )
 def test_a_slice_that_cannot_be_had_is_refused(three_slices, where, reason):
