@@ -63,3 +63,16 @@ def test_wilson_interval_against_its_closed_form():
     centre, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     assert row["low"] == pytest.approx(100 * (centre - half) / (1 + z * z / n))
     assert row["high"] == pytest.approx(100 * (centre + half) / (1 + z * z / n))
+
+
+def test_interval_of_a_mean_is_students():
+    """60 -+ 4.302653 x 10 / sqrt(3), with the 97.5% point of t with 2 degrees of freedom."""
+    patients = pd.DataFrame({"set": "discovery", "sex": "M", "age": [50.0, 60, 70], "bmi": np.nan})
+    flags = dict.fromkeys(["tumour_single", "tumour_diameter_over_5cm", "vascular_invasion"], np.nan)
+    none = pd.DataFrame(columns=["set", "definition", "outcome", "n", "n_sarcopenic", "hr", "hr_low", "hr_high", "p"])
+    c_index = pd.DataFrame(columns=["set", "model", "c_index", "low", "high"])
+    table = compare(patients.assign(**flags), none, c_index, 0.95).set_index("item")
+    row = table.loc["Table 1 discovery age, years, mean"]
+    assert row[["low", "high"]].tolist() == pytest.approx([35.15862, 84.84138], abs=1e-5)
+    assert row["difference"] == pytest.approx(60 - row["published"])
+    assert table.loc["Table 1 discovery age, years, SD", "ours"] == pytest.approx(10)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import AalenJohansenFitter
+from lifelines import AalenJohansenFitter, CoxPHFitter
 from scipy.stats import norm
 
 from analysis_lib.statistics import comparison, competing, evaluation, imputation, resampling, survival
@@ -22,6 +22,8 @@ TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table
 EXTRA = dict(list(pd.read_csv(REFERENCE / "prediction_tables.csv").groupby("table", sort=False)))
 CURVES = dict(list(pd.read_csv(REFERENCE / "prediction_curves.csv").groupby("table", sort=False)))
 VALUES = pd.read_csv(REFERENCE / "prediction_values.csv").set_index(["table", "quantity"])["value"]
+
+BASE = ["group", "age"]
 
 every_table = pytest.mark.parametrize("name", TABLES)
 
@@ -119,9 +121,13 @@ def test_firth_where_nothing_can_be_estimated():
 @every_table
 def test_added_value_and_spline(name):
     table = TABLES[name]
-    found = comparison.added_value(table["month"], table["event"], table[["group", "age"]], table["risk"])
+    found = comparison.added_value(table["month"], table["event"], table[BASE], table["risk"])
     # R: anova(coxph(~ group + age), coxph(~ group + age + risk))
     np.testing.assert_allclose(found["chisq"], VALUES[name, "added_chisq"], rtol=1e-8)
+    fits = [CoxPHFitter().fit(table[[*x, "month", "event"]], "month", "event") for x in (BASE, [*BASE, "risk"])]
+    base, whole = (fit.log_likelihood_ratio_test().test_statistic for fit in fits)
+    assert [found["chisq_base"], found["share"]] == pytest.approx([base, base / whole], rel=1e-5)
+    assert found["hr_per_sd"] == pytest.approx(np.exp(fits[1].params_["risk"] * table["risk"].std()), rel=1e-5)
     knots = np.quantile(table["age"], [0.05, 0.35, 0.65, 0.95])
     curve = cox_fit(table["month"], table["event"], evaluation.restricted_cubic_spline(table["age"], knots))
     line = cox_fit(table["month"], table["event"], table["age"])
