@@ -12,6 +12,7 @@ from test_results_beyond import PATIENTS
 
 from analysis_lib import multiverse
 from analysis_lib.cohort.cohort import split_patients
+from analysis_lib.modelling.model import RadiomicsSurvivalModel
 from analysis_lib.params import load_params
 from analysis_lib.reporting import plots_multiverse, results
 from analysis_lib.sarcopenia import sarcopenic
@@ -81,6 +82,13 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
     features = pd.DataFrame(signal, PATIENTS["patient_id"], columns=[f"sm_{k}" for k in range(6)])
     study = SimpleNamespace(params=params, patients=lambda with_radiomics: patients, features=lambda: features)
     monkeypatch.setattr(multiverse, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
+    fit, learnt_from = RadiomicsSurvivalModel.fit, []
+
+    def seen(features, *arguments):
+        learnt_from.append(set(features.index))
+        return fit(features, *arguments)
+
+    monkeypatch.setattr(RadiomicsSurvivalModel, "fit", seen)
     gains = multiverse.model_gains(study, tmp_path, quiet=True)
     assert len(list(tmp_path.glob("risk_*.csv"))) == 4
     assert gains.groupby(["split_seed", "code_size"]).ngroups == 4
@@ -89,6 +97,7 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
         (file,) = tmp_path.glob(f"risk_{seed}_{size}_*.csv")
         fitted = pd.read_csv(file, float_precision="round_trip")
         assert fitted["split"].tolist() == split_patients(patients, params.cohort, seed).tolist()
+        assert learnt_from.pop(0) == set(fitted.loc[fitted["split"] == "train", "patient_id"])
         for (name, key), rows in part.groupby(["set", "against"]):
             mine = (fitted["split"] == name).to_numpy()
             definition = params.definitions[key]

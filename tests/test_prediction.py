@@ -179,6 +179,20 @@ def with_gaps(n=3000, seed=0):
     return full, gaps
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_imputed_values_scatter_as_the_known_and_copies_as_their_mean(binary):
+    """Of 60 known and 1500 unknown values: a copy's mean is known no better than the mean of 60, and says so."""
+    rng = np.random.default_rng(8)
+    known = rng.normal(3, 2, 60) if not binary else np.repeat([0.0, 1.0], 30)
+    table = pd.DataFrame({"other": rng.normal(size=1560), "value": np.r_[known, np.full(1500, np.nan)]})
+    filled = np.array([copy["value"].to_numpy()[60:] for copy in imputation.impute(table, 300, 1, 5)])
+    assert filled.std(axis=1).mean() == pytest.approx(known.std(), rel=0.05)
+    assert filled.mean() == pytest.approx(known.mean(), abs=0.1 * known.std())
+    # the other column's coefficient is drawn too, but its values average out
+    expected = np.hypot(known.std() / np.sqrt(60), known.std() / np.sqrt(1500))
+    assert filled.mean(axis=1).std() == pytest.approx(expected, rel=0.2)
+
+
 def test_imputation_undoes_the_bias_of_complete_cases():
     full, gaps = with_gaps()
     copies = imputation.impute(gaps, 5, 5, 1)
