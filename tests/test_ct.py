@@ -313,13 +313,24 @@ def test_the_series_on_whose_grid_the_mask_lies_comes_first(tmp_path, volume):
     assert read_ct(tmp_path, covering=point, grid=turned).series_uid == "1.1"
 
 
+def test_a_series_shifted_by_part_of_a_voxel_is_not_the_masks(tmp_path, volume):
+    drawn_on = write_series(tmp_path / "mine", volume[:3], SeriesInstanceUID="1.1")
+    write_series(tmp_path / "other", volume, origin=(-20.0, -30.2, -100.0), SeriesInstanceUID="1.2")
+    point = np.array([[-15.0, -25.0, -95.0]])
+    assert read_ct(tmp_path, covering=point).series_uid == "1.2"
+    assert read_ct(tmp_path, covering=point, grid=drawn_on).series_uid == "1.1"
+
+
 def test_a_refused_series_is_not_silently_replaced_by_another(tmp_path, volume):
     write_series(tmp_path / "plain", volume, SeriesInstanceUID="1.1", SeriesNumber=2)
     (tmp_path / "plain" / "IM014.dcm").unlink()
     write_series(tmp_path / "venous", volume[:3], SeriesInstanceUID="1.2", SeriesNumber=3)
     with pytest.raises(ImageError, match="series number 2: has 4 slices and would be the choice.*a slice is missing"):
         read_ct(tmp_path)
-    assert read_ct(tmp_path, series_uid="1.2").geometry.size[2] == 3
+    write_series(tmp_path / "venous", volume[:4], SeriesInstanceUID="1.2", SeriesNumber=3)
+    with pytest.raises(ImageError, match="series number 2: has 4 slices and would be the choice"):
+        read_ct(tmp_path)  # of equally many, too
+    assert read_ct(tmp_path, series_uid="1.2").geometry.size[2] == 4
     change_all(tmp_path / "plain", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
     assert read_ct(tmp_path).series_uid == "1.2", "a coronal reformat is never the choice"
 

@@ -118,6 +118,20 @@ def test_from_images_to_figure_and_chosen_features(tmp_path: Path) -> None:
     calls.clear()
     pd.testing.assert_frame_equal(run()[0], values)
     assert calls == []
+    for change in ({"moved_mm": 17}, {"noise_hu": 9}, {"contour_px": 2}):  # what was kept is of other settings
+        stability.extract_variants(
+            ["P0"],
+            counted,
+            str,
+            FILES,
+            settings.model_copy(update=change),
+            1,
+            tmp_path,
+            quiet=True,
+            executor=run_here,
+        )
+        assert len(calls) == 9, change
+        calls.clear()
     table = icc_table(values, stability.families(settings))
     icc = table.set_index(["family", "feature"])["icc"]
     assert icc["shuffled", "sm_original_firstorder_Mean"] == 1.0
