@@ -112,6 +112,18 @@ def test_predicted_survival_is_to_live_beyond_a_month(data, fitted):
     np.testing.assert_array_equal(at, after)
 
 
+def test_a_patients_risk_does_not_depend_on_how_many_others_there_are():
+    """Inputs enough to be turned, and numbers on both sides of where BLAS takes a product for small."""
+    rng = np.random.default_rng(4)
+    x, death = rng.standard_normal((600, 90)), rng.exponential(30, 600)
+    fitted = CoxEnsemble.fit(x[:31], death[:31], np.ones(31), NetworkParams(ensemble=2, max_epochs=20), seed=1)
+    assert fitted.axes.shape == (90, 30)
+    risk = fitted.risk(x)
+    for n in (8, 31, 50, 300):
+        assert fitted.risk(x[:n]).tolist() == risk[:n].tolist()
+        assert fitted.risk(x[-n:]).tolist() == risk[-n:].tolist()
+
+
 def test_histories_have_the_columns_of_the_figure(fitted):
     assert list(fitted.history_autoencoder) == ["step", "train_loss", "val_loss"]
     history = fitted.history_network

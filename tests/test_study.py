@@ -123,11 +123,15 @@ def test_everything_synthetic_says_so(checkout):
 
 
 def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
+    """To some of its patients, whose outcomes are not told."""
     risk = pd.read_csv(checkout / "build" / "smoke" / "risk.csv", dtype=str).set_index("patient_id")["risk"]
-    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\ndata_dir: data/smoke\n")
+    some = site_of_few(checkout, "later", each=5)
+    outcomes = ["os_months", "os_event", "rfs_months", "rfs_event"]
+    some.drop(columns=outcomes).to_csv(checkout / "data" / "later" / "patients.csv", index=False)
+    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\n")
     make(checkout, "predict", "STUDY=later", "MODEL=build/smoke/model")
     table = pd.read_csv(checkout / "build" / "later" / "predictions.csv", dtype=str).set_index("patient_id")
-    assert table["risk"].to_dict() == risk.to_dict()
+    assert len(table) == 15 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
     assert table["note"].str.contains("synthetic").all()
     result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
     assert "no saved model" in result.stderr

@@ -25,6 +25,7 @@ from analysis_lib.modelling.tf_setup import keras, load_keras, save_keras
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import AutoEncoderParams, NetworkParams
 
+LARGE_PRODUCT = 1_000_000  # multiplications, from which on OpenBLAS no longer counts a product as small
 LARGE = 20_000  # patients, from which on the networks are trained on all cores: minutes then, so progress is shown too
 
 
@@ -229,8 +230,14 @@ def principal_axes(z: np.ndarray) -> np.ndarray:
 
 
 def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Inputs (n, d) turned to axes (d, m). The bits of a patient's row do not depend on how many others there are.
+
+    BLAS takes another path, rounded otherwise, where the product is small; so rows of zeros make it large enough.
+    """
+    rows = -(-LARGE_PRODUCT // axes.size)
+    padded = z if len(z) >= rows else np.vstack([z, np.zeros((rows - len(z), z.shape[1]), z.dtype)])
     with threadpool_limits(1):
-        return z @ axes
+        return (padded @ axes)[: len(z)]
 
 
 def breslow_baseline(log_risk: ArrayLike, time: ArrayLike, event: ArrayLike) -> pd.DataFrame:
