@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import KEPT
-from analysis_lib.extraction.plan import too_thin
+from analysis_lib.extraction.plan import too_deep, too_thin
 from analysis_lib.files import write_text
 from analysis_lib.imaging import ct, indices, masks
 from analysis_lib.imaging.geometry import ImageError, refusing_damage
@@ -42,7 +42,7 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     Raises ClinicalTableError where the clinical table cannot be used at all.
     """
     clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
-    files = tuple(PARAMS_DIR / roi.parameter_file for roi in params.features.rois.values())
+    files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
     jobs = [(source, params.images, files) for source in sources(params, clinical).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
@@ -127,10 +127,10 @@ def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def look_at(source: Source, images: ImageParams, parameter_files: tuple[Path, ...] = ()) -> dict[str, object]:
+def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path] | None = None) -> dict[str, object]:
     """One patient's CT and mask as the study would choose them, with a picture of the L3 slice.
 
-    ``parameter_files`` of PyRadiomics tell whether the CT has slices enough for their filters.
+    ``parameter_files`` of PyRadiomics, "sm" and "pm", tell whether there can be radiomics of these slices.
     """
     row: dict[str, object] = {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
     try:
@@ -147,10 +147,8 @@ def look_at(source: Source, images: ImageParams, parameter_files: tuple[Path, ..
             row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
     except ImageError as error:
         return row | {"status": "refused", "reason": str(error)}
-    geometry, affine = opened.series.geometry, opened.series.geometry.affine
-    notes = list(opened.notes)
-    if thin := next(filter(None, (too_thin(geometry.size, geometry.spacing, file) for file in parameter_files)), ""):
-        notes.append(f"indices only, no radiomics: {thin}")
+    affine = opened.series.geometry.affine
+    notes = [*opened.notes, *_no_radiomics(opened, parameter_files or {})]
     heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
     where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
     return row | {
@@ -164,6 +162,19 @@ def look_at(source: Source, images: ImageParams, parameter_files: tuple[Path, ..
         "warnings": "; ".join(notes),
         "identity": opened.identity,
     }
+
+
+def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> list[str]:
+    """At most one sentence on features that these slices cannot have; a muscle that is missing has its own note."""
+    geometry = opened.series.geometry
+    for key, file in parameter_files.items():
+        reason = too_thin(geometry.size, geometry.spacing, file)
+        if not reason and key in opened.masks:
+            box = np.ptp(np.argwhere(opened.masks[key]), axis=0) + 1
+            reason = too_deep(tuple(box.tolist()), file)
+        if reason:
+            return [f"indices only, no radiomics: {key.upper()}: {reason}"]
+    return []
 
 
 def page_path(params: Params) -> Path:

@@ -4,12 +4,15 @@ import shutil
 
 import pandas as pd
 import pytest
+from conftest import write_seg
 
 from analysis_lib.__main__ import main
 from analysis_lib.check import check_study, table_as_read
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.params import ROOT, Params, load_params
+from analysis_lib.params import ROOT, FeatureParams, Params, RoiFeatures, load_params
 from analysis_lib.stages import measure_patients
+
+PM = RoiFeatures(parameter_file="features_pm.yaml")
 
 
 @pytest.fixture
@@ -60,6 +63,19 @@ def test_files_that_no_row_asks_for_are_counted_and_not_named(study, capsys, mon
     monkeypatch.setattr("analysis_lib.check.page_path", lambda params: ROOT / "build" / "mine" / "check.html")
     main(["check", "--study", "mine", "--quiet"])
     assert capsys.readouterr().err.splitlines() == [f"warning: {text}" for text in remarks]
+
+
+def test_a_mask_on_several_slices_tells_that_it_has_no_psoas_outline(study, patient):
+    _, _, _, sm, pm, geometry = patient
+    for mask in (sm, pm):
+        mask[2] = mask[3]
+    write_seg(study.data_path / "masks" / "P1.seg.nrrd", {"SM": sm, "PM": pm}, geometry)
+    thick = study.model_copy(update={"features": FeatureParams(rois={"pm": PM}, expected_count=27)})
+    table = check_study(thick, quiet=True).table.set_index("patient_id")
+    assert table.at["P1", "warnings"].startswith("indices only, no radiomics: PM: the mask reaches over 2 slices")
+    assert "images.l3_slice: middle" in table.at["P1", "warnings"]
+    one = thick.model_copy(update={"images": study.images.model_copy(update={"l3_slice": "middle"})})
+    assert check_study(one, quiet=True).table.set_index("patient_id").at["P1", "warnings"] == ""
 
 
 def test_the_same_ct_under_two_names_is_pointed_out(study, capsys):

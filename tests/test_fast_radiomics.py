@@ -17,7 +17,7 @@ from analysis_lib.extraction.fast_matrices import Matrices, Neighbours, directio
 from analysis_lib.extraction.fast_mesh import mesh_coefficients
 from analysis_lib.extraction.fast_radiomics import extract
 from analysis_lib.extraction.fast_wavelets import wavelet_bands
-from analysis_lib.extraction.plan import ExtractionError, expected_names
+from analysis_lib.extraction.plan import ExtractionError, NoRadiomicsError, expected_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SM, PM = ROOT / "params" / "features_sm.yaml", ROOT / "params" / "features_pm.yaml"
@@ -389,7 +389,7 @@ def test_features_that_are_no_numbers_are_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_shape2d_on_two_slices_is_an_error() -> None:
     image, mask = as_images(ct(9), region("several slices", 9))
-    with pytest.raises(ValueError, match="more than 1, cannot compute 2D shape"):
+    with pytest.raises(NoRadiomicsError, match="reaches over . slices and shape2D needs one; let one slice count"):
         extract(image, mask, PM)
 
 

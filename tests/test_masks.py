@@ -2,6 +2,7 @@
 
 import re
 
+import nrrd
 import numpy as np
 import pytest
 from conftest import write_seg
@@ -34,6 +35,17 @@ def test_overlapping_segments_in_layers_are_told_apart(tmp_path, mask):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": mask, "PM": other}, GRID)
     np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
     np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "sm "), GRID), mask)
+
+
+def test_a_segmentation_of_an_older_slicer_has_a_layer_a_segment(tmp_path, mask):
+    """3D Slicer before 4.11 names neither layer nor value; its reader takes layer number and 1 (vtkSegment)."""
+    other = np.roll(mask, 2, axis=2)
+    write_seg(tmp_path / "new.seg.nrrd", {"PM": other, "SM": mask}, GRID)
+    layers, header = nrrd.read(str(tmp_path / "new.seg.nrrd"))
+    old = {key: value for key, value in header.items() if not key.endswith(("_Layer", "_LabelValue"))}
+    nrrd.write(str(tmp_path / "m.seg.nrrd"), layers, old)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "SM"), GRID), mask)
+    np.testing.assert_array_equal(placed(read_one(tmp_path / "m.seg.nrrd", "PM"), GRID), other)
 
 
 def test_order_of_segments_does_not_matter(tmp_path, mask):

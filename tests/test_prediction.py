@@ -251,6 +251,14 @@ def test_intervals_hold_their_estimates_and_repeat():
     assert scores["month"].isna().tolist() == [False, False, True]
 
 
+def test_where_no_risk_is_predicted_there_is_no_ratio():
+    """As of a month before the first death in training; a test set may have deaths by then."""
+    time, event = np.arange(1.0, 21), np.arange(20) % 2 == 0
+    found = comparison.calibration_interval(time, event, np.zeros(20), 8, 50, 0.95, 1)
+    assert found["predicted"] == 0 and found["observed"] > 0
+    assert np.isnan([found["ratio"], found["ratio_low"], found["ratio_high"]]).all()
+
+
 def test_simultaneous_band_covers_whole_curves():
     rng = np.random.default_rng(4)
     truth, covered = np.zeros(12), []

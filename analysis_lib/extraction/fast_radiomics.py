@@ -29,6 +29,7 @@ from analysis_lib.extraction.plan import (
     feature_names,
     log_name,
     read_plan,
+    several_planes,
     skipped_images,
 )
 
@@ -46,8 +47,9 @@ def extract(
     value in the mask, by default the parameter file's.
     Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
 
-    Raises NoRadiomicsError for an image too thin for a filter, ExtractionError where else PyRadiomics would leave
-    features out or give NaN, and PyRadiomics' own ValueError for an empty, too small or misplaced mask.
+    Raises NoRadiomicsError for an image too thin for a filter and for 2-D shape of several slices, ExtractionError
+    where else PyRadiomics would leave features out or give NaN, and PyRadiomics' own ValueError for an empty, too small
+    or misplaced mask.
     """
     plan = read_plan(parameter_file)
     if reason := skipped_images(image.GetSize(), image.GetSpacing(), plan):
@@ -125,6 +127,8 @@ def _extract_fast(image: sitk.Image, mask: sitk.Image, plan: Plan, label: int) -
     region = _region(mask, label, plan.settings, image.GetSpacing())
     if region is None or ("shape2D" in plan.classes and not _in_plane(region, plan.settings)):
         return None  # PyRadiomics words the error, or leaves features out
+    if reason := several_planes(region.inside.shape, plan):
+        raise NoRadiomicsError(reason)
     result: dict[str, Any] = {}
     if "shape" in plan.classes:
         result |= feature_values(shape_class(region, plan.settings), "original", "shape", plan.classes["shape"])

@@ -93,8 +93,8 @@ class Task:
             where = f"{roi.upper()}: " if roi else ""
             try:
                 values = extract(image, masks[roi], path, label=1)
-            except NoRadiomicsError:
-                raise
+            except NoRadiomicsError as error:
+                raise NoRadiomicsError(f"{where}{error}") from error
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{where}{error}") from error
             if difference := set(values) ^ set(expected_names(path)):

@@ -164,3 +164,19 @@ def skipped_images(size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], pl
                 f"or take LoG out of the parameter file"
             )
     return ""
+
+
+def too_deep(size_zyx: tuple[int, ...], parameter_file: Path | str) -> str:
+    """Why a region of this size (voxels of its bounding box) has no 2-D shape; empty if it has, or needs none."""
+    return several_planes(size_zyx, read_plan(parameter_file))
+
+
+def several_planes(size_zyx: tuple[int, ...], plan: Plan) -> str:
+    """As ``too_deep``, of a parameter file that was read."""
+    planes = size_zyx[plan.settings.get("force2Ddimension", 0)]
+    if "shape2D" not in plan.classes or not plan.settings.get("force2D", False) or planes == 1:
+        return ""
+    return (
+        f"the mask reaches over {planes} slices and shape2D needs one; let one slice count (in a study, "
+        "images.l3_slice: middle), draw it on one, or take shape2D out of the parameter file"
+    )

@@ -126,8 +126,9 @@ def _slicer_segments(data: np.ndarray, grid: Geometry, header: dict) -> list[Vox
     for number in numbers:
         name = str(header.get(f"Segment{number}_Name", "")).strip()
         try:
-            layer = int(header.get(f"Segment{number}_Layer", 0))
-            value = int(header.get(f"Segment{number}_LabelValue", number + 1))
+            # 3D Slicer before 4.11 writes neither: each segment has a layer of its own, in which its voxels are 1.
+            layer = int(header.get(f"Segment{number}_Layer", number))
+            value = int(header.get(f"Segment{number}_LabelValue", 1))
         except ValueError:
             raise ImageError(
                 f"segment number {number + 1} has a layer or label that is no number; save it again in 3D Slicer"

@@ -49,7 +49,8 @@ def calibration_interval(
     """Calibration at a month with intervals: predicted and observed risk, their ratio, slope and ICI.
 
     Returns predicted (mean), observed (1 - Kaplan-Meier), ratio (observed / predicted), ratio_low, ratio_high,
-    slope, slope_low, slope_high, ici, ici_low, ici_high, note. Intervals are percentiles of the bootstrap.
+    slope, slope_low, slope_high, ici, ici_low, ici_high, note. Intervals are percentiles of the bootstrap. The
+    ratio is NaN where nobody is predicted any risk, as of a month before the first death in training.
     """
     time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float).astype(bool)
     probability = np.asarray(probability, dtype=float)
@@ -57,7 +58,7 @@ def calibration_interval(
 
     def measure(rows: NDArray[np.int64]) -> list[float]:
         t, e, p = time[rows], dead[rows], probability[rows]
-        ratio = (1 - survived(t, e, month)) / p.mean()
+        ratio = _ratio(1 - survived(t, e, month), float(p.mean()))
         found = calibration_summary(t, e, p, month)
         return [ratio, found["slope"], found["ici"]]
 
@@ -65,10 +66,14 @@ def calibration_interval(
     observed = 1 - survived(time, dead, month)
     result: dict[str, float | str] = {"predicted": float(probability.mean()), "observed": observed}
     for k, (name, value) in enumerate(
-        [("ratio", observed / probability.mean()), ("slope", summary["slope"]), ("ici", summary["ici"])]
+        [("ratio", _ratio(observed, float(probability.mean()))), ("slope", summary["slope"]), ("ici", summary["ici"])]
     ):
         result |= {name: value, f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
     return result | {"note": summary["note"]}
+
+
+def _ratio(observed: float, predicted: float) -> float:
+    return observed / predicted if predicted > 0 else NAN
 
 
 def calibration_curve(
