@@ -199,6 +199,10 @@ def test_a_symbolic_link_is_refused(tmp_path):
         (b"\xff\xfep\x00", "UTF-16"),
         (b"patient_id\n\xe4\n", "cannot be read as utf-8; save it as 'CSV UTF-8', or set clinical.encoding"),
         (b"patient_id\nP\x00\n", "null characters"),
+        (
+            "patient_id,set,sex,os_months,os_event\nP1,external,M,30,1\nP2,external,F,9,2\nP3,external,F,7,2\n",
+            "os_event: the column holds 1 and 2 and no 0, so 1 may mean yes or no; .*clinical.codes.os_event",
+        ),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, text, reason):
@@ -214,6 +218,9 @@ def test_files_that_cannot_be_used(tmp_path):
         (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
         with pytest.raises(ClinicalTableError, match="damaged"):
             read_clinical(tmp_path / name, SETS)
+    (tmp_path / "t.xlsx").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(512))  # as Excel encrypts a file
+    with pytest.raises(ClinicalTableError, match="protected by a password or an old .xls; save it as .xlsx"):
+        read_clinical(tmp_path / "t.xlsx", SETS)
     (tmp_path / "t.doc").write_text("x")
     with pytest.raises(ClinicalTableError, match="save it as CSV"):
         read_clinical(tmp_path / "t.doc", SETS)
@@ -293,6 +300,13 @@ def test_columns_codes_and_units_are_mapped(tmp_path):
     assert good["tumour_diameter_over_5cm"].tolist() == [1, 0]  # 50 mm is not above 5 cm
 
 
+def test_letters_with_dots_as_a_mac_writes_them(tmp_path):
+    text = "patient_id,set,Geschlecht,Gro\u0308\u00dfe,os_months,os_event\nP1,discovery,ma\u0308nnlich,1.72,30,1\n"
+    columns = {"sex": "Geschlecht", "height_m": "Gr\u00f6\u00dfe"}
+    good, excluded = read_text(tmp_path, text, columns=columns, codes={"sex": {"M": ["m\u00e4nnlich"]}})
+    assert excluded.empty and good["height_m"].tolist() == [1.72] and good["sex"].tolist() == ["M"]
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
@@ -340,6 +354,7 @@ def test_dates_become_months(tmp_path):
         ({"surgery_date": "2020-02-01"}, "surgery_date is no date of the form %d.%m.%Y"),
         ({"surgery_date": "30.02.2020"}, "surgery_date is no date"),
         ({"last_contact_date": "01.02.2020"}, "no time after surgery"),
+        ({"surgery_date": "01.02.1920"}, "lie more than 50 years apart; mend the dates"),
     ],
 )
 def test_dates_that_cannot_be(tmp_path, change, reason):
@@ -393,7 +408,7 @@ def test_leading_zeros_of_identifiers_stay(tmp_path):
     [
         ("E3", "=1+1", "cell E3 is a formula without a saved value"),
         ("E3", "#DIV/0!", "cell E3 holds an Excel error"),
-        ("G3", dt.datetime(2024, 3, 1), r"os_months is not a number \(text\)"),
+        ("G3", dt.datetime(2024, 3, 1), "os_months is a date, as Excel makes of 12.5"),
         ("A3", 1.2345678901234567e17, "cell A3 has lost digits"),
     ],
 )

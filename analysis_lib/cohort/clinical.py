@@ -115,6 +115,8 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
         if column.kind == "number":
             written = [mapping.number(text[row], settings, continental) for row in index]
             wrong_units.append(units.of_whole_column(column, [value for value, _ in written], unit))
+        elif column.kind == "flag":
+            wrong_units.append(mapping.one_or_two(column.name, text, settings))
         for k, row in enumerate(index):
             if column.kind == "number":
                 value, problem = _number(column, *written[k], unit, text[row])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import re
+import unicodedata
 
 import pandas as pd
 
 from analysis_lib.cohort.clinical_params import ClinicalParams
+from analysis_lib.cohort.columns import BY_NAME
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, fold
 
 DAYS_PER_MONTH = 30.4375
 EMPTY = {"", "na", "nan", "n/a", "none", "null", ".", "-", "#n/a"}
+LONGEST_MONTHS = BY_NAME["os_months"].high
 DATES = ("surgery_date", "death_date", "recurrence_date", "last_contact_date")
 NATURAL_CODES = {
     "sex": {"m": "M", "male": "M", "f": "F", "female": "F"},
@@ -20,6 +23,7 @@ NATURAL_CODES = {
     "rfs_cause": {"recurrence": "recurrence", "death": "death"},
 }
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 ECHO_DIGITS = 5  # a longer number may be a date of birth or an accession number that slipped into the column
 
 
@@ -85,6 +89,9 @@ def number(text: str, settings: ClinicalParams, continental: bool) -> tuple[floa
         return float("nan"), "is infinite; give a number or leave it empty"
     sign = "," if "," in text else "."
     plain = text.replace(",", ".") if text.count(",") + text.count(".") <= 1 else text
+    if ISO_DATE.fullmatch(text):
+        why = "is a date, as Excel makes of 12.5; format the column as number and type the values again"
+        return float("nan"), why
     if not NUMBER.fullmatch(plain):
         return float("nan"), f"is not a number ({shown(text)}); give a number or leave it empty"
     if settings.decimal not in ("auto", sign) and sign in text:
@@ -107,11 +114,11 @@ def code(column: str, kind: str, text: str, settings: ClinicalParams, allowed: l
     """The study's code for one cell of a coded column, and what is wrong with it ('' if nothing)."""
     if text.lower() in EMPTY:
         return "", ""
-    key = re.sub(r"^(-?\d+)\.0+$", r"\1", text).casefold()
+    key = _plain_code(text)
     mapped = settings.codes.get(column)
     if mapped is not None:
         for ours, theirs in mapped.items():
-            if key in [t.strip().casefold() for t in theirs]:
+            if key in map(_plain_code, theirs):
                 return ours, ""
         return "", f"{column} is {shown(text)}, which clinical.codes.{column} does not list; add it or mend the cell"
     natural = NATURAL_CODES.get(kind)
@@ -126,6 +133,26 @@ def code(column: str, kind: str, text: str, settings: ClinicalParams, allowed: l
         f"{column} {shown(text)} is none of {', '.join(dict.fromkeys(natural.values()))}; if it is a code, say what it "
         f"means, as in clinical.codes.{column}: {example}"
     )
+
+
+def one_or_two(column: str, text: pd.Series, settings: ClinicalParams) -> str:
+    """What is wrong with a flag that is coded 1 and 2, where 1 may mean either; '' if it is not, or is mapped.
+
+    A single 2 is taken for a slip, which costs its row.
+    """
+    keys = [_plain_code(cell) for cell in text]
+    others = set(NATURAL_CODES["flag"]) - {"1"}
+    if column in settings.codes or "1" not in keys or keys.count("2") < 2 or others.intersection(keys):
+        return ""
+    return (
+        f"{column}: the column holds 1 and 2 and no 0, so 1 may mean yes or no; say what they mean, as in "
+        f"clinical.codes.{column}: {{1: [2], 0: [1]}}"
+    )
+
+
+def _plain_code(text: str) -> str:
+    """A coded cell as codes are compared: without case and the zero decimals of Excel, letters composed as one."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", text.strip())).casefold()
 
 
 def check_codes(settings: ClinicalParams, coded: dict[str, list[str]]) -> None:
@@ -203,6 +230,9 @@ def _order_of_dates(surgery, death, recurrence, last) -> list[str]:
     end = death or last
     if recurrence and end and recurrence > end:
         problems.append("recurrence_date is after death or last contact; mend the dates")
+    if end and (end - surgery).days / DAYS_PER_MONTH > LONGEST_MONTHS:
+        years = LONGEST_MONTHS / 12
+        problems.append(f"surgery_date and the end of follow-up lie more than {years:g} years apart; mend the dates")
     return problems
 
 
@@ -213,7 +243,7 @@ def _months(start: dt.date, end: dt.date) -> str:
 def _date(text: str, real: bool, settings: ClinicalParams, name: str) -> tuple[dt.date | None, str]:
     if text.lower() in EMPTY:
         return None, ""
-    if real and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+    if real and ISO_DATE.fullmatch(text):
         return dt.date.fromisoformat(text), ""
     if not settings.dates.format:
         return None, f"{name} is text; say how dates are written in clinical.dates.format, for example '%d.%m.%Y'"

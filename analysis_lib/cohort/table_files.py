@@ -10,6 +10,7 @@ import csv
 import datetime as dt
 import io
 import re
+import unicodedata
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from analysis_lib.errors import StudyError
 
 BLANKS = " \t\r\n\u00a0\u2007\u202f\u200b\ufeff"  # with no-break spaces and what web pages leave behind
 MAX_EXACT = 2**53  # beyond it a float has lost digits
+OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # container of .xls and of encrypted files
 FORMULA = "formula without a saved value; open the file in Excel and save it"
 
 
@@ -87,8 +89,8 @@ def read_table(path: Path, settings: ClinicalParams) -> RawTable:
 
 
 def fold(name: str) -> str:
-    """A heading without case, and with blanks and hyphens as underscores."""
-    return re.sub(r"[\s\u00a0-]+", "_", name.strip(BLANKS)).casefold()
+    """A heading without case, blanks and hyphens as underscores, letters composed that a Mac writes in two."""
+    return re.sub(r"[\s\u00a0-]+", "_", unicodedata.normalize("NFC", name.strip(BLANKS))).casefold()
 
 
 def _trim(cell: str) -> str:
@@ -145,6 +147,11 @@ def _csv(path: Path, settings: ClinicalParams):
 
 
 def _xlsx(path: Path, settings: ClinicalParams):
+    with path.open("rb") as stream:
+        if stream.read(len(OLD_EXCEL)) == OLD_EXCEL:
+            raise ClinicalTableError(
+                f"{path.name} is protected by a password or an old .xls; save it as .xlsx without a password"
+            )
     try:
         values = openpyxl.load_workbook(path, data_only=True)
         formulas = openpyxl.load_workbook(path, data_only=False)
