@@ -43,6 +43,20 @@ def test_label_map_with_a_table_beside_it(patient, tmp_path, suffix):
     np.testing.assert_array_equal(opened.masks["pm"], pm)
 
 
+def test_the_folder_of_nnunet_as_it_comes(patient, tmp_path):
+    ct, _, _, sm, pm, geometry = patient
+    folder = tmp_path / "predicted"
+    folder.mkdir()
+    label_map(folder / "case_001.nii.gz", geometry, sm & ~pm, pm)
+    labels = {"background": 0, "wall": 1, "PM": 2}
+    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 9}))
+    (folder / "plans.json").write_text("{}")
+    images = IMAGES.model_copy(update={"sm": SM.model_copy(update={"parts": [["wall", "PM"]]})})
+    opened = open_patient(ct, folder, images)
+    np.testing.assert_array_equal(opened.masks["sm"], sm)
+    np.testing.assert_array_equal(opened.masks["pm"], pm)
+
+
 def test_label_numbers_without_a_table(patient, tmp_path):
     ct, _, _, sm, pm, geometry = patient
     label_map(tmp_path / "m.nii.gz", geometry, sm & ~pm, pm)

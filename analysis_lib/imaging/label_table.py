@@ -14,9 +14,12 @@ _IMAGE_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha)(\.gz)?$", re.IGNORECA
 
 
 def find_label_table(mask: Path) -> Path | None:
-    """The table beside a label map: the same name with a table's suffix, or ``labels`` for all of the folder."""
+    """The table beside a label map: the same name with a table's suffix, or ``labels`` for all of the folder.
+
+    Else ``dataset.json``, which nnU-Net puts beside what it predicts.
+    """
     stem = _IMAGE_SUFFIX.sub("", mask.name)
-    names = [f"{base}{suffix}" for base in (stem, "labels") for suffix in SUFFIXES]
+    names = [f"{base}{suffix}" for base in (stem, "labels") for suffix in SUFFIXES] + ["dataset.json"]
     return next((path for name in names if (path := mask.parent / name).is_file()), None)
 
 
