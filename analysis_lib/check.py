@@ -17,7 +17,7 @@ from analysis_lib.imaging.geometry import ImageError, refusing_damage
 from analysis_lib.parallel import map_patients
 from analysis_lib.params import PARAMS_DIR, ImageParams, Params
 from analysis_lib.reporting.check_page import check_page, thumbnail
-from analysis_lib.stages import Source, sources
+from analysis_lib.stages import CRASHED, Source, sources
 
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
@@ -44,7 +44,7 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
     files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
     jobs = [(source, params.images, files) for source in sources(params, clinical).values()]
-    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet)
+    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
@@ -132,7 +132,7 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
 
     ``parameter_files`` of PyRadiomics, "sm" and "pm", tell whether there can be radiomics of these slices.
     """
-    row: dict[str, object] = {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
+    row = _empty_row(source)
     try:
         with refusing_damage():
             opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
@@ -162,6 +162,14 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
         "warnings": "; ".join(notes),
         "identity": opened.identity,
     }
+
+
+def _empty_row(source: Source) -> dict[str, object]:
+    return {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
+
+
+def _killed(source: Source, *_: object) -> dict[str, object]:
+    return _empty_row(source) | {"status": "refused", "reason": CRASHED}
 
 
 def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +123,7 @@ def measure_patients(params: Params, quiet: bool = False) -> None:
 def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
     jobs = [(source, params.images) for source in sources(params, clinical).values()]
-    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet)
+    results = map_patients(_measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]
     measured = pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"])
@@ -164,6 +165,16 @@ def _measure_one(source: Source, images: ImageParams) -> dict[str, object]:
         "series_uid": row["series_uid"],
         "slices_z_mm": json.dumps(row["slices_z_mm"]),
     }
+
+
+CRASHED = (
+    "reading CT and mask ended the process (out of memory, or a file that crashes its decoder); export the series "
+    "again, and the segmentation"
+)
+
+
+def _killed(source: Source, images: ImageParams) -> dict[str, object]:
+    return {"patient_id": source.patient_id, "stage": "images", "reason": CRASHED}
 
 
 def extract_features(params: Params, quiet: bool = False) -> None:
@@ -231,7 +242,7 @@ def _fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str)
     table = source.where()["label_table"] or find_label_table(mask)
     folders = [source.ct(), mask] + ([table] if table else [])
     for path in [file for place in folders for file in files_of(place)]:
-        digest.update(path.name.encode())
+        digest.update(os.fsencode(path.name))  # which need not be UTF-8
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

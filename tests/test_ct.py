@@ -71,6 +71,14 @@ def test_every_lossless_transfer_syntax(tmp_path, syntax):
     in_transfer_syntax(tmp_path, syntax)
     assert pydicom.dcmread(tmp_path / "IM000.dcm").file_meta.TransferSyntaxUID == syntax
     np.testing.assert_array_equal(read_ct(tmp_path).hounsfield(), volume)
+    whole = (tmp_path / "IM000.dcm").read_bytes()
+    assert read_ct(tmp_path).notes == ()
+    (tmp_path / "IM000.dcm").write_bytes(whole[:-20])  # a copy that broke off
+    if syntax == uid.DeflatedExplicitVRLittleEndian:  # of which even the header is lost
+        pytest.raises(ImageError, read_ct, tmp_path)
+    else:
+        note = "one of 2 slices is cut short, so no features can be taken; export the series again"
+        assert read_ct(tmp_path).notes == (note,)
 
 
 def test_series_in_any_order_nested_and_beside_other_files(tmp_path, volume):
@@ -352,6 +360,29 @@ def test_single_file_volume(tmp_path, volume, suffix, dtype):
     np.testing.assert_allclose(series.geometry.origin, (-20, -30, -100), atol=1e-4)
     assert series.hounsfield().dtype == np.int16
     assert series.description == "5 slices, 5 mm"
+
+
+@pytest.mark.parametrize("suffix", ["", ".nii.gz", ".nrrd"])
+def test_names_of_files_need_not_be_utf8(tmp_path, volume, suffix):
+    """As of an archive that was made on Windows; ITK ends the process at such a name."""
+    geometry = write_series(tmp_path / "ct", volume)
+    place = tmp_path / os.fsdecode(b"M\xfcller")
+    place.mkdir()
+    if suffix:
+        sitk.WriteImage(geometry.image_of(volume), str(tmp_path / f"ct{suffix}"))
+        (tmp_path / f"ct{suffix}").rename(place / os.fsdecode(b"M\xfcller" + suffix.encode()))
+    else:
+        for k, file in enumerate(sorted((tmp_path / "ct").iterdir())):
+            file.rename(place / os.fsdecode(b"M\xfcller%d.dcm" % k))
+    np.testing.assert_array_equal(read_ct(place).hounsfield(), volume)
+
+
+def test_a_detached_header_whose_name_is_not_utf8_is_refused(tmp_path, volume):
+    geometry = write_series(tmp_path / "ct", volume)
+    sitk.WriteImage(geometry.image_of(volume), str(tmp_path / "ct.nhdr"))
+    (tmp_path / "ct.nhdr").rename(tmp_path / os.fsdecode(b"M\xfcller.nhdr"))
+    with pytest.raises(ImageError, match="is not in UTF-8, as an old archive leaves it; rename it"):
+        read_ct(tmp_path / os.fsdecode(b"M\xfcller.nhdr"))
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha"])

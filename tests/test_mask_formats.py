@@ -1,6 +1,7 @@
 """The same mask in every format gives the same pixels, and the numbers of the real data."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,21 @@ def test_the_folder_of_nnunet_as_it_comes(patient, tmp_path):
     (folder / "plans.json").write_text("{}")
     images = IMAGES.model_copy(update={"sm": SM.model_copy(update={"parts": [["wall", "PM"]]})})
     opened = open_patient(ct, folder, images)
+    np.testing.assert_array_equal(opened.masks["sm"], sm)
+    np.testing.assert_array_equal(opened.masks["pm"], pm)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".nii", ".mha"])
+def test_names_of_mask_files_need_not_be_utf8(patient, tmp_path, suffix):
+    ct, _, _, sm, pm, geometry = patient
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    for name, mask in (("SM", sm), ("PM", pm)):
+        label_map(tmp_path / f"{name}{suffix}", geometry, mask)
+        (tmp_path / f"{name}{suffix}").rename(folder / f"{name}{suffix}")
+    label_map(tmp_path / f"other{suffix}", geometry, sm)
+    (tmp_path / f"other{suffix}").rename(folder / os.fsdecode(b"M\xfcller" + suffix.encode()))
+    opened = open_patient(ct, folder, IMAGES)
     np.testing.assert_array_equal(opened.masks["sm"], sm)
     np.testing.assert_array_equal(opened.masks["pm"], pm)
 

@@ -8,6 +8,7 @@ study reads). Image is a file that ITK reads or a folder of DICOM files. Other c
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -169,7 +170,7 @@ def _fingerprint(cases: dict[str, Case], default: tuple[int, int], key: str) -> 
         for file in _files_of(path):
             if case["Image"] and case["Mask"] and file.is_file():
                 with file.open("rb") as content:  # in pieces: a whole volume need not be in memory twice
-                    digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+                    digest.update(os.fsencode(file.name) + hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
 
 

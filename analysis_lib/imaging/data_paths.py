@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from analysis_lib.imaging.geometry import ImageError
@@ -42,6 +44,27 @@ def files_of(place: Path) -> list[Path]:
     if place.is_file() and place.suffix.lower() == ".nhdr":
         return sorted(p for p in place.parent.iterdir() if p.is_file() and p.name.startswith(f"{place.stem}."))
     return [place] if place.is_file() else files_below(place)
+
+
+@contextmanager
+def named_for_itk(path: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """The file under a name that ITK opens: it chooses its reader by the suffix, of which ``suffixes`` fit.
+
+    A name that is no UTF-8, as old archives leave them, would end the process. Raises ImageError where a link does not
+    help, since the header of the file names another one beside it.
+    """
+    plain = os.fsencode(path).decode("utf-8", "ignore")
+    if str(path) == plain and plain.lower().endswith(suffixes):
+        yield plain
+        return
+    if ".nhdr" in suffixes:
+        raise ImageError(
+            "the name of a file or folder of the CT is not in UTF-8, as an old archive leaves it; rename it"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, f"image{suffixes[0]}")
+        link.symlink_to(path.resolve())
+        yield str(link)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom import uid
-from pydicom.errors import InvalidDicomError
 
 from analysis_lib.imaging.data_paths import files_below
+from analysis_lib.imaging.dicom_complete import is_cut_short
 from analysis_lib.imaging.dicom_identity import IDENTITY_TAGS, carries_identity
 from analysis_lib.imaging.dicom_multiframe import frame_getters
 
@@ -65,6 +65,7 @@ class Slice:
     padding: tuple[int, int] | None = None  # lowest and highest stored value that is no image
     tilt_degrees: float = 0.0
     lossy: bool = False
+    cut_short: bool = False  # the file ends before its pixels do
     splits: dict[str, str] = field(default_factory=dict)
     fault: str = ""  # why the slice cannot be used
 
@@ -93,19 +94,20 @@ def scan_folder(folder: Path) -> Scan:
     for number, file in enumerate(files, start=1):
         if file.name.upper() == "DICOMDIR":
             continue
-        header = _read_header(file)
-        if header is None:
+        read = _read_header(file)
+        if read is None:
             if _should_be_dicom(file):
                 scan.damaged.append(file)
             else:
                 scan.passed_over[OTHER_FILES] += 1
             continue
+        header, cut_short = read
         place = f"file {number} of {len(files)} in the CT folder, sorted by name"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as below
                 identity, kind = carries_identity(header), _other_kind(header)
-                slices = [] if kind else _slices(header, file, place)
+                slices = [] if kind else [replace(one, cut_short=cut_short) for one in _slices(header, file, place)]
                 uid_text = str(header.get("SeriesInstanceUID") or "")
         except Exception:  # pydicom converts values when they are looked at, and a damaged one may raise anything
             scan.damaged.append(file)
@@ -118,22 +120,19 @@ def scan_folder(folder: Path) -> Scan:
     return scan
 
 
-def _read_header(file: Path) -> pydicom.Dataset | None:
+def _read_header(file: Path) -> tuple[pydicom.Dataset, bool] | None:
+    """Header of a DICOM file and whether its pixels are cut short; None where it is no DICOM, or damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd headers are judged below; pydicom's warnings quote them
         try:
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-        except InvalidDicomError:
-            try:
-                with file.open("rb") as stream:
-                    start = stream.read(2)
+            with file.open("rb") as stream:
                 # Old archives write no preamble: such a file starts with an element of group 0002 or 0008.
-                if start in (b"\x02\x00", b"\x08\x00"):
-                    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-                    return header if header.get("Modality") or header.get("SOPClassUID") else None
-            except Exception:
-                return None
-            return None
+                bare = stream.read(2) in (b"\x02\x00", b"\x08\x00")
+                stream.seek(0)
+                header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=bare)
+                if bare and not (header.get("Modality") or header.get("SOPClassUID")):
+                    return None
+                return header, not _other_kind(header) and is_cut_short(stream, header)
         except Exception:  # whatever a damaged stream makes the parser raise
             return None
 

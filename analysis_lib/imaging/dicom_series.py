@@ -186,6 +186,9 @@ def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) ->
     )
     if any(one.lossy for one in slices):
         notes = (*notes, "images were compressed with loss, so HU are approximate")
+    if lost := sum(one.cut_short for one in slices):
+        many = f"{lost} of {len(slices)} slices are" if lost > 1 else f"one of {len(slices)} slices is"
+        notes = (*notes, f"{many} cut short, so no features can be taken; export the series again")
     return Volume(geometry, tuple(slices), (exchange, flip_y, flip_x), notes)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
 import nrrd
 import numpy as np
 import SimpleITK as sitk
 
+from analysis_lib.imaging.data_paths import named_for_itk
 from analysis_lib.imaging.geometry import Geometry, ImageError
 from analysis_lib.imaging.label_table import find_label_table, read_label_table
 from analysis_lib.imaging.mask_segments import VoxelSegment
@@ -90,15 +90,11 @@ def _read_itk(path: Path, kind: str) -> tuple[np.ndarray, Geometry]:
 
 
 def _read_by_content(path: Path, kind: str) -> sitk.Image:
-    """ITK chooses its reader by the suffix, which may be wrong or missing."""
-    fitting = {"nifti": (".nii", ".nii.gz"), "mha": (".mha",)}[kind]
-    if path.name.lower().endswith(fitting):
-        return sitk.ReadImage(str(path))
-    packed = path.open("rb").read(2) == b"\x1f\x8b"
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, "mask" + (".nii.gz" if packed else fitting[0]))
-        link.symlink_to(path.resolve())
-        return sitk.ReadImage(str(link))
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    fitting = (".mha",) if kind == "mha" else (".nii.gz",) if packed else (".nii",)
+    with named_for_itk(path, fitting) as name:
+        return sitk.ReadImage(name)
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:

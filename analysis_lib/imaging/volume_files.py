@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from analysis_lib.imaging.data_paths import files_below
+from analysis_lib.imaging.data_paths import files_below, named_for_itk
 from analysis_lib.imaging.dicom_headers import OTHER_FILES, Scan
 from analysis_lib.imaging.dicom_pixels import AIR_HU, HIGHEST_HU
 from analysis_lib.imaging.dicom_series import AXIAL_TOLERANCE
@@ -68,14 +68,15 @@ def _read(path: Path) -> sitk.Image:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings show the path, which may hold a name
     try:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        known = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-        size = reader.GetSize()
-        if len(size) == 4 and size[3] == 1:
-            reader.SetExtractSize([*size[:3], 0])
-        image = reader.Execute()
+        with named_for_itk(path, next((end,) for end in SUFFIXES if name.endswith(end))) as readable:
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(readable)
+            reader.ReadImageInformation()
+            known = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            size = reader.GetSize()
+            if len(size) == 4 and size[3] == 1:
+                reader.SetExtractSize([*size[:3], 0])
+            image = reader.Execute()
     except RuntimeError:
         raise ImageError(
             "the CT file cannot be read as an image (damaged, or not the format that its name says); convert it again"

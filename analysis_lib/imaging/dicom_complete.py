@@ -1,0 +1,53 @@
+"""Whether the pixels of a DICOM file are all there, seen without reading them.
+
+A transfer that broke off leaves a file whose header is whole. Its pixels are decoded only when they are needed, so that
+the check of a study would not notice.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+import pydicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+PIXEL_DATA = (0x7FE0, 0x0010)
+ITEM = (0xFFFE, 0xE000)
+UNDEFINED = 0xFFFFFFFF  # length of encapsulated pixels, which are a sequence of items (DICOM PS3.5, A.4)
+
+
+def is_cut_short(stream: BinaryIO, header: pydicom.Dataset) -> bool:
+    """Whether the file of a grey image ends before its pixels do, or has none.
+
+    ``stream`` stands where ``pydicom.dcmread(stream, stop_before_pixels=True)`` left it. False where nobody can tell
+    without decoding, as of a deflated file.
+    """
+    if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return False
+    implicit, little = header.original_encoding
+    order = "<" if little else ">"
+    start = stream.read(8 if implicit else 12)
+    if len(start) < 8:
+        return True
+    if struct.unpack(order + "HH", start[:4]) != PIXEL_DATA:
+        return False
+    size = os.fstat(stream.fileno()).st_size
+    (length,) = struct.unpack(order + "I", start[-4:])
+    if length == UNDEFINED:
+        return _items_end(stream, size) > size
+    values = int(header.get("Rows") or 0) * int(header.get("Columns") or 0) * int(header.get("NumberOfFrames") or 1)
+    return size - stream.tell() < values * int(header.get("BitsAllocated") or 0) // 8
+
+
+def _items_end(stream: BinaryIO, size: int) -> int:
+    """Where the last item that begins before ``size`` says that it ends."""
+    end = stream.tell()
+    while end < size:
+        stream.seek(end)
+        start = stream.read(8)
+        if len(start) < 8 or struct.unpack("<HH", start[:4]) != ITEM:
+            break
+        end += 8 + struct.unpack("<I", start[4:])[0]
+    return end
