@@ -400,7 +400,10 @@ def test_without_psoas_the_skeletal_muscle_is_measured(patient, tmp_path):
     row = measure(ct, tmp_path / "sm.seg.nrrd", IMAGES)
     assert row["sm_area_cm2"] == both["sm_area_cm2"] and row["sm_mean_hu"] == both["sm_mean_hu"]
     assert np.isnan(row["pm_area_cm2"]) and np.isnan(row["pm_mean_hu"]) and row["pm_slices"] == []
-    assert "no PM segment" in row["ct_notes"]
+    assert row["ct_notes"] == "no PM segment"
+    write_seg(tmp_path / "sm.seg.nrrd", {"SM": sm, "Psoas muscles": sm}, geometry)  # under a name that is not accepted
+    row = measure(ct, tmp_path / "sm.seg.nrrd", IMAGES)
+    assert row["ct_notes"] == "no PM segment; the mask has 2 segments ('SM', 'Psoas muscles')"
 
 
 def test_psoas_outside_skeletal_muscle_is_noted(patient, tmp_path):

@@ -147,9 +147,9 @@ def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
     assert "L3ALONE" not in pd.read_parquet(broken.build / "features.parquet").index
     params = load_params("defaults")
     images = params.images.model_copy(update={"min_mask_pixels": 20})
-    files = tuple(PARAMS_DIR / roi.parameter_file for roi in params.features.rois.values())
+    files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
     checked = look_at(stages.Source(broken.data, "L3ALONE"), images, files)
-    assert checked["status"] == "ok" and checked["warnings"].startswith("indices only, no radiomics: log-sigma")
+    assert checked["status"] == "ok" and checked["warnings"].startswith("indices only, no radiomics: SM: log-sigma")
     assert look_at(stages.Source(broken.data, "G01"), images, files)["warnings"] == ""
 
 
@@ -162,7 +162,7 @@ def test_a_study_of_patients_of_whom_l3_alone_is_there(project):  # noqa: F811
     study.write_table(["A01"])
     status, _, error = study.run()
     assert status == 2 and error.count("\n") == 1
-    assert "A01: log-sigma" in error and "'features: null' in params/alone.yaml" in error
+    assert "A01: SM: log-sigma" in error and "'features: null' in params/alone.yaml" in error
     with (project / "params" / "alone.yaml").open("a") as file:
         file.write("features: null\n")
     status, _, error = study.run(*STAGES, "optimism", "notebook 04_autoencoder_deepsurv")
@@ -190,7 +190,9 @@ def test_what_was_read_is_written_down(studies):
         file.write_bytes(file.read_bytes() + b" ")
         assert stages._fingerprint({name: source}, images, name) != before
     assert measured.loc["B03", "ct_notes"] == "1 identical copies of slices left out"
-    assert (measured["ct_notes"] != "").sum() == 1
+    noted = measured["ct_notes"][lambda notes: notes != ""].drop("B03")
+    assert {FAULTS[patient_id] for patient_id in noted.index} == {"slice cut in its pixels", "slice without pixels"}
+    assert noted.str.fullmatch("one of 8 slices is cut short, so no features can be taken; export the .* again").all()
     assert json.loads(measured.loc["G01", "slices_z_mm"]) == [-80.0]
 
 

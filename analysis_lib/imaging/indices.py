@@ -92,7 +92,7 @@ def open_patient(
         for column, value, rule in asked
         if value is not None and images.l3_slice != rule
     )
-    notes = series.notes + _mask_notes(on_ct, masks.pieces_of(segments, images.pm)) + unused
+    notes = series.notes + _mask_notes(on_ct, segments, images.pm) + unused
     return Opened(series, on_ct, notes, names, identity)
 
 
@@ -146,13 +146,14 @@ def _vertebra(images: ImageParams) -> SegmentParams:
     return SegmentParams(names=images.vertebra_names)
 
 
-def _mask_notes(on_ct: dict[str, np.ndarray], pieces: list[str]) -> tuple[str, ...]:
-    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas.
-
-    ``pieces`` are the segments of which PM could have been put together.
-    """
+def _mask_notes(on_ct: dict[str, np.ndarray], segments: Sequence[masks.Segment], pm: SegmentParams) -> tuple[str, ...]:
+    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas."""
     if "pm" not in on_ct:
-        return (f"no PM segment{f', only {pieces[0]} without its other side' if pieces else ''}",)
+        if pieces := masks.pieces_of(segments, pm):
+            return (f"no PM segment, only {pieces[0]} without its other side",)
+        # one that has another name shows by what there is
+        there = f"; the mask has {masks.described_for(segments, pm)}" if len(segments) > 1 else ""
+        return (f"no PM segment{there}",)
     if "sm" not in on_ct:
         return ("no SM segment",)
     occupied = {key: np.flatnonzero(mask.any(axis=(1, 2))).tolist() for key, mask in on_ct.items()}

@@ -84,7 +84,7 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
     """
     found = [s for s in segments if any(same_name(s.name, name) for name in settings.names)]
     if len(found) > 1:
-        present = _described(segments, settings)
+        present = described_for(segments, settings)
         raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
     if not found and settings.labels:
         found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
@@ -121,12 +121,13 @@ def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
     if not segments:
         return ImageError("the mask holds no segments; draw them, or exclude the patient")
     return ImageError(
-        f"no segment named {' or '.join(settings.names)}; the mask has {_described(segments, settings)}: rename the "
+        f"no segment named {' or '.join(settings.names)}; the mask has {described_for(segments, settings)}: rename the "
         "segment, or name the labels of a label map in a table beside it"
     )
 
 
-def _described(segments: Sequence[Segment], settings: SegmentParams) -> str:
+def described_for(segments: Sequence[Segment], settings: SegmentParams) -> str:
+    """The segments of a mask as a message on one muscle shows them."""
     return described(segments, [*settings.names, *(name for parts in settings.parts for name in parts)])
 
 
