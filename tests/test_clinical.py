@@ -57,6 +57,17 @@ def excel_frame(n=2):
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
+def test_codes_of_the_missing_are_empty_cells(tmp_path):
+    changes = {"age": "-9", "bmi": "999.0", "tumour_single": "999", "rfs_months": "-9", "rfs_event": "-9"}
+    clinical, excluded = read(tmp_path, changes, {"os_months": "999"}, {"bmi": "24"}, missing=[-9, 999.0])
+    assert clinical["patient_id"].tolist() == ["P1", "P3"]
+    assert clinical.set_index("patient_id").loc["P1", list(changes)].isna().all()
+    assert clinical.set_index("patient_id").loc["P3", "bmi"] == 24
+    assert excluded["reason"].tolist() == ["os_months is missing; fill it in"]
+    _, without = read(tmp_path, changes)
+    assert without["patient_id"].tolist() == ["P1"] and "age" in without["reason"][0]
+
+
 def test_a_good_table_keeps_every_value(tmp_path):
     good, excluded = read(tmp_path, {}, {"set": "external", "rfs_months": "", "rfs_event": ""})
     assert excluded.empty

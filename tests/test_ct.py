@@ -385,6 +385,12 @@ def test_a_detached_header_whose_name_is_not_utf8_is_refused(tmp_path, volume):
         read_ct(tmp_path / os.fsdecode(b"M\xfcller.nhdr"))
 
 
+def test_a_volume_file_whose_suffix_is_in_capitals(tmp_path, volume):
+    sitk.WriteImage(image_of(volume), str(tmp_path / "P1.nii.gz"))
+    (tmp_path / "P1.nii.gz").rename(tmp_path / "P1.NII.GZ")
+    np.testing.assert_array_equal(read_ct(find_ct(tmp_path, "P1")).hounsfield(), volume)
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha"])
 def test_a_volume_file_in_the_place_of_the_dicom_folder(tmp_path, volume, suffix):
     sitk.WriteImage(image_of(volume), str(tmp_path / f"P1{suffix}"))

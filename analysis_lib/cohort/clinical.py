@@ -67,6 +67,7 @@ def read_patient_ids(path: Path, settings: ClinicalParams | None = None) -> tupl
     columns = {o: t for o, t in settings.columns.items() if o == "patient_id" or mapping.fold(t) in there}
     own = settings.model_copy(update={"columns": columns})
     table = mapping.rename(raw, own, [c.name for c in COLUMNS], ["patient_id"])
+    mapping.without_missing(table, settings)
     ids = table.cells["patient_id"]
     _check_ids(table, ids, None)
     if "l3_z_mm" in table.cells:
@@ -91,6 +92,7 @@ def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: lis
     with_dates = "surgery_date" in settings.columns or "surgery_date" in map(mapping.fold, raw.cells.columns)
     required = [c.name for c in COLUMNS if c.required and not (with_dates and c.name.startswith("os_"))]
     table = mapping.rename(raw, settings, [c.name for c in COLUMNS], required)
+    mapping.without_missing(table, settings)
     mapping.dates_to_months(table, settings, today, set_names)
     return table
 

@@ -51,11 +51,19 @@ class ClinicalParams(_Section):
         default_factory=dict,
         description="For a coded column, the study's code: the values in the table, as {sex: {M: [1], F: [2]}}.",
     )
+    missing: list[str] = Field(
+        default_factory=list, description="Values that say 'not known', beside empty cells, NA and the like: [-9, 999]."
+    )
     units: ClinicalUnits = Field(default_factory=ClinicalUnits, description="Units of the table.")
     dates: ClinicalDates = Field(default_factory=ClinicalDates, description="Dates instead of months.")
     tumour_threshold_cm: float = Field(
         5.0, gt=0, description="tumour_diameter_over_5cm is 1 where tumour_size_cm is above this (Liu 2024: 5 cm)."
     )
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _missing_as_text(cls, value: object) -> object:
+        return [str(entry) for entry in value] if isinstance(value, list) else value
 
     @field_validator("codes", mode="before")
     @classmethod

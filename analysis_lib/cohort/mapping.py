@@ -155,6 +155,13 @@ def _plain_code(text: str) -> str:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", text.strip())).casefold()
 
 
+def without_missing(table: RawTable, settings: ClinicalParams) -> None:
+    """Empty the cells that hold one of ``clinical.missing``; who a patient is, and of which set, is never missing."""
+    missing = {_plain_code(value) for value in settings.missing}
+    for column in table.cells.columns.difference(["patient_id", "set"]) if missing else ():
+        table.cells[column] = ["" if _plain_code(cell) in missing else cell for cell in table.cells[column]]
+
+
 def check_codes(settings: ClinicalParams, coded: dict[str, list[str]]) -> None:
     """Raise ClinicalTableError where ``clinical.codes`` names no coded column or no code of it."""
     for column, codes in settings.codes.items():

@@ -31,8 +31,11 @@ def inside(folder: Path, text: str, column: str) -> Path:
 
 def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[str, Path]:
     """What in ``folder`` is called ``patient_id``, with a suffix or alone; the keys are what a message says of each."""
-    candidates = {suffix: folder / f"{patient_id}{suffix}" for suffix in suffixes}
     try:
+        candidates = {}
+        for suffix in suffixes:
+            small, capitals = (folder / f"{patient_id}{ending}" for ending in (suffix, suffix.upper()))
+            candidates[suffix] = small if small.exists() else capitals
         candidates["a folder" if (folder / patient_id).is_dir() else "a file without suffix"] = folder / patient_id
         return {kind: path for kind, path in candidates.items() if path.exists()}
     except OSError:  # a patient_id that is too long for a file name
