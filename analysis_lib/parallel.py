@@ -67,16 +67,22 @@ def map_patients(
                     progress.update()
             except BrokenProcessPool:  # whose fault it was is not known
                 for one in arguments[len(results) :][: SUSPECTS * workers]:
-                    results.append(_alone(function, one, died))
+                    results.append(run_alone(function, one, died))
                     progress.update()
     return results
 
 
-def _alone(function: Callable[..., Any], arguments: tuple, died: Callable[..., Any] | None) -> Any:
+def run_alone(
+    function: Callable[..., Any],
+    arguments: tuple,
+    died: Callable[..., Any] | None,
+    pool: Callable[[int], loky.ProcessPoolExecutor] = loky.ProcessPoolExecutor,
+) -> Any:
+    """The result of one patient in a process of its own (``pool`` makes it); ``died`` as of ``map_patients``."""
     for _ in range(DEATHS):
-        with loky.ProcessPoolExecutor(max_workers=1) as pool:
+        with pool(1) as executor:
             try:
-                return pool.submit(function, *arguments).result()
+                return executor.submit(function, *arguments).result()
             except BrokenProcessPool:
                 continue
     if died is None:

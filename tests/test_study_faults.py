@@ -252,7 +252,7 @@ def features_task(source, images, tmp_path) -> Task:
 @pytest.mark.parametrize(
     "error",
     [
-        NotImplementedError("in the tag of Doe^Jane"),
+        AttributeError("in the tag of Doe^Jane"),
         KeyError("Doe^Jane"),
         RuntimeError("Doe^Jane"),
         PermissionError(errno.EACCES, "Permission denied", "Doe^Jane.dcm"),

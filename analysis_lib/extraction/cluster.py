@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis_lib.errors import StudyError
-from analysis_lib.extraction.workers import DEATHS, Result
+from analysis_lib.extraction.workers import Result
+from analysis_lib.parallel import DEATHS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER_TIMEOUT_S = 120  # without any worker for so long, the run ends; what is done is kept

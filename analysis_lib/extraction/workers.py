@@ -12,6 +12,8 @@ from typing import NamedTuple
 import SimpleITK as sitk
 from joblib.externals import loky
 
+from analysis_lib.parallel import DEATHS, run_alone
+
 
 class Result(NamedTuple):
     """What became of one patient: the features, or the reason why there are none and the stage it belongs to."""
@@ -21,8 +23,6 @@ class Result(NamedTuple):
     reason: str = ""
     stage: str = "features"  # of the exclusions
 
-
-DEATHS = 2  # workers that a patient may lose before it is given up
 
 _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -69,12 +69,10 @@ def _compiled() -> bool:
 
 
 def _run_alone(task: Callable[[str], Result], patient_id: str) -> Result:
-    for _ in range(DEATHS):
-        with _pool(1) as pool:
-            try:
-                return pool.submit(task, patient_id).result()
-            except BrokenProcessPool:
-                continue
+    return run_alone(task, (patient_id,), _died, _pool)
+
+
+def _died(patient_id: str) -> Result:
     return Result(patient_id, None, f"its worker process died {DEATHS} times (out of memory, or a library crashed)")
 
 
