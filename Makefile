@@ -35,11 +35,11 @@ N := $(B)/notebooks
 # In the order of starting where none waits for another: the long ones first.
 NOTEBOOKS := 04_autoencoder_deepsurv 02_sarcopenia 12_added_value 06_discrimination 09_beyond_the_letter 03_radiomics_pca \
              01_cohort 05_risk_groups 07_paper_comparison 11_small_data
-# Not the library's face to make, readers and reviewers: it computes no result.
-FACE := $(addprefix analysis_lib/,__main__.py artefacts.py check.py explore.py explore_widgets.py gallery.py prepare.py \
-                                  reference.py)
-LIB := $(filter-out $(FACE),$(wildcard analysis_lib/*.py analysis_lib/modelling/*.py analysis_lib/statistics/*.py \
-                                       analysis_lib/reporting/*.py))
+# Code by room: what a rule depends on.
+room = $(wildcard $(addsuffix /*.py,$(addprefix analysis_lib/,$(1))))
+# Not the library's face to make, readers and reviewers (review, ui): they compute no result.
+LIB := analysis_lib/__init__.py $(call room,common cohort coxnet figures results stages survival) \
+       $(addprefix analysis_lib/core/,parameters.py study.py notebooks.py)
 
 study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
@@ -55,27 +55,27 @@ $(P)/%.json: $(B)/.prepared ;@:
 .PRECIOUS: $(B)/again/%
 $(B)/again/%: $(B)/.prepared ;@:
 
-$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(wildcard analysis_lib/standin/*.py)
+$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(call room,standin)
 	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-READING := $(wildcard analysis_lib/imaging/*.py)
+READING := $(call room,ct)
 $(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) \
-                       analysis_lib/sarcopenia.py
+                       analysis_lib/cohort/sarcopenia.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
-                       $(wildcard analysis_lib/extraction/*.py)
+                       $(call room,radiomics)
 	@$(RUN) features --study $(STUDY)
 $(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
 	@$(RUN) assemble --study $(STUDY)
 $(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
-                   $(wildcard analysis_lib/modelling/*.py)
+                   $(call room,coxnet)
 	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
-$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(wildcard analysis_lib/extraction/*.py)
+$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(call room,radiomics)
 	@$(RUN) stability --study $(STUDY) && touch $@
 $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@

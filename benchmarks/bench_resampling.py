@@ -15,8 +15,8 @@ import numpy as np
 from sksurv.metrics import concordance_index_censored, cumulative_dynamic_auc
 from sksurv.util import Surv
 
-from analysis_lib.files import write_text
-from analysis_lib.statistics import resampling
+from analysis_lib.common.files import write_text
+from analysis_lib.survival import resampling
 
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench" / "resampling.json"
 REPLICATES = 1000

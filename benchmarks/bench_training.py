@@ -41,9 +41,9 @@ def cohort(d: int, n: int = 345, n_test: int = 1000) -> dict[str, np.ndarray]:
 
 
 def ours(d: int, data: dict[str, np.ndarray]) -> dict[str, float]:
-    from analysis_lib.modelling.deepsurv import train_network
-    from analysis_lib.modelling.partial_likelihood import risk_sets
-    from analysis_lib.params import NetworkParams
+    from analysis_lib.core.parameters import NetworkParams
+    from analysis_lib.coxnet.deepsurv import train_network
+    from analysis_lib.coxnet.partial_likelihood import risk_sets
 
     params = NetworkParams(
         hidden=list(HIDDEN), activation="relu", dropout=0, l2=0, ties="breslow", patience=PATIENCE,
@@ -161,8 +161,8 @@ def main() -> None:
     if len(sys.argv) == 3:  # called by ourselves in the other environment
         print(json.dumps(torch_run(sys.argv[1], int(sys.argv[2]), cohort(int(sys.argv[2])))))
         return
-    from analysis_lib.files import write_text
-    from analysis_lib.statistics.survival import c_index
+    from analysis_lib.common.files import write_text
+    from analysis_lib.survival.survival import c_index
 
     python = environment()
     names = ("epochs_per_s", "seconds_to_stop", "epochs_to_stop", "test_c_index")

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from analysis_lib.imaging.geometry import Geometry
+from analysis_lib.ct.geometry import Geometry
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

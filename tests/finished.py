@@ -9,23 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib import params as params_module
-from analysis_lib.certify import certificate, compare, package, record, verify
 from analysis_lib.cohort import cohort
-from analysis_lib.params import Params, load_params
-from analysis_lib.reporting import (
-    paper,
-    plots,
-    plots_curves,
-    plots_flowchart,
-    plots_km,
-    plots_model,
-    results,
-    results_beyond,
-    results_extended,
-    tables,
-)
-from analysis_lib.study import Study
+from analysis_lib.core import parameters as params_module
+from analysis_lib.core.parameters import Params, load_params
+from analysis_lib.core.study import Study
+from analysis_lib.figures import plots, plots_curves, plots_flowchart, plots_km, plots_model, tables
+from analysis_lib.results import beyond as results_beyond
+from analysis_lib.results import extended as results_extended
+from analysis_lib.results import paper, results
+from analysis_lib.review import certificate, compare, package, record, verify
 
 SIZES = {"discovery": 60, "external": 25, "lt": 25}
 

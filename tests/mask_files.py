@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 from skimage.measure import find_contours
 
-from analysis_lib.imaging.geometry import Geometry
+from analysis_lib.ct.geometry import Geometry
 
 
 def write_seg_dicom(path: Path, ct_folder: Path, segments: dict[str, np.ndarray], kind: str = "BINARY") -> None:

@@ -28,7 +28,7 @@ images: {min_mask_pixels: 20}
 STAGES = ("prepare", "inputs", "measure", "features", "assemble")
 RUN = """
 import sys
-from analysis_lib.__main__ import main
+from analysis_lib.ui.command_line import main
 study, *commands = sys.argv[1:]
 for command in commands:
     quiet = [] if command in ("record", "report", "package") else ["--quiet"]  # they show no progress

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
-from analysis_lib.params import CohortParams
+from analysis_lib.core.parameters import CohortParams
 
 MONTHS_PER_YEAR = 12
 

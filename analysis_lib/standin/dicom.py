@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, JPEGLSLossless, generate_uid
 
-from analysis_lib.files import temporary_prefix
+from analysis_lib.common.files import temporary_prefix
 from analysis_lib.standin.anatomy import DrawnPatient
 from analysis_lib.standin.spec import PatientSpec
 

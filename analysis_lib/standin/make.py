@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from analysis_lib.files import remove_leftovers, write_text
-from analysis_lib.parallel import map_patients
-from analysis_lib.params import Params, load_params
+from analysis_lib.common.files import remove_leftovers, write_text
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
 from analysis_lib.standin.patients import (

@@ -18,12 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from analysis_lib.errors import StudyError
+from analysis_lib.common.errors import StudyError
 from analysis_lib.standin.params import AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
 from analysis_lib.standin.spec import PatientSpec, Scanner
 
 if TYPE_CHECKING:  # params imports this package for its section
-    from analysis_lib.params import DefinitionParams
+    from analysis_lib.core.parameters import DefinitionParams
 
 Array = NDArray[np.float64]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis_lib.files import replacing
+from analysis_lib.common.files import replacing
 from analysis_lib.standin.anatomy import DrawnPatient
 from analysis_lib.standin.dicom import geometry
 from analysis_lib.standin.spec import PatientSpec

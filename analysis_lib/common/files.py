@@ -1,0 +1,97 @@
+"""Writing files so that a reader never meets half of one, and what files that are kept depend on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+R = TypeVar("R")
+TEMPORARY = ".writing-"
+
+
+def temporary_prefix() -> str:
+    """How names of temporary files and folders of this process begin."""
+    return f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from ``folder`` what processes of this machine that were killed while writing left behind."""
+    mine = f"{TEMPORARY}{socket.gethostname()}-"
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
+        process = path.name.removeprefix(mine).split("-")[0]
+        if not path.name.startswith(mine) or not process.isdigit() or _alive(int(process)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there when the block ends well.
+
+    The temporary name keeps the suffix, because many writers choose their format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(), suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_text_if_changed(path: Path, text: str) -> None:
+    """Leave the file, and so its time stamp, alone when it already holds ``text``."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+@functools.cache
+def code_digest(folder: str = "coxnet", package: str = "tensorflow") -> bytes:
+    """Hash of what a kept result depends on beside its inputs: the code of a folder and the version of a package."""
+    digest = hashlib.blake2b(version(package).encode(), digest_size=16)
+    for path in sorted((Path(__file__).parents[1] / folder).glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def keeping(function: Callable[..., R], folder: Path | None) -> Callable[..., R]:
+    """``function``, of ``statistics`` or built on it, with its answers kept in ``folder`` by what it is given.
+
+    What is kept depends on the code of ``statistics`` and SciPy's version too. Without a folder nothing is kept.
+    """
+    from joblib import Memory  # here, because make's questions need no joblib
+
+    if folder is None:
+        return function
+    return Memory(folder / code_digest("survival", "scipy").hex()[:12], verbose=0).cache(function)

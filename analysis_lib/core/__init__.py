@@ -1,0 +1,1 @@
+"""The study as such: its parameters, folders, artefacts and notebooks."""

@@ -1,0 +1,426 @@
+"""Which notebook makes which table and figure, and what each one is: one artefact, one place.
+
+``NOTEBOOKS`` lists the files; ``ARTEFACTS`` says of each table and figure what it shows, for the report, the
+comparison, ``codecheck.yml`` and the expectation. An artefact without an entry there still appears, under its name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from analysis_lib.core.parameters import Params
+
+
+def _figure(name: str) -> list[str]:
+    return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
+
+
+NOTEBOOKS: dict[str, list[str]] = {
+    "01_cohort": [*_figure("fig1"), "table1.csv", "table1.html", "exclusions.csv"],
+    "02_sarcopenia": [
+        "table2.csv",
+        "table2.html",
+        "table2_extended.csv",
+        "table2_extended.html",
+        *_figure("fig2"),
+        *_figure("figS1"),
+        *_figure("figS2"),
+        *_figure("figS3"),
+        *_figure("spline"),
+    ],
+    "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
+    "04_autoencoder_deepsurv": [
+        *_figure("fig4ab"),
+        "reconstruction.csv",
+        "explained_variance.csv",
+        "joint_comparison.csv",
+    ],
+    "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],
+    "06_discrimination": [
+        *_figure("fig5"),
+        *_figure("fig5_models"),
+        "c_index.csv",
+        "auc.csv",
+        "c_index_difference.csv",
+        "auc_horizons.csv",
+        "c_index_intervals.csv",
+    ],
+    "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison"), "c_index_published.csv"],
+    "09_beyond_the_letter": [
+        *_figure("calibration"),
+        *_figure("cumulative_incidence"),
+        "calibration_summary.csv",
+        "incidence.csv",
+    ],
+    "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
+    "12_added_value": [*_figure("decision_curves"), "brier.csv", "nri.csv", "added_value.csv"],
+}
+
+
+INDICES_ALONE = ("01_cohort", "02_sarcopenia")  # what a study without radiomics, and so without a model, can have
+STABILITY: dict[str, list[str]] = {"10_stability": _figure("stability")}  # off unless stability.patients is set
+ALL_NOTEBOOKS = NOTEBOOKS | STABILITY
+FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
+
+
+def wanted_notebooks(params: Params) -> dict[str, list[str]]:
+    """The notebooks of this study and what each makes."""
+    wanted = ALL_NOTEBOOKS if params.stability.patients > 0 else NOTEBOOKS
+    if not params.radiomics:
+        wanted = {name: wanted[name] for name in INDICES_ALONE}
+    # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
+    further = [file for k in range(2, len(params.cohort.external_sets)) for file in _figure(f"figS{k + 2}")]
+    return wanted | {"02_sarcopenia": [*wanted["02_sarcopenia"], *further]}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One table or figure: how it is named, described and checked.
+
+    ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``certify.facts``, as
+    ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` is a regular
+    expression of the rows of paper_comparison.csv that belong beside it. ``model`` tells that the numbers descend
+    from training, which another processor repeats less closely.
+    """
+
+    title: str
+    caption: str
+    alt: str = ""
+    part: Literal["paper", "extended"] = "extended"
+    published: str = ""
+    model: bool = False
+
+
+# In the order of the letter, then the extended results.
+ARTEFACTS: dict[str, Artefact] = {
+    "fig1": Artefact(
+        "Fig. 1",
+        "Flowchart of the study. {all}. {excluded}.",
+        "Flowchart. For each set the patients in the clinical table, those excluded by stage, and those analysed; the "
+        "discovery set splits into training and internal test. Below, the chain of the analysis: {process}. {all}.",
+        part="paper",
+        published=r"^Table 1 \w+ patients, n",
+    ),
+    "table1": Artefact(
+        "Table 1",
+        "Characteristics of the patients by set. {all}. Percentages are of the patients whose value is known; the "
+        "columns 'missing' count the others.",
+        part="paper",
+        published=r"^Table 1 ",
+    ),
+    "table2": Artefact(
+        "Table 2",
+        "Prevalence of sarcopenia by {definitions} definitions and univariable Cox hazard ratio ({level} interval, Wald "
+        "P), with log-rank P and events of the sarcopenic / of all. {all}. NA: no patient, or no event, in one of the groups.",
+        part="paper",
+        published=r"^Table 2 ",
+    ),
+    "fig2": Artefact(
+        "Fig. 2",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia, one panel a definition. {discovery}. "
+        "Bands: pointwise {level} intervals.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival over "
+        "months after surgery, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
+        "risk. {hazard_os_discovery}.",
+        part="paper",
+        published=r"^Table 2 discovery \w+ OS (?:HR|P$)",
+    ),
+    "fig3": Artefact(
+        "Fig. 3",
+        "The first {components} principal components of the {features} radiomics features, coloured by each definition. "
+        "{all}. Fitted on the training patients.",
+        "{definitions} scatter plots of the leading principal components, one a definition, each dot a patient, coloured "
+        "by sarcopenia, with the cross-validated AUC of telling the two groups apart.",
+        part="paper",
+    ),
+    "fig4ab": Artefact(
+        "Fig. 4a, b",
+        "Training of the AutoEncoder (loss) and of TFDeepSurv (loss and C-index) against steps; {ensemble} networks. {train}.",
+        "Learning curves: training and validation loss of the AutoEncoder, then loss and C-index of the {ensemble} networks, "
+        "each against training steps.",
+        part="paper",
+        model=True,
+    ),
+    "fig4cf": Artefact(
+        "Fig. 4c-f",
+        "Kaplan-Meier curves of overall survival in the two risk groups, cut at the training median in every set. "
+        "{train}; {tests}. The training panel is optimistic.",
+        "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
+        "interval bands, hazard ratio, log-rank P and numbers at risk. {hazard_risk_groups}.",
+        part="paper",
+        model=True,
+    ),
+    "fig5": Artefact(
+        "Fig. 5",
+        "Time-dependent AUC and C-index of TFDeepSurv and of every definition. {tests}. {level} bootstrap intervals over "
+        "patients, {replicates} replicates. A continuous score has an advantage over a yes/no definition; the continuous "
+        "indices stand in the extended results.",
+        "For each test set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
+        "of each marker with its interval. {c_index_model}.",
+        part="paper",
+        published=r"^Fig\. 5 ",
+        model=True,
+    ),
+    "figS1": Artefact(
+        "Fig. S1",
+        "Kaplan-Meier curves of recurrence-free survival with and without sarcopenia. {discovery}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
+        "with interval bands and numbers at risk. {hazard_rfs_discovery}.",
+        part="paper",
+        published=r"^Table 2 discovery \w+ RFS (?:HR|P$)",
+    ),
+    "figS2": Artefact(
+        "Fig. S2",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test1}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
+        "interval bands and numbers at risk. {hazard_os_test1}.",
+        part="paper",
+        published=r"^Table 2 external \w+ OS (?:HR|P$)",
+    ),
+    "figS3": Artefact(
+        "Fig. S3",
+        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test2}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
+        "interval bands and numbers at risk. {hazard_os_test2}.",
+        part="paper",
+        published=r"^Table 2 lt \w+ OS (?:HR|P$)",
+    ),
+    "table2_extended": Artefact(
+        "Table 2, extended",
+        "Each definition (* not in the letter) with what a reviewer would ask for: events, log-rank P, Benjamini-Hochberg, "
+        "Firth's penalty where a group has few events, test of proportional hazards, hazard ratios adjusted for the clinical "
+        "covariates (complete cases and multiple imputation), the continuous index, median and restricted mean survival. {all}.",
+    ),
+    "spline": Artefact(
+        "The indices as curves",
+        "Hazard of death along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
+        "{discovery}. Bands: pointwise {level} intervals.",
+        "{definitions} panels, one an index, each with the hazard ratio on a logarithmic scale over the index, its interval "
+        "band, a dashed line at the cut-off, and a histogram of the patients along the bottom.",
+    ),
+    "separation": Artefact(
+        "Separation in Fig. 3",
+        "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
+        "permutation P. {all}.",
+    ),
+    "reconstruction": Artefact(
+        "Reconstruction error",
+        "Mean squared error of each feature after the AutoEncoder, in SDs of the training patients squared: 1 is no better "
+        "than the feature's mean. {train}; {tests}.",
+        model=True,
+    ),
+    "explained_variance": Artefact(
+        "Explained variance",
+        "Variance of the features that {code_size} variables keep, by the AutoEncoder and by as many principal components of "
+        "the same training patients. {train}; {tests}.",
+        model=True,
+    ),
+    "joint_comparison": Artefact(
+        "Two steps or one joint network",
+        "C-index of the letter's two steps and of one network trained on reconstruction and survival at once, by fold of a "
+        "cross-validation inside the training patients. {train}.",
+        model=True,
+    ),
+    "risk_groups": Artefact(
+        "Risk groups in numbers",
+        "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, median follow-up by "
+        "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). {train}; {tests}.",
+        model=True,
+    ),
+    "c_index": Artefact(
+        "C-index",
+        "Harrell's C-index with {level} bootstrap interval over patients. {train}; {tests}.",
+        model=True,
+    ),
+    "c_index_intervals": Artefact(
+        "C-index, further intervals",
+        "Harrell's C-index with percentile, BCa and analytic {level} intervals, and Uno's C-index. {train}; {tests}.",
+        model=True,
+    ),
+    "c_index_published": Artefact(
+        "Published and sampling intervals of the C-index",
+        "The letter's intervals of the C-index beside this run's bootstrap and analytic {level} intervals over patients, which "
+        "are several times as wide: the letter does not say what its intervals describe. {tests}.",
+        published=r"^Fig\. 5 \w+ TFDeepSurv",
+        model=True,
+    ),
+    "fig5_models": Artefact(
+        "Fig. 5 against other models",
+        "Time-dependent AUC and C-index of TFDeepSurv and of other models on the same patients, with {level} bootstrap "
+        "intervals. {tests}. NA: the set lacks a variable that the model needs.",
+        "For each test set the cumulative/dynamic AUC over months after surgery, a line a model, and beside it the C-index of "
+        "each model with its interval. {c_index_model}.",
+        model=True,
+    ),
+    "auc": Artefact(
+        "Time-dependent AUC",
+        "Cumulative/dynamic AUC with inverse probability of censoring weights and {level} bootstrap interval. {tests}.",
+        model=True,
+    ),
+    "auc_horizons": Artefact(
+        "AUC at the horizons",
+        "Cumulative/dynamic AUC at the study's horizons with pointwise and simultaneous {level} bands; empty past a set's "
+        "follow-up. {tests}.",
+        model=True,
+    ),
+    "c_index_difference": Artefact(
+        "Difference of C-index",
+        "C-index of TFDeepSurv minus that of each definition and each continuous index on the same patients: percentile and BCa "
+        "{level} intervals and P of the paired bootstrap, and the analytic interval and P. {train}; {tests}.",
+        model=True,
+    ),
+    "calibration": Artefact(
+        "Calibration",
+        "Observed against predicted risk of death at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
+        "and a smooth curve. {tests}.",
+        "A grid of panels, sets in rows and horizons in columns: observed risk of death over predicted risk, dots with "
+        "intervals for groups of patients, a smooth curve, and the diagonal of perfect calibration.",
+        model=True,
+    ),
+    "calibration_summary": Artefact(
+        "Calibration in numbers",
+        "Predicted and observed risk of death, their ratio, calibration slope and integrated calibration index, with {level} "
+        "bootstrap intervals. {tests}.",
+        model=True,
+    ),
+    "brier": Artefact(
+        "Brier score",
+        "Mean squared error of predicted risk, weighted for censoring, at the horizons and integrated; skill is the share of the "
+        "Kaplan-Meier estimate's score that a model removes. {tests}.",
+        model=True,
+    ),
+    "decision_curves": Artefact(
+        "Decision curves",
+        "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
+        "their combinations. {tests}.",
+        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model, beside "
+        "treating all and treating none.",
+        model=True,
+    ),
+    "nri": Artefact(
+        "Net reclassification",
+        "Continuous net reclassification by adding the model, parts of events and of non-events apart, with {level} bootstrap "
+        "intervals. It can be positive for a marker without information (Kerr 2014): prefer the next table. {tests}.",
+        model=True,
+    ),
+    "added_value": Artefact(
+        "Added value",
+        "Likelihood-ratio test of the model's risk beside clinical variables and beside the best definition, in each test "
+        "set. {tests}.",
+        model=True,
+    ),
+    "cumulative_incidence": Artefact(
+        "Recurrence with death as a competing risk",
+        "Cumulative incidence of recurrence and of death without recurrence (Aalen-Johansen), and the naive estimate that takes "
+        "such deaths for censored. {all}.",
+        "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after surgery, with "
+        "interval bands; a set without known recurrence has an empty panel.",
+    ),
+    "incidence": Artefact(
+        "Recurrence at the horizons",
+        "Cumulative incidence of recurrence and of death without recurrence at the horizons, with {level} intervals. {all}.",
+    ),
+    "optimism": Artefact(
+        "The luck of one split",
+        "C-index of the whole pipeline (scaling, AutoEncoder, network, cut-off) fitted anew to other random splits, to "
+        "bootstrap samples and to permuted outcomes. {discovery}.",
+        "Left, a histogram of the C-index over random splits with lines at this study's split and at the letter's; right, a dot "
+        "for each fit of the pipeline by kind of resampling.",
+        model=True,
+    ),
+    "optimism_summary": Artefact(
+        "Optimism in numbers",
+        "Apparent and optimism-corrected C-index (Harrell's bootstrap and .632+), mean and spread over random splits, and the C-index for permuted outcomes. "
+        "{discovery}.",
+        model=True,
+    ),
+    "stability": Artefact(
+        "Stability of the features",
+        "Intraclass correlation of every feature when the mask, the bin width or the noise changes, and in two negative "
+        "controls. Training patients only.",
+        "Distributions of the intraclass correlation by kind of perturbation and by class of feature.",
+    ),
+    "comparison": Artefact(
+        "Published and ours at a glance",
+        "Prevalences, hazard ratios and C-indices of the letter and of this run, with this run's {level} intervals. {all}.",
+        "Dot plot: for each published prevalence, hazard ratio and C-index the printed value and this run's value with its "
+        "interval, grouped by set.",
+        model=True,
+    ),
+    "paper_comparison": Artefact(
+        "Every published number beside ours",
+        "Printed numbers of the letter and this run's, with this run's {level} interval where there is one. {all}.",
+        model=True,
+    ),
+    "exclusions": Artefact(
+        "Exclusions",
+        "Patients who could not be used, or (stage radiomics) not for the model, with the reason. {excluded}.",
+    ),
+}
+
+
+def describe(stem: str) -> Artefact:
+    """What a table or figure is; one without an entry goes by its name."""
+    if stem in ARTEFACTS:
+        return ARTEFACTS[stem]
+    if match := FURTHER.fullmatch(stem):
+        # Like Fig. S3, which is the second external set, and without anything published beside it.
+        number = int(match.group(1))
+        like = ARTEFACTS["figS3"]
+        texts = {key: getattr(like, key).replace("test2}", f"test{number - 1}}}") for key in ("caption", "alt")}
+        return replace(like, title=f"Fig. S{number}", published="", **texts)
+    return Artefact(stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True)
+
+
+def stems(params: Params | None = None) -> list[str]:
+    """Every table and figure once, of a study or of all notebooks; in the order of ``ARTEFACTS``, then the others."""
+    notebooks = wanted_notebooks(params) if params else ALL_NOTEBOOKS
+    made = list(dict.fromkeys(Path(file).stem for files in notebooks.values() for file in files))
+    order = {stem: k for k, stem in enumerate(ARTEFACTS)}
+    last = order["figS3"]
+    return sorted(made, key=lambda stem: order.get(stem, last if FURTHER.fullmatch(stem) else len(order)))
+
+
+def notebook_of(stem: str) -> str:
+    """The notebook that makes a table or figure."""
+    if FURTHER.fullmatch(stem):
+        return "02_sarcopenia"
+    return next(name for name, files in ALL_NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
+
+
+def produced(params: Params) -> list[str]:
+    """File names of the tables and figures that the study has made, in the order of ``stems``."""
+    listed = {file for files in wanted_notebooks(params).values() for file in files}
+    order = {stem: k for k, stem in enumerate(stems(params))}
+    there = [file for file in listed if (params.figures_path / file).is_file()]
+    return sorted(there, key=lambda file: (order[Path(file).stem], file))
+
+
+def executed_notebook(params: Params, name: str) -> Path:
+    return params.build_path / "notebooks" / f"{name}.ipynb"
+
+
+def missing_artefacts(params: Params) -> dict[str, list[str]]:
+    """Files that a notebook should have made and that are not there, by notebook."""
+    missing = {}
+    for name, files in wanted_notebooks(params).items():
+        gone = [file for file in files if not (params.figures_path / file).is_file()]
+        if gone:
+            missing[name] = gone
+    return missing
+
+
+def ask_again(params: Params) -> None:
+    """Touch ``again/<notebook>`` for each notebook whose outputs are not all there, so that make runs it again.
+
+    A file of its own, because make looks at a notebook before the stage that could remove it.
+    """
+    missing = missing_artefacts(params)
+    for name in ALL_NOTEBOOKS:
+        stamp = params.build_path / "again" / name
+        if name in missing or not stamp.is_file():
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()

@@ -1,0 +1,85 @@
+"""Running the numbered notebooks headless, safely.
+
+papermill only warns of an unknown parameter, turns integer keys into strings and leaves a half-run notebook
+behind under the final name. So only the study's name is passed, and the output is moved into place after
+the last cell has run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import replacing
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, NOTEBOOKS, executed_notebook, missing_artefacts, wanted_notebooks
+from analysis_lib.core.parameters import ROOT, Params
+
+NOTEBOOKS_DIR = ROOT / "notebooks"
+
+
+class NotebookError(StudyError, RuntimeError):
+    """A notebook failed; the message names it, the cell and the cause."""
+
+
+def run_notebook(params: Params, name: str) -> None:
+    """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
+    source = NOTEBOOKS_DIR / f"{name}.ipynb"
+    if name not in ALL_NOTEBOOKS or not source.is_file():
+        raise NotebookError(f"no notebook '{name}'; there are {', '.join(NOTEBOOKS)}")
+    if name not in wanted_notebooks(params):
+        return  # an analysis that this study leaves out
+    check_parameter_cell(source)
+    target = executed_notebook(params, name)
+    # A kernel of the same name in the user's home must not stand in for the study's environment.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    failed = target.with_name(f"{name}.failed.ipynb")
+    print(f"notebook {name} ...", flush=True)
+    with replacing(target) as temporary:
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(temporary),
+                parameters={"study": params.study},
+                kernel_name="python3",
+                cwd=str(NOTEBOOKS_DIR),
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )
+        except PapermillExecutionError as error:
+            os.replace(temporary, failed)
+            cause = f"{error.ename}: {error.evalue}"
+            raise NotebookError(
+                f"notebook {name}, cell {error.exec_count}: {cause} (see {failed.relative_to(ROOT)})"
+            ) from None
+        _without_paths(temporary, name)
+        if gone := missing_artefacts(params).get(name):
+            raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")
+    failed.unlink(missing_ok=True)
+
+
+def _without_paths(path: Path, name: str) -> None:
+    """Put names for the absolute paths that papermill notes: an executed notebook is passed on to others."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.papermill.update(input_path=f"notebooks/{name}.ipynb", output_path=f"{name}.ipynb")
+    nbformat.write(notebook, path)
+
+
+def check_parameter_cell(path: Path) -> None:
+    """Refuse a notebook whose cell tagged ``parameters`` is missing or sets anything but ``study``."""
+    notebook = nbformat.read(path, as_version=4)
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    lines = [
+        line.split("#")[0].strip()
+        for cell in tagged
+        for line in cell.source.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if len(tagged) != 1 or len(lines) != 1 or not lines[0].startswith("study ="):
+        raise NotebookError(f"{path.name} must have one cell tagged 'parameters' that sets study and nothing else")

@@ -1,0 +1,588 @@
+"""The study's parameters: one YAML file a study, typed, with every name checked.
+
+``params/<study>.yaml`` may name a ``base`` study whose values it overrides, so a what-if is a file of a
+few lines. An unknown name stops the run and suggests the right one. ``write_sections`` writes each
+section to its own JSON file, and only if it changed, so that make re-runs what depends on it and no more.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analysis_lib.cohort.clinical_params import ClinicalParams
+from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import write_text_if_changed
+from analysis_lib.standin.params import StandinParams
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS_DIR = ROOT / "params"
+SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Width = Annotated[int, Field(gt=0)]
+
+
+class ParameterError(StudyError, ValueError):
+    """A parameter is misspelt or impossible; the message names it, the cause and the fix."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SetParams(Section):
+    """One set of patients, by its value in the column ``set`` of patients.csv."""
+
+    label: str = Field(description="Name in tables and figures, for example 'External test'.")
+    role: Literal["discovery", "train", "test"] = Field(
+        description="'discovery' is split into training and internal test, 'train' is trained on as a whole, 'test' is "
+        "never trained on."
+    )
+
+
+class CohortParams(Section):
+    """Which sets there are and how the discovery set is split."""
+
+    sets: dict[str, SetParams] = Field(description="Sets by name, in the order of the tables.")
+    internal_fraction: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Share of each discovery set kept as internal test (floor of the number); 0 for none.",
+    )
+    stratify_by_event: bool = Field(
+        False, description="Split dead and censored patients apart, so that both parts get their share."
+    )
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> CohortParams:
+        if not any(s.role != "test" for s in self.sets.values()):
+            raise ValueError("at least one set must have role 'discovery' or 'train'; there is nothing to train on")
+        if reserved := set(self.sets) & {"train", "internal", "unknown"}:
+            raise ValueError(f"set names {sorted(reserved)} are kept for the parts of the discovery set; rename")
+        for name in self.sets:
+            if not name or len(name) > 64 or any(not (c.isalnum() or c in "._- ") for c in name):
+                raise ValueError("set names may hold letters, digits, blanks, '.', '_' and '-' only, at most 64")
+        return self
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the sets that are trained on, split or whole."""
+        return [name for name, s in self.sets.items() if s.role != "test"]
+
+    @property
+    def split_sets(self) -> list[str]:
+        """Names of the sets that are split into training and internal test."""
+        return [n for n, s in self.sets.items() if s.role == "discovery" and self.internal_fraction > 0]
+
+    @property
+    def discovery(self) -> str:
+        """The first set that is trained on."""
+        return self.trained[0]
+
+    @property
+    def external_sets(self) -> list[str]:
+        return [name for name, s in self.sets.items() if s.role == "test"]
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the test sets in table order: the internal one if there is one, then every set of role 'test'."""
+        return [*(["internal"] if self.split_sets else []), *self.external_sets]
+
+    def label(self, name: str) -> str:
+        """Label of a set or of a part of the discovery set."""
+        return {"train": "Training", "internal": "Internal test"}.get(name) or self.sets[name].label
+
+
+class HuWindow(Section):
+    """Pixels of the mask that count, in HU, both ends included."""
+
+    low: float = Field(description="Lowest HU counted.")
+    high: float = Field(description="Highest HU counted.")
+    source: str = Field("", description="Where the window comes from (DOI).")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> HuWindow:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class SegmentParams(Section):
+    """How a muscle is found in the mask file and which of its pixels count."""
+
+    names: list[str] = Field(
+        min_length=1, description="Accepted segment names; case, blanks, hyphens and underscores do not count."
+    )
+    labels: list[int] = Field(
+        default_factory=list,
+        description="Label numbers in a label map without a label table; several are taken together.",
+    )
+    parts: list[list[str]] = Field(
+        default_factory=list, description="Lists of segments that make the muscle together, such as left and right."
+    )
+    hu_window: HuWindow | None = Field(
+        None, description="Pixels outside are left out of area and density; none counts the whole mask."
+    )
+
+
+class ImageParams(Section):
+    """Reading CT and masks."""
+
+    sm: SegmentParams = Field(description="Skeletal muscle.")
+    pm: SegmentParams = Field(description="Psoas muscle.")
+    label_table: str | None = Field(
+        None,
+        description="Table that names the labels of all label maps, below the data folder; without it, the table of "
+        "the same name beside each mask.",
+    )
+    l3_slice: Literal["all", "middle", "vertebra", "z_mm", "sop_instance_uid"] = Field(
+        "all",
+        description="Which slices of the mask count: all that it occupies (mean area), their middle one, the middle of "
+        "the vertebra's segment, or the one that column l3_z_mm or l3_sop_instance_uid of the clinical table names.",
+    )
+    vertebra_names: list[str] = Field(
+        ["vertebrae_L3", "vertebra L3", "L3"], description="Segment names of the vertebra, for l3_slice: vertebra."
+    )
+    min_mask_pixels: int = Field(
+        50, ge=1, description="A segment with fewer pixels is taken for a slip of the mouse and excluded."
+    )
+
+
+class BmiClass(Section):
+    """Cut-offs of a definition from a body mass index on."""
+
+    bmi_at_least: Positive = Field(description="Lowest BMI of the class, kg/m2.")
+    men: float = Field(description="Cut-off for men in the class.")
+    women: float = Field(description="Cut-off for women in the class.")
+
+
+class DefinitionParams(Section):
+    """One published definition of sarcopenia: below the cut-off is sarcopenic."""
+
+    source: str = Field(description="First author and year.")
+    doi: str = Field(description="DOI of the publication.")
+    column: Literal["pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu"] = Field(
+        description="Measured index that is compared."
+    )
+    label: str = Field(description="Name of the index in words.")
+    unit: str = Field(description="Unit of index and cut-off.")
+    men: float = Field(description="Cut-off for men; below is sarcopenic.")
+    women: float = Field(description="Cut-off for women; below is sarcopenic.")
+    bmi_classes: list[BmiClass] = Field(
+        default_factory=list,
+        description="Cut-offs that replace men and women from a BMI on; a patient of unknown BMI whom they concern "
+        "has no verdict.",
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> DefinitionParams:
+        cut_offs = [self.men, self.women, *(c for group in self.bmi_classes for c in (group.men, group.women))]
+        if not self.column.endswith("_hu") and min(cut_offs) <= 0:  # an area is positive, a density need not be
+            raise ValueError(f"a cut-off of {self.column} must be above 0, not {min(cut_offs):g}")
+        return self
+
+
+class RoiFeatures(Section):
+    """Radiomics of one region of interest."""
+
+    parameter_file: str = Field(description="PyRadiomics parameter file, relative to params/.")
+
+
+class FeatureParams(Section):
+    """Which radiomics features are extracted; a study with ``features: null`` has none, and no model."""
+
+    rois: dict[Literal["sm", "pm"], RoiFeatures] = Field(
+        default_factory=dict, description="Parameter file of each region."
+    )
+    expected_count: int = Field(0, ge=0, description="Number of features; another number stops the run.")
+    min_icc: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="The model uses only features whose lowest ICC of the stability analysis is at least this; 0 all.",
+    )
+
+
+class StabilityParams(Section):
+    """Features of disturbed images and masks, to see which repeat themselves; off with patients: 0."""
+
+    patients: int = Field(0, ge=0, description="Training patients drawn for it, for example 40; 0 switches it off.")
+    bin_widths_hu: list[Positive] = Field(
+        default_factory=lambda: [20.0, 30.0], description="Bin widths compared with that of the parameter files, HU."
+    )
+    noise_hu: Positive = Field(5.0, description="SD of the Gaussian noise added to the image, HU.")
+    contour_px: Positive = Field(0.5, description="SD of the random displacement of the contour, pixels.")
+    moved_mm: Positive = Field(20.0, description="How far the negative control moves the regions backwards, mm.")
+
+
+class PcaParams(Section):
+    """Principal components of the features, for Fig. 3 only."""
+
+    components: int = Field(3, ge=2, description="Components shown and used to measure separation.")
+    folds: int = Field(5, ge=2, description="Cross-validation folds of the linear rule on the components.")
+
+
+class AutoEncoderParams(Section):
+    """AutoEncoder from the features to the variables of the network."""
+
+    code_size: int = Field(100, gt=0, description="Variables kept.")
+    hidden: list[Width] = Field(default_factory=list, description="Widths of layers between input and code.")
+    activation: Literal["linear", "relu", "tanh", "selu", "elu"] = Field(
+        "elu", description="Activation of the hidden layers."
+    )
+    code_activation: Literal["linear", "relu", "tanh", "selu", "elu", "sigmoid"] = Field(
+        "linear", description="Activation of the code; linear keeps what PCA keeps, tanh loses a tenth of it."
+    )
+    noise: float = Field(0.4, ge=0, description="SD of Gaussian noise on the scaled input while training.")
+    l1_code: float = Field(0.0, ge=0, description="L1 penalty on the code (sparsity).")
+    l2: float = Field(1e-5, ge=0, description="L2 penalty on the weights.")
+    learning_rate: Positive = Field(2e-3, description="Adam learning rate.")
+    batch_size: int = Field(64, gt=0, description="Patients in a step.")
+    max_epochs: int = Field(200, gt=0, description="Upper limit of epochs.")
+    patience: int = Field(20, gt=0, description="Epochs without better validation loss before stopping.")
+    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
+    clip: Positive = Field(5.0, description="Scaled features are clipped at this many SDs.")
+    joint: bool = Field(
+        False,
+        description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other.",
+    )
+    joint_weight: Positive = Field(
+        0.1, description="With joint: weight of the partial likelihood per event beside the reconstruction error."
+    )
+    compare_folds: int = Field(5, ge=2, description="Folds in the training set that compare two steps with joint.")
+
+
+class NetworkParams(Section):
+    """TFDeepSurv: the Cox proportional hazards network."""
+
+    rotate: bool = Field(
+        True,
+        description="Turn more than 10 inputs to their principal axes, so that strong directions are learnt first.",
+    )
+    hidden: list[Width] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
+    activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
+    l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
+    l2: float = Field(1e-4, ge=0, description="L2 penalty on the weights.")
+    ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
+    strata: Literal["none", "centre", "set"] = Field(
+        "none",
+        description="Training patients are compared only with those of the same centre or set; baseline hazard of all.",
+    )
+    optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
+    learning_rate: Positive = Field(
+        1e-2, description="Initial learning rate; for d > 10 inputs it is divided by sqrt(d / 10)."
+    )
+    decay_rate: Positive = Field(1.0, le=1, description="Learning rate factor every decay_steps steps.")
+    decay_steps: int = Field(100, gt=0, description="Steps between two decays.")
+    max_epochs: int = Field(1000, gt=0, description="Upper limit of full-batch epochs.")
+    patience: int = Field(50, gt=0, description="Epochs without better validation loss before stopping.")
+    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
+    ensemble: int = Field(10, ge=1, description="Networks over as many seeds; their mean risk counts.")
+    c_index_every: int = Field(5, gt=0, description="Steps between two C-indices of the learning curve.")
+
+
+class ComparatorParams(Section):
+    """Other models beside the network, on the same training patients."""
+
+    coxnet_l1_ratio: float = Field(0.5, gt=0, le=1, description="Share of L1 in the elastic net's penalty.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that choose the elastic net's penalty.")
+    trees: int = Field(300, gt=0, description="Trees of the random survival forest and of gradient boosting.")
+
+
+class OptimismParams(Section):
+    """The whole pipeline fitted again to other patients."""
+
+    repeats: int = Field(50, ge=0, description="Random splits, and as many bootstrap samples; 0 leaves both out.")
+    permutations: int = Field(20, ge=0, description="Splits with permuted outcomes, the negative control.")
+
+
+class SearchParams(Section):
+    """Search of hyperparameters inside the training set (make search)."""
+
+    trials: int = Field(40, ge=1, description="Trials in all, those of an interrupted search included.")
+    folds: int = Field(5, ge=2, description="Folds in the training set that judge a trial.")
+
+
+class StatisticsParams(Section):
+    """Intervals, horizons and follow-up."""
+
+    confidence: Fraction = Field(0.95, description="Level of every interval.")
+    bootstrap_replicates: int = Field(1000, ge=100, description="Bootstrap replicates for each interval.")
+    auc_first_month: Positive = Field(6, description="First time of the AUC curves, months.")
+    auc_last_month: Positive = Field(60, description="Last time of the AUC curves, months.")
+    auc_step_months: Positive = Field(3, description="Step of the AUC curves, months.")
+    horizons_months: list[Positive] = Field(
+        default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
+    )
+    adjust_for: list[Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]] = (
+        Field(
+            default_factory=lambda: ["age", "sex", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"],
+            description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
+        )
+    )
+    imputations: int = Field(20, ge=2, description="Imputed data sets of the adjusted hazard ratios.")
+    imputation_rounds: int = Field(10, ge=1, description="Rounds of chained equations for each imputed data set.")
+    firth_below_events: int = Field(
+        5, ge=0, description="Firth's penalised hazard ratio is given where a group has fewer events than this."
+    )
+    rmst_months: Positive = Field(60, description="Horizon of the restricted mean survival time, months.")
+    spline_knots: list[Fraction] = Field(
+        default_factory=lambda: [0.05, 0.35, 0.65, 0.95],
+        min_length=3,
+        description="Quantiles at which the spline of an index has its knots (10.1007/978-3-319-19425-7).",
+    )
+    calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
+    decision_thresholds: list[Fraction] = Field(
+        default_factory=lambda: [0.02, 0.6],
+        min_length=2,
+        max_length=2,
+        description="First and last threshold probability of the decision curves.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StatisticsParams:
+        if self.auc_first_month > self.auc_last_month:
+            raise ValueError(
+                f"auc_first_month ({self.auc_first_month:g}) must not be after auc_last_month ({self.auc_last_month:g})"
+            )
+        first, last = self.decision_thresholds
+        if first >= last:
+            raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
+        return self
+
+    def curve_months(self) -> list[float]:
+        """Months of the AUC curves and of predicted survival, in order, the horizons among them."""
+        first, step = self.auc_first_month, self.auc_step_months
+        steps = math.floor((self.auc_last_month - first) / step + 1e-9)  # a step of 0.1 must reach the last month too
+        return sorted({*(first + k * step for k in range(steps + 1)), *self.horizons_months})
+
+
+class MultiverseParams(Section):
+    """The choices an analyst could have made instead (``make multiverse``)."""
+
+    cut_off_steps: int = Field(5, ge=2, description="Cut-offs tried between the lowest and the highest published one.")
+    cut_off_spread: Fraction = Field(
+        0.1, description="Share by which a cut-off is moved down and up where only one is published."
+    )
+    hu_windows: list[HuWindow] = Field(
+        default_factory=list, description="Other HU windows of SM, measured anew where the images are there."
+    )
+    split_seeds: int = Field(4, ge=1, description="Random splits of the discovery set.")
+    code_sizes: list[Width] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
+    ensemble: int = Field(3, ge=1, description="Networks of each model.")
+    power_factors: list[Positive] = Field(
+        default_factory=lambda: [0.3, 0.5, 1.0, 2.0, 4.0, 8.0],
+        description="Sizes of the power calculation, as multiples of the discovery set.",
+    )
+    power_draws: int = Field(100, ge=10, description="Synthetic cohorts drawn for each size.")
+    power_wanted: Fraction = Field(0.8, description="Power at which the size that a study needs is read off.")
+    power_score_error: Positive = Field(
+        0.35,
+        description="SD of the error with which the model's score sees the infiltration; its C-index is near 0.73.",
+    )
+
+
+class Params(Section):
+    """Everything a run depends on beside its data."""
+
+    study: str = Field(description="Name of the study; outputs go to build/<study> and figures/<study>.")
+    title: str = Field(description="One line for figures and tables.")
+    seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
+    data_dir: str = Field(
+        "",
+        description="Folder with patients.csv, ct/ and masks/, relative to the project; data/<study> if empty. "
+        "A study that names one reads it and never writes there.",
+    )
+
+    workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
+    cohort: CohortParams = Field(description="Sets and split.")
+    clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
+    images: ImageParams = Field(description="CT and masks.")
+    definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    further_definitions: dict[str, DefinitionParams] = Field(
+        default_factory=dict,
+        description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
+    )
+    features: FeatureParams = Field(
+        default_factory=FeatureParams, description="Radiomics; null for a study of the indices alone."
+    )
+    stability: StabilityParams = Field(default_factory=StabilityParams, description="Stability of the features.")
+    pca: PcaParams = Field(default_factory=PcaParams, description="Principal components.")
+    autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
+    network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
+    comparators: ComparatorParams = Field(default_factory=ComparatorParams, description="Other models.")
+    optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
+    search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
+    statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
+    multiverse: MultiverseParams = Field(default_factory=MultiverseParams, description="What if.")
+    standin: StandinParams | None = Field(
+        None, description="How the synthetic cohort is made; absent for a study of real patients."
+    )
+
+    @model_validator(mode="after")
+    def _icc_needs_stability(self) -> Params:
+        if self.features.min_icc > 0 and self.stability.patients < 10:
+            raise ValueError(
+                f"features.min_icc {self.features.min_icc:g} needs the stability analysis: set stability.patients to "
+                "10 or more, for example 40"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stability_needs_radiomics(self) -> Params:
+        if self.stability.patients and not self.radiomics:
+            raise ValueError("stability.patients needs radiomics, and features is null: set stability.patients to 0")
+        return self
+
+    @property
+    def radiomics(self) -> bool:
+        """Whether the study has radiomics, and so a model, or the indices alone."""
+        return bool(self.features.rois)
+
+    @property
+    def synthetic(self) -> bool:
+        return self.standin is not None
+
+    @property
+    def data_path(self) -> Path:
+        return ROOT / (self.data_dir or f"data/{self.study}")
+
+    @property
+    def clinical_path(self) -> Path:
+        return self.data_path / self.clinical.file
+
+    @property
+    def build_path(self) -> Path:
+        return ROOT / "build" / self.study
+
+    @property
+    def cache_path(self) -> Path:
+        """What studies share because it depends on contents alone: features, fitted models."""
+        return self.build_path.parent / "cache"
+
+    @property
+    def figures_path(self) -> Path:
+        return ROOT / "figures" / self.study
+
+
+def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:
+    """Read ``params/<study>.yaml`` on top of its bases.
+
+    Raises ParameterError naming the parameter, the cause and the fix.
+    """
+    raw = _read_with_bases(study, params_dir, seen=())
+    raw["study"] = study
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ParameterError(_explain(error, f"params/{study}.yaml", raw)) from None
+
+
+def write_sections(params: Params, folder: Path) -> None:
+    """Write each top-level parameter to ``folder/<name>.json``, touching only what changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in params.model_dump(mode="json", exclude={"workers"}).items():
+        # workers is left out because the number of processes changes no result
+        write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
+
+
+def _read_with_bases(study: str, params_dir: Path, seen: tuple[str, ...]) -> dict[str, Any]:
+    path = params_dir / f"{study}.yaml"
+    if study in seen:
+        raise ParameterError(f"params/{study}.yaml: base studies form a circle ({' -> '.join(seen)})")
+    if not path.is_file():
+        known = sorted(p.stem for p in params_dir.glob("*.yaml"))
+        raise ParameterError(f"no parameter file params/{study}.yaml{suggest(study, known)}")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"params/{study}.yaml is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ParameterError(f"params/{study}.yaml must hold 'name: value' lines")
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    return _merge(_read_with_bases(str(base), params_dir, (*seen, study)), raw)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        elif value is None and isinstance(merged.get(key), dict):
+            del merged[key]  # null drops what the base has
+        else:
+            merged[key] = value
+    return merged
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """The end of a message on an unknown name: the nearest known one, else all; case does not count."""
+    by_folded = {entry.casefold(): entry for entry in reversed(known)}  # of two alike, the first
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return f"; did you mean '{by_folded[close[0]]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, where: str, raw: dict[str, Any]) -> str:
+    lines, lacking = [], {}
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        dotted = ".".join(path)
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown parameter '{dotted}'{suggest(path[-1], _known_names(path[:-1]))}")
+        elif item["type"] == "missing":
+            lacking.setdefault(tuple(path[:-1]), []).append(path[-1])
+        else:
+            cause = item["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(item["input"], (dict, list)) else f" (given: {item['input']!r})"
+            lines.append(f"{where}: parameter '{dotted}': {cause}{given}{_other_entry(path, raw)}")
+    for entry, names in lacking.items():
+        what = f"'{'.'.join(entry)}' lacks" if entry else "the file lacks"
+        lines.append(f"{where}: {what} {', '.join(names)}{_other_entry(list(entry), raw)}")
+    return "\n".join(lines)
+
+
+def _other_entry(path: list[str], raw: Any) -> str:
+    """Which entry of the same dictionary may have been meant, where the user chooses the names (sets, definitions)."""
+    if not path or _known_names(path[:-1]):
+        return ""
+    for part in path[:-1]:
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    others = [str(key) for key in raw if str(key) != path[-1]] if isinstance(raw, dict) else []
+    found = suggest(path[-1], others)
+    return found if "did you mean" in found else ""
+
+
+def _known_names(path: list[str]) -> list[str]:
+    """Field names of the model that ``path`` leads to, through dictionaries and optional sections."""
+    model: Any = Params
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = _value_model(model)
+            continue
+        model = _strip(model.model_fields[part].annotation) if part in model.model_fields else model
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return sorted(model.model_fields)
+
+
+def _strip(annotation: Any) -> Any:
+    """The section in ``Section | None``."""
+    options = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
+    return options[0] if getattr(annotation, "__origin__", None) is None and len(options) == 1 else annotation
+
+
+def _value_model(annotation: Any) -> Any:
+    """The value type of ``dict[str, Section]``."""
+    return _strip(getattr(annotation, "__args__", (None,))[-1])

@@ -1,0 +1,178 @@
+"""AutoEncoder from the scaled features to a code of a few variables.
+
+Trained on the scaled features of training patients only, with early stopping on a part of them. The noise
+added to the input while training (a denoising AutoEncoder, Vincent et al. 2008,
+doi 10.1145/1390156.1390294) keeps 1343 features of 345 patients from being learnt by heart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.core.parameters import AutoEncoderParams
+from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.scaling import canonical_order
+from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras, tf
+
+
+@dataclass(frozen=True)
+class AutoEncoder:
+    """Fitted AutoEncoder: ``model`` from d features to d features, with a layer named 'code'.
+
+    history : a row an epoch, columns step, train_loss, val_loss (mean squared error in SDs, without noise
+    and penalties).
+    """
+
+    model: keras.Model
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @classmethod
+    def fit(cls, z: np.ndarray, params: AutoEncoderParams, seed: int) -> AutoEncoder:
+        """Train on scaled features z (n, d), finite; the order of patients does not matter.
+
+        Raises ValueError for fewer than 2 patients or values that are not finite.
+        """
+        z = np.asarray(z, dtype=np.float32)
+        if len(z) < 2 or not np.isfinite(z).all():
+            raise ValueError(f"an AutoEncoder needs at least 2 patients and finite features, got {z.shape}")
+        z = z[canonical_order(z)]
+        rng = np.random.default_rng(derived_seed(seed, 3))
+        shuffled = rng.permutation(len(z))
+        n_val = max(1, round(params.validation_fraction * len(z)))
+        val, train = z[shuffled[:n_val]], z[shuffled[n_val:]]
+        model = build(z.shape[1], params, seed)
+        history = _train(model, train, val, params, rng, derived_seed(seed, 4))
+        return cls(model, history)
+
+    def encode(self, z: np.ndarray) -> np.ndarray:
+        """Code (n, code_size) of scaled features (n, d), float32."""
+        h = tf.convert_to_tensor(np.asarray(z, dtype=np.float32))
+        for layer in self.model.layers[1:]:
+            h = layer(h)
+            if layer.name == "code":
+                return h.numpy()
+        raise ValueError("the AutoEncoder has no layer named 'code'")
+
+    def reconstruct(self, z: np.ndarray) -> np.ndarray:
+        """Scaled features after encoding and decoding, (n, d)."""
+        return self.model(tf.convert_to_tensor(np.asarray(z, dtype=np.float32)), training=False).numpy()
+
+    def reconstruction_error(self, z: np.ndarray) -> np.ndarray:
+        """Mean squared error (d,) of each feature over the patients, in its training SDs squared."""
+        return np.mean((self.reconstruct(z) - z).astype(np.float64) ** 2, axis=0)
+
+    def patient_error(self, z: np.ndarray) -> np.ndarray:
+        """Mean squared error (n,) of each patient over the features, in training SDs squared."""
+        return np.mean((self.reconstruct(z) - z).astype(np.float64) ** 2, axis=1)
+
+    def explained_variance(self, z: np.ndarray) -> float:
+        """Share of the patients' squared deviations from the training mean (0) that the code keeps."""
+        return explained_variance(z, self.reconstruct(z))
+
+    def save(self, folder: Path) -> None:
+        """Write autoencoder.keras and autoencoder_history.csv into ``folder``."""
+        save_keras(self.model, folder / "autoencoder.keras")
+        self.history.to_csv(folder / "autoencoder_history.csv", index=False, lineterminator="\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> AutoEncoder:
+        history = pd.read_csv(Path(folder) / "autoencoder_history.csv", float_precision="round_trip")
+        return cls(load_keras(Path(folder) / "autoencoder.keras"), history)
+
+
+def build(n_features: int, params: AutoEncoderParams, seed: int) -> keras.Model:
+    """Untrained model: hidden layers, the code, hidden layers in reverse, a linear output."""
+    inputs = h = keras.Input((n_features,), name="features")
+    plan = [(f"encoder_{i}", width) for i, width in enumerate(params.hidden)]
+    plan += [("code", params.code_size)]
+    plan += [(f"decoder_{i}", width) for i, width in enumerate(reversed(params.hidden))]
+    plan += [("reconstruction", n_features)]
+    for i, (name, width) in enumerate(plan):
+        activation = {"code": params.code_activation, "reconstruction": "linear"}.get(name, params.activation)
+        initial = keras.initializers.GlorotUniform(seed=derived_seed(seed, 5, i))
+        h = keras.layers.Dense(width, activation, kernel_initializer=initial, name=name)(h)
+    return keras.Model(inputs, h, name="autoencoder")
+
+
+def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -> pd.DataFrame:
+    """Adam on mini-batches; leaves the weights of the best validation epoch in ``model``."""
+    n, d = train.shape
+    batch = min(params.batch_size, n)
+    optimizer = keras.optimizers.Adam(params.learning_rate)
+    variables = model.trainable_variables
+    optimizer.build(variables)
+    kernels = [v for v in variables if v.path.endswith("kernel")]
+    layers = model.layers[1:]
+    train_t, val_t = tf.constant(train), tf.constant(val)
+
+    @tf.function(input_signature=[tf.TensorSpec((n,), tf.int32), tf.TensorSpec((), tf.int32)])
+    def epoch(order, number):
+        shuffled = tf.gather(train_t, order)
+        if params.noise > 0:
+            noise = tf.random.stateless_normal((n, d), tf.stack([noise_seed % 2**31, number]))
+            noisy = shuffled + params.noise * noise
+        else:
+            noisy = shuffled
+        for first in tf.range(0, n, batch):
+            target, h = shuffled[first : first + batch], noisy[first : first + batch]
+            with tf.GradientTape() as tape:
+                penalty = tf.constant(0.0)
+                for layer in layers:
+                    h = layer(h)
+                    if layer.name == "code" and params.l1_code > 0:
+                        penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
+                if params.l2 > 0:
+                    penalty += params.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
+                loss = tf.reduce_mean(tf.square(h - target)) + penalty
+            gradients = tape.gradient(loss, variables)
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        clean = [tf.reduce_mean(tf.square(model(part) - part)) for part in (train_t, val_t)]
+        return tf.stack(clean)
+
+    rows, best, best_step, best_weights = [], np.inf, 0, model.get_weights()
+    for step in range(1, params.max_epochs + 1):
+        order = tf.constant(rng.permutation(n), tf.int32)
+        train_loss, val_loss = epoch(order, tf.constant(step)).numpy().astype(np.float64)
+        rows.append((step, train_loss, val_loss))
+        if val_loss < best:
+            best, best_step, best_weights = val_loss, step, model.get_weights()
+        if step - best_step >= params.patience or not np.isfinite(train_loss):
+            break
+    if not np.isfinite([row[1] for row in rows]).all():
+        raise ValueError(f"the AutoEncoder's loss was no longer finite; lower learning_rate ({params.learning_rate:g})")
+    model.set_weights(best_weights)
+    return pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
+
+
+def explained_variance(z: np.ndarray, reconstructed: np.ndarray) -> float:
+    """1 - squared error / squared deviation from 0 (the training mean), over all patients and features."""
+    z, reconstructed = np.asarray(z, np.float64), np.asarray(reconstructed, np.float64)
+    total = np.sum(z**2)
+    return float(1 - np.sum((z - reconstructed) ** 2) / total) if total > 0 else float("nan")
+
+
+def pca_explained_variance(z_train: np.ndarray, z: np.ndarray, components: int) -> float:
+    """What as many principal components of the training patients explain of ``z``, for comparison."""
+    mean = z_train.mean(axis=0, dtype=np.float64)
+    axes = np.linalg.svd(z_train - mean, full_matrices=False)[2][:components]
+    return explained_variance(z, mean + ((z - mean) @ axes.T) @ axes)
+
+
+def code_report(code: np.ndarray, copy_correlation: float = 0.99) -> pd.DataFrame:
+    """One row a code variable: sd, constant, max_abs_correlation with another one, and copy_of, the first
+    earlier variable with which it correlates above ``copy_correlation`` (-1: none)."""
+    code = np.asarray(code, np.float64)
+    sd = code.std(axis=0)
+    constant = ~(sd > 1e-6)
+    z = (code - code.mean(axis=0)) / np.where(constant, np.inf, sd)
+    r = np.abs(z.T @ z) / max(len(code), 1)
+    np.fill_diagonal(r, 0.0)
+    earlier = np.tril(r) > copy_correlation
+    copy_of = np.where(earlier.any(axis=1), earlier.argmax(axis=1), -1)
+    index = pd.RangeIndex(code.shape[1], name="variable")
+    columns = {"sd": sd, "constant": constant, "max_abs_correlation": r.max(axis=1), "copy_of": copy_of}
+    return pd.DataFrame(columns, index=index)

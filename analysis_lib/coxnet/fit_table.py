@@ -1,0 +1,259 @@
+"""The model on any table: one row a patient, one column a covariate, a time, an event.
+
+``fit_table`` is what ``python -m analysis_lib fit`` runs: the study's engine and defaults, nothing tuned to
+the table. Imputation, scaling and the categories of a column are learnt from the training rows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.common.files import write_text
+from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
+from analysis_lib.coxnet.covariates import (
+    FEWEST_ROWS,
+    PROVENANCE,
+    TableError,
+    duplicates,
+    encode,
+    identifiers,
+    is_time,
+    mostly_numbers,
+    numbers,
+)
+from analysis_lib.survival.survival import bootstrap_c_index, c_index
+
+LEARNT_FROM = ("train", "valid")
+SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
+SPLIT_NAMES |= {"testing": "test", "test": "test"}
+REPLICATES = 1000
+
+
+def fit_table(
+    table: Path,
+    time: str,
+    event: str,
+    out: Path,
+    *,
+    split: str | None = None,
+    drop: list[str] | tuple[str, ...] = (),
+    code_size: int | None = None,
+    seeds: int = 5,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, dict[str, float]]:
+    """Fit on the rows whose ``split`` is train or valid, and measure on every split.
+
+    table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
+    every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
+    set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
+    are no covariates. code_size : variables of an AutoEncoder before the networks; none means the networks alone.
+    seeds : networks in the ensemble.
+
+    Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
+    risk.csv (row, counted from 0, split, risk, spread: SD of the risk over the networks), report.json (duplicates,
+    excluded rows, imputed, constant and clipped covariates, C-index of each network, notes) and the folder model.
+    A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split
+    counts nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot
+    be used.
+    """
+    if seeds < 1 or (code_size is not None and code_size < 1):
+        raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
+    frame = read_table(table)
+    for column in (time, event, *([split] if split else []), *drop):
+        if column not in frame:
+            raise TableError(f"{table} has no column '{column}'; it has {', '.join(frame.columns[:8])} ...")
+    months, died, excluded = _outcome(frame, time, event)
+    part = _splits(frame, split, died, excluded, seed)
+    used = ~frame.index.isin(list(excluded))
+    # a table of 'training' and 'validation' alone means by validation what others call test
+    learnt_from = LEARNT_FROM if set(part[used]) - set(LEARNT_FROM) else LEARNT_FROM[:1]
+    learn = part.isin(learnt_from).to_numpy() & used
+    if (died[learn] == 1).sum() == 0:
+        raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
+    if learn.sum() < 2:
+        raise TableError("there is only 1 training row with a usable outcome; nothing can be learnt from it")
+    covariates = frame.drop(columns=list({time, event, *([split] if split else []), *drop}))
+    diagnostics = [name for name in covariates if name.startswith(PROVENANCE)]
+    covariates = covariates.drop(columns=diagnostics)
+    index = identifiers(covariates)
+    covariates = covariates.drop(columns=index)
+    x, care_of_words = encode(covariates, learn)
+    if x.shape[1] == 0:
+        raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
+
+    from analysis_lib.coxnet.deepsurv import TrainingError  # here, so that a wrong table is told at once
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+    from analysis_lib.coxnet.scaling import FeatureError
+
+    autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
+    network = NetworkParams(ensemble=seeds)
+    out = Path(out)
+    try:
+        fitted = RadiomicsSurvivalModel.fit(x[learn], months[learn], died[learn], autoencoder, network, seed)
+        fitted.save(out / "model")
+    except (FeatureError, TrainingError, OSError) as error:
+        raise TableError(str(error)) from error
+    risk, by_network = fitted.risk(x), fitted.risk_spread(x)
+
+    metrics, networks = {}, {}
+    for name in dict.fromkeys(part[used]):
+        rows = (part == name).to_numpy() & used
+        metrics[name] = _metrics(months[rows], died[rows], risk[rows], confidence, seed)
+        each = [c_index(months[rows], died[rows], by_network.loc[rows, k]) for k in by_network]
+        networks[name] = [None if np.isnan(value) else value for value in each]
+    care = fitted.scaler.report()
+    report = {
+        "rows": len(frame),
+        "excluded": {str(row): reason for row, reason in sorted(excluded.items())},
+        "duplicate_rows_train_test": duplicates(x.assign(_time=months, _event=died), learn, used),
+        "duplicate_covariates_train_test": duplicates(x, learn, used),
+        "covariates": x.shape[1],
+        "imputed": care.loc[care["n_missing"] > 0, "n_missing"].to_dict(),
+        "constant": care.index[care["constant"]].tolist(),
+        "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
+        **care_of_words,
+        "identifiers": index,
+        "diagnostics": diagnostics,
+        "valid_rows": int((part[learn] == "valid").sum()),
+        "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
+        "c_index_by_network": networks,
+        "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
+        "confidence": confidence,
+        "seed": seed,
+    }
+    report["notes"] = _notes(report)
+    rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
+    rows["spread"] = by_network.std(axis=1, ddof=0).to_numpy()
+    write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """CSV or Parquet with rows numbered from 0; TableError if it is neither."""
+    path = Path(path)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+            if frame.index.name is not None:  # to_parquet keeps a named index, such as patient_id
+                frame = frame.reset_index()
+            frame = frame.reset_index(drop=True)
+        else:
+            frame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
+    except FileNotFoundError:
+        raise TableError(f"there is no file {path}") from None
+    except (ValueError, OSError) as error:
+        raise TableError(f"{path} is neither CSV nor Parquet: {error}") from None
+    frame = frame.set_axis(frame.columns.astype(str), axis=1)
+    if repeated := frame.columns[frame.columns.duplicated()].tolist():
+        raise TableError(f"{path} has two columns '{repeated[0]}'; rename one")
+    return frame
+
+
+def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dict[str, float | int | None]:
+    found = dict.fromkeys(("c_index", "low", "high"))
+    if died.sum() > 0 and len(died) > 1:
+        row = bootstrap_c_index(
+            months, died, risk.rename("risk").to_frame(), replicates=REPLICATES, confidence=confidence, seed=seed
+        ).iloc[0]
+        found = {k: None if pd.isna(row[k]) else float(row[k]) for k in found}
+    return {**found, "n": len(died), "events": int(died.sum())}
+
+
+def _notes(report: dict) -> list[str]:
+    """What the reader must know, one sentence each."""
+    notes = []
+    if n := len(report["excluded"]):
+        row, reason = next(iter(report["excluded"].items()))
+        notes.append(f"{n} rows are left out, the first is row {row}: {reason}")
+    if pairs := report["duplicate_rows_train_test"]:
+        notes.append(
+            f"{len(pairs)} test rows occur among the training rows too, outcome included; they flatter the test: "
+            f"{_pairs(pairs)}"
+        )
+    elif pairs := report["duplicate_covariates_train_test"]:
+        notes.append(f"{len(pairs)} test rows have the covariates of a training row: {_pairs(pairs)}")
+    for name in report["identifiers"]:
+        notes.append(f"column '{name}' only tells the rows apart and is left out")
+    if n := len(report["diagnostics"]):
+        notes.append(f"{n} columns of PyRadiomics' diagnostics (versions, hashes, geometry) are left out")
+    if report["valid_as_test"]:
+        notes.append("beside 'train' there is only 'valid', so it is a test set here and nothing is learnt from it")
+    if n := report["valid_rows"]:
+        notes.append(
+            f"{n} rows of the split 'valid' are learnt from like training rows, and decide with them when a network "
+            "stops; their C-index is no test"
+        )
+    for name, n in report["stray_words"].items():
+        notes.append(f"column '{name}' holds numbers but for {n} words, which are taken for missing")
+    for name, n in report["rare_categories"].items():
+        notes.append(f"column '{name}': {n} categories with fewer than {FEWEST_ROWS} training rows share one column")
+    if n := len(report["missing_categories"]):
+        notes.append(f"{n} columns of categories have missing values, which are 0 in all their categories")
+    if n := len(report["constant"]):
+        notes.append(f"{n} covariates are constant in the training rows and ignored")
+    if n := len(report["imputed"]):
+        notes.append(f"{n} covariates have missing values, which take the training median")
+    return notes
+
+
+def _pairs(pairs: list[tuple[int, int]]) -> str:
+    shown = ", ".join(f"row {test} is row {train}" for test, train in pairs[:10])
+    return shown + (f", and {len(pairs) - 10} more in report.json" if len(pairs) > 10 else "")
+
+
+def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Times, events (0 where unknown) and the rows that cannot be used, with the reason."""
+    known, months = frame[time].notna(), numbers(frame[time])
+    if months is None and not is_time(frame[time]):
+        months, _ = mostly_numbers(frame[time], np.ones(len(frame), bool))  # a word or two cost their rows alone
+    if months is None:
+        what = "dates or durations" if is_time(frame[time]) else "words"
+        raise TableError(f"column '{time}' holds {what}; it must hold numbers, such as months of follow-up")
+    words = {"true": 1, "false": 0}
+    codes = frame[event].map(lambda v: np.nan if pd.isna(v) else words.get(str(v).strip().lower(), v)).astype(object)
+    died = numbers(codes)
+    if died is None:
+        died, _ = mostly_numbers(codes, np.ones(len(frame), bool))
+    found = np.zeros(0) if died is None else died[~np.isnan(died)]
+    if died is None or not np.isin(found, (0, 1)).all():
+        wrong = "all" if died is None else int((~np.isin(found, (0, 1))).sum())
+        raise TableError(f"column '{event}': {wrong} values are not 0 or 1; 1 is an event, 0 a censored patient")
+    excluded = {}
+    for row in np.flatnonzero(~(np.isfinite(months) & (months >= 0))):
+        why = "negative" if months[row] < 0 else "no number" if known[row] else "missing"
+        excluded[int(row)] = f"'{time}' is {why}"
+    for row in np.flatnonzero(np.isnan(died)):
+        excluded.setdefault(int(row), f"'{event}' is {'missing' if pd.isna(codes[row]) else 'not 0 or 1'}")
+    if len(excluded) > len(frame) / 2:
+        row = min(excluded)
+        raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {row}: {excluded[row]}")
+    return months, np.nan_to_num(died).astype(int), excluded
+
+
+def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: dict[int, str], seed: int) -> pd.Series:
+    """Name of each row's split; rows without one are added to ``excluded``."""
+    if split:
+        name = frame[split].astype(str).str.strip()
+        part = name.str.lower().map(SPLIT_NAMES).fillna(name).where(frame[split].notna(), "")
+        for row in np.flatnonzero(part == ""):
+            excluded.setdefault(int(row), f"'{split}' is empty")
+        if not (part == "train").any():
+            found = ", ".join(sorted(part.unique())[:5])
+            raise TableError(
+                f"column '{split}' has no row 'train'; it has {found}; name the rows to learn from 'train' there"
+            )
+        return part
+    part = np.full(len(frame), "train", dtype=object)
+    rng = np.random.default_rng(seed)
+    usable = ~frame.index.isin(list(excluded))
+    for value in (0, 1):
+        rows = rng.permutation(np.flatnonzero((died == value) & usable))
+        part[rows[: int(0.3 * len(rows))]] = "test"
+    return pd.Series(part, index=frame.index)

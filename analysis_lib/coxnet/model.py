@@ -1,0 +1,177 @@
+"""The paper's model, from features to risk: scaling, AutoEncoder, Cox networks, baseline hazard, cut-off.
+
+Everything is learnt from the training patients. A saved model is one folder and needs no training data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from analysis_lib.common.files import temporary_prefix
+from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
+from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
+from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
+from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
+from analysis_lib.coxnet.tf_setup import keras, tf
+from analysis_lib.coxnet.training_range import TrainingRange
+
+FORMAT = 3
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what computes a risk from the features; another one may round differently."""
+    return {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+
+
+@dataclass(frozen=True)
+class RadiomicsSurvivalModel:
+    """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
+
+    ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it.
+    ``training`` is where the training
+    patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
+    """
+
+    scaler: FeatureScaler
+    autoencoder: AutoEncoder | None
+    ensemble: CoxEnsemble
+    cutoff: float
+    training: TrainingRange
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        features: pd.DataFrame,
+        os_months: ArrayLike,
+        os_event: ArrayLike,
+        autoencoder: AutoEncoderParams | None,
+        network: NetworkParams,
+        seed: int,
+        strata: ArrayLike | None = None,
+        clip: float = 5.0,
+    ) -> RadiomicsSurvivalModel:
+        """Fit on training patients: features (index patient_id), months and events in the same order.
+
+        ``strata``: a label a patient (centre, say) within which risks are compared. ``clip`` is used without
+        an AutoEncoder only. Raises FeatureError, ValueError or NoEventsError with the cause.
+        """
+        if isinstance(os_months, pd.Series) and not os_months.index.equals(features.index):
+            raise FeatureError("features and survival times list different patients, or in another order")
+        # one order of columns, so that the order in a file changes nothing
+        features = features[sorted(features.columns)]
+        scaler = FeatureScaler.fit(features, autoencoder.clip if autoencoder else clip)
+        z = scaler.transform(features)
+        joint = autoencoder if autoencoder and autoencoder.joint else None
+        encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder and not joint else None
+        x = encoder.encode(z) if encoder else z
+        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
+        error = encoder.patient_error(z) if encoder else None
+        training = TrainingRange.fit(features, os_months, error)
+        return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))), training)
+
+    def inputs(self, features: pd.DataFrame) -> np.ndarray:
+        """What the networks see, (n, code_size): the code, or the scaled features without an AutoEncoder."""
+        z = self.scaler.transform(features)
+        return self.autoencoder.encode(z) if self.autoencoder else z
+
+    def risk(self, features: pd.DataFrame) -> pd.Series:
+        """Risk by patient_id; higher is worse. FeatureError if the columns are not those of the fit."""
+        return pd.Series(self.ensemble.risk(self.inputs(features)), index=features.index, name="risk")
+
+    def risk_spread(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Risk by each network (columns network_1 ...), index patient_id."""
+        risks = self.ensemble.risks(self.inputs(features))
+        return pd.DataFrame(risks, features.index, columns=[f"network_{k + 1}" for k in range(risks.shape[1])])
+
+    def survival(self, features: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
+        """Predicted survival probability, patients x months."""
+        months = np.atleast_1d(np.asarray(months, float))
+        return pd.DataFrame(
+            self.ensemble.survival(self.inputs(features), months),
+            features.index,
+            columns=pd.Index(months, name="month"),
+        )
+
+    def code_report(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Whether variables of the code are constant or copies of each other; see autoencoder.code_report."""
+        return code_report(self.inputs(features))
+
+    @cached_property
+    def history_autoencoder(self) -> pd.DataFrame:
+        """Columns step, train_loss, val_loss; empty without an AutoEncoder."""
+        if self.autoencoder is None:
+            return pd.DataFrame(columns=["step", "train_loss", "val_loss"], dtype=float)
+        return self.autoencoder.history
+
+    @property
+    def history_network(self) -> pd.DataFrame:
+        """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
+        return self.ensemble.history
+
+    def save(self, folder: Path, provenance: dict[str, Any] | None = None) -> None:
+        """Write the model into ``folder``, which is replaced as a whole and only when all is written.
+
+        ``provenance`` (plain values: where the features come from, versions) is kept in model.json; without it the
+        model cannot be applied to the images of new patients.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} holds something that is not a saved model; choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))
+        try:
+            self.scaler.save(new / "scaler.json")
+            if self.autoencoder:
+                self.autoencoder.save(new)
+            self.ensemble.save(new)
+            self.training.save(new / "training_range.json")
+            description = {
+                "format": FORMAT,
+                "cutoff": self.cutoff,
+                "autoencoder": self.autoencoder is not None,
+                "n_features": len(self.scaler.names),
+                "provenance": provenance or {},
+                "versions": package_versions(),
+            }
+            (new / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            os.chmod(new, 0o755)
+            old = None
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))
+                os.replace(folder, old)
+            os.replace(new, folder)
+            if old:
+                shutil.rmtree(old)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> RadiomicsSurvivalModel:
+        """Read a saved model. FileNotFoundError or ValueError says what is wrong with the folder."""
+        folder = Path(folder)
+        if not (folder / "model.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no saved model (no model.json)")
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"{folder} is of format {description['format']}, this version reads {FORMAT}; refit")
+        return cls(
+            FeatureScaler.load(folder / "scaler.json"),
+            AutoEncoder.load(folder) if description["autoencoder"] else None,
+            CoxEnsemble.load(folder),
+            description["cutoff"],
+            TrainingRange.load(folder / "training_range.json"),
+            description,
+        )

@@ -1,0 +1,78 @@
+"""TensorFlow, imported in one way: quiet, on one thread, deterministic.
+
+Import ``tf`` and ``keras`` from here and nowhere else. One thread, because several threads may add the same
+numbers in another order, and a result must not depend on how many cores a machine has. The networks here are
+so small that threads would not help anyway; run several fits as several processes instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the other settings of the environment: analysis_lib.PINNED
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ writes to standard error before its log level counts (the missing
+    graphics card, twice); it is shown after all if the block fails."""
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        keep = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(keep, held.read())
+            raise
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
+
+
+with warnings.catch_warnings(), _quiet():
+    warnings.simplefilter("ignore")  # deprecations inside TensorFlow's own imports
+    import keras
+    import tensorflow as tf
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()!r}, but this study needs TensorFlow; unset KERAS_BACKEND"
+    )
+
+try:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+except RuntimeError:  # somebody used TensorFlow before us
+    warnings.warn(
+        "TensorFlow was started before analysis_lib.coxnet.tf_setup; results may depend on the number of cores. "
+        "Import analysis_lib first.",
+        stacklevel=2,
+    )
+tf.config.experimental.enable_op_determinism()
+with _quiet():
+    tf.config.list_physical_devices()
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """Save in Keras' own format, without the NumPy deprecations inside Keras."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.save(path)
+
+
+def load_keras(path: Path) -> keras.Model:
+    """Load what ``save_keras`` wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return keras.saving.load_model(path, compile=False)
+
+
+__all__ = ["keras", "load_keras", "save_keras", "tf"]

@@ -1,0 +1,77 @@
+"""Pixels of one CT slice as HU."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pydicom
+from pydicom.pixels import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, JPEGLSNearLossless
+
+from analysis_lib.ct.dicom_headers import Slice
+from analysis_lib.ct.geometry import ImageError
+
+AIR_HU = -1024  # the darkest value CT scanners store for air; what lies below is padding
+_FASTEST = dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls")  # a quarter of pylibjpeg's time, same pixels
+HIGHEST_HU = np.iinfo(np.int16).max  # beyond the extended scale of metal, 30710
+TISSUE_HU = -900  # padding that reads as more than this cannot be told from tissue
+
+
+def stored_values(one: Slice) -> np.ndarray:
+    """Stored values (row, column) of a slice, before rescaling.
+
+    Raises ImageError where the pixels are missing, truncated, or of another form than the header says.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if one.frame is not None:
+                stored = pixel_array(one.file, index=one.frame)
+            else:
+                header = pydicom.dcmread(one.file, force=True)
+                if "PixelData" not in header:
+                    raise ImageError(f"a CT slice has no pixels or is cut short ({one.place}); export the series again")
+                if "TransferSyntaxUID" not in header.file_meta:  # a file without preamble
+                    implicit, _ = header.original_encoding
+                    header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+                stored = pixel_array(header, decoding_plugin=_FASTEST.get(header.file_meta.TransferSyntaxUID, ""))
+        except ImageError:
+            raise
+        except Exception:  # each decoder raises its own errors, down to zlib's; their texts may quote the header
+            raise ImageError(
+                f"pixels of a CT slice cannot be decoded ({one.place}): it is damaged, cut short or not in the "
+                "transfer syntax that it names; export the series again"
+            ) from None
+    if stored.shape != one.shape:
+        raise ImageError(f"a CT slice is not a single grey image ({one.place}); export a plain axial series")
+    return stored
+
+
+def hounsfield(one: Slice) -> np.ndarray:
+    """HU (row, column) of a slice: int16 where slope and intercept are whole numbers, else float32.
+
+    Padding (declared in the header, or any value below AIR_HU) becomes air, so that statistics and filters
+    meet no value that no tissue has.
+    """
+    stored = stored_values(one)
+    values = stored * one.slope + one.intercept
+    if one.padding is not None:
+        padded = (stored >= one.padding[0]) & (stored <= one.padding[1])
+        if padded.any():
+            highest = float(values[padded].max())
+            if highest > TISSUE_HU:
+                raise ImageError(
+                    f"the header declares {highest:g} HU to be padding, which tissue can have too ({one.place}); "
+                    "export the series again from the PACS"
+                )
+            values[padded] = AIR_HU
+    values = np.maximum(values, AIR_HU)
+    if (highest := float(values.max())) > HIGHEST_HU:
+        raise ImageError(
+            f"a CT slice holds {highest:.0f} HU, which no CT has: negative values are stored and the header calls them "
+            f"unsigned, or they are no HU ({one.place}); export the original series"
+        )
+    if float(one.slope).is_integer() and float(one.intercept).is_integer():
+        return values.astype(np.int16)
+    return values.astype(np.float32)

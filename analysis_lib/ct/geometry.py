@@ -1,0 +1,91 @@
+"""The grid of an image in patient space (LPS, mm), and the errors of reading images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from analysis_lib.common.errors import FULL_DISK, StudyError
+
+
+class ImageError(StudyError, ValueError):
+    """An image or mask cannot be used; the message says why and what to do, without naming a person."""
+
+
+@contextmanager
+def refusing_damage() -> Iterator[None]:
+    """Make an ImageError of whatever the files of one patient raise, so that the other patients go on.
+
+    Only the error's type is told: its text may quote a header or a file name. A full disk and a lack of memory are no
+    fault of the patient and go through.
+    """
+    try:
+        yield
+    except (StudyError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise ImageError(
+            f"a file of the patient cannot be read ({type(error).__name__}); allow this user to read CT and mask, or "
+            "export them again"
+        ) from None
+    except Exception as error:
+        raise ImageError(
+            f"CT or mask is damaged in a way that is not known ({type(error).__name__}); export the series again, "
+            "and the segmentation"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size (x, y, z), origin, spacing in mm and direction cosines of a 3-D grid."""
+
+    size: tuple[int, int, int]
+    origin: tuple[float, float, float]
+    spacing: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Geometry:
+        return cls(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
+
+    @classmethod
+    def from_affine(cls, affine: np.ndarray, size: tuple[int, int, int]) -> Geometry:
+        """Grid of a 4 x 4 matrix that takes voxel indices to LPS mm."""
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        direction = affine[:3, :3] / spacing
+        return cls(tuple(size), tuple(affine[:3, 3]), tuple(spacing), tuple(direction.ravel()))
+
+    @property
+    def affine(self) -> np.ndarray:
+        """4 x 4 matrix from voxel index (x, y, z) to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.reshape(self.direction, (3, 3)) * np.asarray(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    @property
+    def pixel_area_cm2(self) -> float:
+        return self.spacing[0] * self.spacing[1] / 100.0
+
+    def image_of(self, array_zyx: np.ndarray) -> sitk.Image:
+        """SimpleITK image of an array (z, y, x) on this grid."""
+        image = sitk.GetImageFromArray(array_zyx)
+        image.SetOrigin(self.origin)
+        image.SetSpacing(self.spacing)
+        image.SetDirection(self.direction)
+        return image
+
+    def describe(self) -> str:
+        def numbers(values, digits):
+            return "(" + ", ".join(f"{v:.{digits}f}" for v in values) + ")"
+
+        return (
+            f"size {self.size}, spacing {numbers(self.spacing, 4)} mm, origin {numbers(self.origin, 3)} mm, "
+            f"direction {numbers(self.direction, 3)}"
+        )

@@ -1,0 +1,207 @@
+"""Muscle areas and densities at L3, from a CT and its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis_lib.core.parameters import HuWindow, ImageParams, SegmentParams
+from analysis_lib.ct import ct, masks
+from analysis_lib.ct.geometry import ImageError
+
+MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
+
+
+def area_and_density(
+    hounsfield: np.ndarray, mask: np.ndarray, pixel_area_cm2: float, window: HuWindow | None
+) -> tuple[float, float]:
+    """Area in cm2 (mean over the slices that the mask occupies) and mean HU of one muscle.
+
+    ``hounsfield`` and ``mask`` are (slice, row, column) arrays of the slices that the mask occupies. Pixels
+    outside ``window`` count for neither, as in the published definitions of skeletal muscle area.
+    """
+    counted = mask
+    if window is not None:
+        counted = mask & (hounsfield >= window.low) & (hounsfield <= window.high)
+    if not counted.any():
+        raise ImageError(f"no pixel of the mask lies within {window.low:g} to {window.high:g} HU; check mask and CT")
+    occupied = int(mask.any(axis=(1, 2)).sum())
+    return counted.sum() * pixel_area_cm2 / occupied, float(hounsfield[counted].mean(dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A patient's CT and the masks of the slices that count, on its grid."""
+
+    series: ct.CtSeries
+    masks: dict[str, np.ndarray]  # "sm", "pm" -> (slice, row, column) of bool; a muscle without segment is absent
+    notes: tuple[str, ...]
+    names: dict[str, str]  # "sm", "pm" -> the segment's name in the file, or the names that make it up, in quotes
+    identity: bool  # headers of CT or mask say who the patient is
+
+
+def open_patient(
+    ct_path: Path,
+    mask_path: Path | Sequence[Path],
+    images: ImageParams,
+    *,
+    series_uid: str = "",
+    label_table: Path | None = None,
+    l3_z_mm: float | None = None,
+    l3_sop_uid: str = "",
+    need_sm: bool = True,
+) -> Opened:
+    """Read masks, find the CT that they were drawn on, and keep the slices that count.
+
+    ``mask_path`` may be several files, one a segment. ``series_uid`` names the CT series where the folder holds
+    several; ``l3_z_mm`` (LPS, mm) or ``l3_sop_uid`` the slice, where ``images.l3_slice`` asks for one.
+
+    Raises ImageError (with the reason) where CT, mask or a segment cannot be used. PM may be missing; SM only
+    with ``need_sm=False``, and never both.
+    """
+    files = [mask_path] if isinstance(mask_path, str | Path) else mask_path
+    wanted = [images.sm, images.pm] + ([_vertebra(images)] if images.l3_slice == "vertebra" else [])
+    segments = [segment for file in files for segment in masks.read_segments(file, label_table, wanted)]
+    chosen = {key: masks.choose(segments, getattr(images, key)) for key in ("sm", "pm")}
+    chosen = {key: segment for key, segment in chosen.items() if segment is not None}
+    if not chosen or (need_sm and "sm" not in chosen):
+        raise masks.missing(segments, images.sm)
+    covering = np.vstack([s.points() for s in chosen.values()])
+    first = next(iter(chosen.values()))
+    series = ct.read_ct(ct_path, covering, series_uid, grid=first.grid, drawn_on=first.series_uid)
+    on_ct = {}
+    for key, segment in chosen.items():
+        masks.check_frame(segment, series)
+        on_ct[key] = segment.on_grid(series.geometry)
+    keep = _slices_that_count(on_ct, segments, series, images, l3_z_mm, l3_sop_uid)
+    for key, mask in on_ct.items():
+        mask[~keep] = False
+        if mask.sum() < images.min_mask_pixels:
+            raise ImageError(
+                f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
+                f"(fewer than {images.min_mask_pixels}); draw it again"
+            )
+    names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
+    identity = series.identity or any(segment.identity for segment in segments)
+    asked = (("l3_z_mm", l3_z_mm, "z_mm"), ("l3_sop_instance_uid", l3_sop_uid or None, "sop_instance_uid"))
+    unused = tuple(
+        f"{column} of the table is not used, since images.l3_slice is {images.l3_slice} and not {rule}"
+        for column, value, rule in asked
+        if value is not None and images.l3_slice != rule
+    )
+    notes = series.notes + _mask_notes(on_ct, segments, images.pm) + unused
+    return Opened(series, on_ct, notes, names, identity)
+
+
+def _slices_that_count(
+    on_ct: dict[str, np.ndarray],
+    segments: Sequence[masks.Segment],
+    series: ct.CtSeries,
+    images: ImageParams,
+    z_mm: float | None,
+    sop_uid: str,
+) -> np.ndarray:
+    """Which slices of the CT count, array of bool, by ``images.l3_slice``."""
+    occupied = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in on_ct.values()], axis=0))
+    n_slices = series.geometry.size[2]
+    rule = images.l3_slice
+    if rule == "all":
+        return np.ones(n_slices, dtype=bool)
+    if rule == "middle":
+        k = int(occupied[(len(occupied) - 1) // 2])  # of an even number, the lower of the two in the middle
+    elif rule == "vertebra":
+        vertebra = masks.choose(segments, _vertebra(images))
+        if vertebra is None:
+            raise ImageError(
+                f"no segment named {' or '.join(images.vertebra_names)}, which l3_slice: vertebra needs; draw it, "
+                "or choose another l3_slice"
+            )
+        body = np.flatnonzero(vertebra.on_grid(series.geometry).any(axis=(1, 2)))
+        k = int(body[(len(body) - 1) // 2])
+    elif rule == "z_mm":
+        if z_mm is None or not np.isfinite(z_mm):
+            raise ImageError("l3_z_mm is missing, which l3_slice: z_mm needs; give it in the clinical table")
+        heights = (series.geometry.affine @ np.array([[0, 0, k, 1] for k in range(n_slices)]).T)[2]
+        k = int(np.abs(heights - z_mm).argmin())
+        if abs(heights[k] - z_mm) > series.geometry.spacing[2] / 2:
+            raise ImageError(
+                f"l3_z_mm {z_mm:g} lies outside the CT ({heights.min():.1f} to {heights.max():.1f} mm); mend it"
+            )
+    else:
+        if sop_uid not in series.sop_uids:
+            raise ImageError("l3_sop_instance_uid names no slice of the CT series; mend it in the clinical table")
+        k = series.sop_uids.index(sop_uid)
+    if k not in occupied:
+        raise ImageError(
+            f"the mask does not reach slice {k} (0 = most caudal) that l3_slice: {rule} asks for; draw it there, "
+            "or choose another slice"
+        )
+    return np.arange(n_slices) == k
+
+
+def _vertebra(images: ImageParams) -> SegmentParams:
+    return SegmentParams(names=images.vertebra_names)
+
+
+def _mask_notes(on_ct: dict[str, np.ndarray], segments: Sequence[masks.Segment], pm: SegmentParams) -> tuple[str, ...]:
+    """What a reader should know of the masks: psoas is a part of skeletal muscle in the published areas."""
+    if "pm" not in on_ct:
+        if pieces := masks.pieces_of(segments, pm):
+            return (f"no PM segment, only {pieces[0]} without its other side",)
+        # one that has another name shows by what there is
+        there = f"; the mask has {masks.described_for(segments, pm)}" if len(segments) > 1 else ""
+        return (f"no PM segment{there}",)
+    if "sm" not in on_ct:
+        return ("no SM segment",)
+    occupied = {key: np.flatnonzero(mask.any(axis=(1, 2))).tolist() for key, mask in on_ct.items()}
+    if occupied["sm"] != occupied["pm"]:
+        shown = {key: ", ".join(map(str, slices[:5])) + " ..." * (len(slices) > 5) for key, slices in occupied.items()}
+        return (f"SM and PM are drawn on different slices (SM {shown['sm']}; PM {shown['pm']}; 0 = most caudal)",)
+    outside = int((on_ct["pm"] & ~on_ct["sm"]).sum())
+    if outside:
+        share = outside / int(on_ct["pm"].sum())
+        return (f"{outside} pixels of PM ({share:.0%}) lie outside SM; SM area should include the psoas",)
+    return ()
+
+
+def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, **where: object) -> dict[str, object]:
+    """Measure one patient: areas in cm2, densities in HU (NaN for a muscle without segment), and the slices used.
+
+    ``where`` is passed to ``open_patient``. Raises ImageError (with the reason) where CT, mask or a segment cannot
+    be used.
+    """
+    opened = open_patient(ct_path, mask_path, images, **where)
+    series = opened.series
+    row: dict[str, object] = {
+        "series_uid": series.series_uid,
+        "n_slices": series.geometry.size[2],
+        "ct_series": series.description,
+        "ct_notes": "; ".join(opened.notes),
+        "identity_in_headers": opened.identity,
+    }
+    for key, settings in (("sm", images.sm), ("pm", images.pm)):
+        row |= {f"{key}_area_cm2": np.nan, f"{key}_mean_hu": np.nan, f"{key}_slices": []}
+        if key not in opened.masks:
+            continue
+        mask = opened.masks[key]
+        slices = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+        hounsfield = series.hounsfield(slices)
+        if hounsfield.min() == hounsfield.max():
+            raise ImageError("the CT slice of the mask holds a single value; export the series again")
+        area, density = area_and_density(hounsfield, mask[slices], series.geometry.pixel_area_cm2, settings.hu_window)
+        row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density, f"{key}_slices": slices}
+    row["slices_z_mm"] = [
+        round(float((series.geometry.affine @ [0, 0, k, 1])[2]), 3)
+        for k in sorted({*row["sm_slices"], *row["pm_slices"]})
+    ]
+    return row
+
+
+def load_images(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, series_uid: str = "", **where):
+    """CT and masks as SimpleITK images on one grid, ``(ct, {"sm": mask, "pm": mask})``; see ``open_patient``."""
+    opened = open_patient(ct_path, mask_path, images, series_uid=series_uid, **where)
+    geometry = opened.series.geometry
+    return opened.series.image(), {key: geometry.image_of(m.astype(np.uint8)) for key, m in opened.masks.items()}

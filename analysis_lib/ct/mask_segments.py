@@ -1,0 +1,162 @@
+"""A segment of a mask, and how it is laid on the CT's grid without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from analysis_lib.ct.geometry import Geometry, ImageError
+
+INDEX_TOLERANCE = 0.02  # voxels; covers rounding in headers, not a mask drawn on another image
+
+
+class Segment(Protocol):
+    """What every format's segments can do."""
+
+    name: str
+    frame_of_reference_uid: str  # empty where the format has none
+    series_uid: str  # of the CT series that the file says it was drawn on; empty where it does not
+    named_by_file: bool  # the name is the file's, which no message shows
+    identity: bool  # the file's DICOM header says who the patient is
+
+    @property
+    def grid(self) -> Geometry | None:
+        """Grid that it was drawn on, where the format says so."""
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def points(self) -> np.ndarray:
+        """Points in LPS mm, array (n, 3), that the CT must contain."""
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask (z, y, x) of bool on the CT's grid; ImageError where it was drawn on another."""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two segment names are the same but for case, blanks, hyphens and underscores."""
+    return plain(one) == plain(other)
+
+
+def plain(name: str) -> str:
+    """What of a segment name counts in a comparison."""
+    return "".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+@dataclass(frozen=True)
+class VoxelSegment:
+    """The voxels of an array (x, y, z) that hold ``label``."""
+
+    name: str
+    array: np.ndarray
+    label: int
+    grid: Geometry
+    frame_of_reference_uid: str = ""
+    series_uid: str = ""
+    named_by_file: bool = False
+    identity: bool = False
+
+    @cached_property
+    def voxels(self) -> np.ndarray:
+        """Indices (n, 3) in (x, y, z) on the file's own grid."""
+        return np.argwhere(self.array == self.label)
+
+    @property
+    def is_empty(self) -> bool:
+        return len(self.voxels) == 0
+
+    def points(self) -> np.ndarray:
+        """Voxel centres in LPS mm, array (n, 3)."""
+        affine = self.grid.affine
+        return self.voxels @ affine[:3, :3].T + affine[:3, 3]
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask on the CT's grid, matched index by index.
+
+        Grids must be congruent: a sub-volume, flipped or permuted axes. Anything else is refused with both
+        geometries, since resampling would change the mask.
+        """
+        to_ct = np.linalg.inv(ct.affine) @ self.grid.affine
+        index = self.voxels @ to_ct[:3, :3].T + to_ct[:3, 3]
+        rounded = np.round(index)
+        off = np.abs(index - rounded).max(axis=0, initial=0)
+        if not _congruent(to_ct[:3, :3], self.grid.size, ct.size) or off.max() > INDEX_TOLERANCE:
+            axis = int(off.argmax())
+            raise ImageError(
+                f"the mask's grid does not fit the CT (off by up to {off[axis] * ct.spacing[axis]:.2f} mm in "
+                f"{'xyz'[axis]}); mask: {self.grid.describe()}; CT: {ct.describe()}. "
+                "Export the segmentation again with the CT as its reference volume"
+            )
+        rounded = rounded.astype(int)
+        if (rounded < 0).any() or (rounded >= np.array(ct.size)).any():
+            raise ImageError(
+                f"segment '{self.name[:40]}' reaches outside the CT; mask: {self.grid.describe()}; "
+                f"CT: {ct.describe()}. Export the segmentation again with the CT as its reference volume"
+            )
+        mask = np.zeros(ct.size[::-1], dtype=bool)
+        mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class UnionSegment:
+    """Several segments as one, such as left and right; each keeps its own grid until it is laid on the CT's."""
+
+    name: str
+    pieces: tuple[Segment, ...]
+    made_of: tuple[str, ...]  # how each piece was asked for
+
+    @classmethod
+    def of(cls, name: str, pieces: Sequence[Segment], made_of: Sequence[str]) -> UnionSegment:
+        """Messages say ``name`` of each piece, since its own may be a person's."""
+        return cls(name, tuple(replace(piece, name=name) for piece in pieces), tuple(made_of))
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        return self.pieces[0].frame_of_reference_uid
+
+    @property
+    def series_uid(self) -> str:
+        return self.pieces[0].series_uid
+
+    @property
+    def named_by_file(self) -> bool:
+        return any(piece.named_by_file for piece in self.pieces)
+
+    @property
+    def identity(self) -> bool:
+        return any(piece.identity for piece in self.pieces)
+
+    @property
+    def grid(self) -> Geometry | None:
+        return self.pieces[0].grid
+
+    @property
+    def is_empty(self) -> bool:
+        return all(piece.is_empty for piece in self.pieces)
+
+    def points(self) -> np.ndarray:
+        return np.vstack([piece.points() for piece in self.pieces])
+
+    def on_grid(self, ct: Geometry) -> np.ndarray:
+        """Mask (z, y, x) of the voxels of any piece; ImageError as the pieces raise it."""
+        return np.any([piece.on_grid(ct) for piece in self.pieces], axis=0)
+
+
+def _congruent(to_ct: np.ndarray, size: tuple[int, int, int], ct_size: tuple[int, int, int]) -> bool:
+    """Whether each axis of the mask runs along one of the CT, one voxel for one.
+
+    An axis of a single voxel, of the mask or of the CT, says nothing by its spacing, only by its direction.
+    """
+    columns = to_ct.copy()
+    for axis, length in enumerate(size):
+        along = int(np.abs(columns[:, axis]).argmax())
+        if length == 1 or ct_size[along] == 1:
+            columns[:, axis] /= np.abs(columns[along, axis])
+    exact = np.round(columns)
+    one_to_one = (np.abs(exact).sum(axis=0) == 1).all() and (np.abs(exact).sum(axis=1) == 1).all()
+    return bool(one_to_one and np.abs(columns - exact).max() <= INDEX_TOLERANCE)

@@ -1,1 +1,0 @@
-"""Radiomics features: PyRadiomics' values, computed faster."""

@@ -1,0 +1,1 @@
+"""Drawing and tables: frames in, pictures out; no arithmetic."""

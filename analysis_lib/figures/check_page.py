@@ -1,0 +1,142 @@
+"""The page of ``make check``: what was found for each patient, and a contact sheet of the L3 slices."""
+
+# ruff: noqa: E501 (lines of HTML)
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from analysis_lib.core.parameters import CohortParams
+from analysis_lib.figures.plots import ORANGE, SKY, SYNTHETIC_LABEL
+
+WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
+WIDTH_PX = 260
+OUTLINES = {"sm": ORANGE, "pm": SKY}
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Check of {{ study }}</title><style>
+body { font-family: Arial, "DejaVu Sans", sans-serif; margin: 1.5rem auto; max-width: 90rem; padding: 0 1rem; color: #111;
+  line-height: 1.4; }
+.note { border: 2px solid #8c3a00; color: #8c3a00; font-weight: bold; padding: .5rem 1rem; }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .6rem; border-bottom: 1px solid #ccc;
+  overflow-wrap: anywhere; }
+th { white-space: nowrap; }
+.refused { background: #fbe3d6; } .warning { background: #fff6d6; }
+.sheet { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; width: {{ width }}px; }
+figure img { display: block; width: 100%; background: #000; } figcaption { font-size: .8rem; overflow-wrap: anywhere; }
+figure.warning { outline: 3px solid #c9a200; background: none; } figure.refused { outline: 3px solid #b03a00; }
+code { background: #eee; padding: .2rem .4rem; font-size: 1rem; }
+</style></head><body>
+<h1>Check of {{ study }}</h1>
+{% if synthetic %}<p class="note" role="note">{{ label }}</p>{% endif %}
+<p><strong>{{ usable }} of {{ rows|length }} patients can be analysed</strong>; {{ refused }} cannot; {{ warned }} have a
+warning. Nothing was computed yet.</p>
+{% if identity %}<p class="note" role="note">The DICOM headers of {{ identity }} patients say who they are. No output shows
+it, but de-identify the files before you pass them on.</p>{% endif %}
+<table><caption>Patients by set</caption><thead><tr><th scope="col">Set</th><th scope="col">Role</th>
+<th scope="col">Can be analysed</th><th scope="col">Refused</th></tr></thead><tbody>
+{% for s in sets %}<tr><th scope="row">{{ s[0] }}</th><td>{{ s[1] }}</td><td>{{ s[2] }}</td><td>{{ s[3] }}</td></tr>
+{% endfor %}</tbody></table>
+{% for remark in remarks %}<p class="warning">{{ remark }}.</p>
+{% endfor %}{% if refused or warned %}<h2>To mend or to look at</h2>
+<table><thead><tr><th scope="col">Patient</th><th scope="col">Set</th><th scope="col">What</th>
+<th scope="col">Why, and what to do</th></tr></thead><tbody>
+{% for r in rows if r.status != "ok" %}<tr class="{{ r.status }}"><th scope="row">{{ r.patient_id }}</th><td>{{ r.set }}</td>
+<td>{{ r.status }}</td><td>{{ r.reason or r.warnings }}</td></tr>
+{% endfor %}</tbody></table>{% endif %}
+<h2>L3 slices</h2>
+<p>Window 400, level 40 HU. <span style="color:#8a5a00">Orange: SM, skeletal muscle.</span>
+<span style="color:#00577f">Blue: PM, psoas muscle.</span> The patient's right is on the left. Look for slices that are not
+L3 and outlines that are off.</p>
+<div class="sheet">
+{% for r in rows if pictures.get(r.patient_id) %}<figure class="{{ r.status }}"><img loading="lazy"
+src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its outlines">
+<figcaption><strong>{{ r.patient_id }}</strong> {{ r.set }}; slice {{ r.slices }}; {{ r.segments }}</figcaption></figure>
+{% endfor %}</div>
+<h2>What was chosen</h2>
+<table><thead><tr><th scope="col">Patient</th><th scope="col">CT series</th><th scope="col">Series UID</th>
+<th scope="col">Slices (0 = most caudal)</th><th scope="col">Segments</th></tr></thead><tbody>
+{% for r in rows if r.status != "refused" %}<tr><th scope="row">{{ r.patient_id }}</th><td>{{ r.series }}</td>
+<td>{{ r.series_uid }}</td><td>{{ r.slices }}</td><td>{{ r.segments }}</td></tr>
+{% endfor %}</tbody></table>
+<h2>The clinical table as read</h2>
+<p>Of the patients whose row can be used. A wrong unit or code that no rule can know shows here.</p>
+<table><thead><tr><th scope="col">Column</th><th scope="col">Unit or codes</th><th scope="col">Patients with a value</th>
+<th scope="col">Values</th></tr></thead><tbody>
+{% for c in columns %}<tr><th scope="row">{{ c.column }}</th><td>{{ c.unit }}</td><td>{{ c.known }}</td><td>{{ c["values"] }}</td></tr>
+{% endfor %}</tbody></table>
+<h2>How to go on</h2>
+{% if usable %}<p>{% if refused %}Mend what is listed above and check again, or go on without these patients: {% else %}Run:
+{% endif %}<code>make study STUDY={{ study }}</code></p>
+{% else %}<p>Nobody can be analysed. Mend what is listed above, then <code>make check STUDY={{ study }}</code></p>{% endif %}
+</body></html>
+"""
+
+
+def check_page(
+    table: pd.DataFrame,
+    pictures: dict[str, str],
+    study: str,
+    cohort: CohortParams,
+    identity: int,
+    synthetic: bool,
+    remarks: list[str],
+    columns: pd.DataFrame,
+) -> str:
+    """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id.
+
+    ``identity`` is the number of patients whose headers say who they are; ``remarks`` concern no single patient;
+    ``columns`` is the clinical table as read (column, unit, known, values).
+    """
+    refused = table["status"] == "refused"
+    sets = []
+    for name in [*cohort.sets, *(["unknown"] if (table["set"] == "unknown").any() else [])]:
+        mine = table["set"] == name
+        role = cohort.sets[name].role if name in cohort.sets else ""
+        label = cohort.label(name) if name in cohort.sets else "Set unknown"
+        sets.append((label, role, int((mine & ~refused).sum()), int((mine & refused).sum())))
+    return (
+        Environment(autoescape=True, keep_trailing_newline=True)
+        .from_string(_PAGE)
+        .render(
+            study=study,
+            rows=table.to_dict("records"),
+            pictures=pictures,
+            sets=sets,
+            usable=int((~refused).sum()),
+            refused=int(refused.sum()),
+            warned=int((table["status"] == "warning").sum()),
+            identity=identity,
+            remarks=remarks,
+            columns=columns.to_dict("records"),
+            synthetic=synthetic,
+            label=SYNTHETIC_LABEL,
+            width=WIDTH_PX,
+        )
+    )
+
+
+def thumbnail(hounsfield: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple[float, float]) -> str:
+    """A JPEG data URI of one slice with outlines; arrays (row, column), spacing (row, column) in mm."""
+    rows, columns = hounsfield.shape
+    size = (WIDTH_PX, max(1, round(WIDTH_PX * rows * spacing[0] / (columns * spacing[1]))))
+    low, high = WINDOW_HU
+    grey = np.clip((hounsfield.astype(float) - low) / (high - low), 0, 1) * 255
+    picture = np.asarray(
+        Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BOX).convert("RGB")
+    ).copy()
+    for key, mask in masks.items():
+        small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
+        colour = OUTLINES[key].lstrip("#")
+        picture[small & ~binary_erosion(small)] = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

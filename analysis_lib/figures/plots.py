@@ -1,0 +1,274 @@
+"""What every figure shares: journal style, colours, layout in millimetres, and saving.
+
+The drawing modules (``plots_flowchart``, ``plots_km``, ``plots_model``, ``plots_comparison``,
+``plots_masks``) compute no statistics: they draw tidy frames made upstream, and ``save_figure`` writes
+exactly those frames beside the picture.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
+
+from analysis_lib.common.files import replacing
+
+SYNTHETIC_LABEL = "Synthetic images and outcomes: no patient data"
+
+MM_PER_INCH = 25.4
+POINTS_PER_INCH = 72
+ONE_COLUMN_MM = 85.0
+TWO_COLUMNS_MM = 174.0
+# kept free at the foot of every figure, so that a figure looks the same with and without the label
+FOOT_MM = 5.0
+
+# Okabe and Ito's palette, told apart with every common colour vision deficiency (10.1038/nmeth.1618)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+GREY = "#6E6E6E"
+
+SMALL_PT = 6.5
+TEXT_PT = 7.0
+TITLE_PT = 7.5
+LETTER_PT = 9.0
+
+STYLE = {
+    # DejaVu Sans comes with matplotlib, so the picture is the same on every machine
+    "font.family": "DejaVu Sans",
+    "font.size": TEXT_PT,
+    "axes.titlesize": TITLE_PT,
+    "axes.labelsize": TEXT_PT,
+    "xtick.labelsize": SMALL_PT,
+    "ytick.labelsize": SMALL_PT,
+    "legend.fontsize": TEXT_PT,
+    "legend.frameon": False,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "axes.labelpad": 2.0,
+    "axes.formatter.useoffset": False,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "lines.linewidth": 1.1,
+    "patch.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": None,
+    "savefig.dpi": 300,
+    "figure.dpi": 100,
+    "pdf.fonttype": 42,
+    "pdf.compression": 6,
+    "text.usetex": False,
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function in the journal style, whatever the caller's rcParams are."""
+
+    @functools.wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return function(*args, **kwargs)
+
+    return inner
+
+
+def new_figure(width_mm: float, height_mm: float) -> Figure:
+    """An empty figure that no global list holds on to; the foot for the label is added to the height."""
+    fig = Figure(figsize=(width_mm / MM_PER_INCH, (height_mm + FOOT_MM) / MM_PER_INCH))
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def size_mm(fig: Figure) -> tuple[float, float]:
+    width, height = fig.get_size_inches()
+    return float(width) * MM_PER_INCH, float(height) * MM_PER_INCH
+
+
+def axes_mm(fig: Figure, left: float, top: float, width: float, height: float, sharex: Axes | None = None) -> Axes:
+    """Axes whose top left corner lies ``left`` and ``top`` mm from that of the figure."""
+    total_width, total_height = size_mm(fig)
+    bottom = total_height - top - height
+    box = (left / total_width, bottom / total_height, width / total_width, height / total_height)
+    return fig.add_axes(box, sharex=sharex)
+
+
+def text_mm(fig: Figure, left: float, top: float, text: str, **kwargs: object) -> Text:
+    """Text whose anchor lies ``left`` and ``top`` mm from the figure's top left corner."""
+    total_width, total_height = size_mm(fig)
+    return fig.text(left / total_width, 1 - top / total_height, text, **kwargs)  # type: ignore[arg-type]
+
+
+def figure_without_panels(text: str = "NA: no test set") -> Figure:
+    """A figure two columns wide that says why it shows nothing."""
+    fig = new_figure(TWO_COLUMNS_MM, 30.0)
+    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, text, ha="center", va="center", fontsize=TITLE_PT)
+    return fig
+
+
+def panel_letter(fig: Figure, left: float, top: float, letter: str) -> Text:
+    """The bold small letter of a panel, its top left corner at ``left``, ``top`` mm."""
+    return text_mm(fig, left, top, letter, fontsize=LETTER_PT, fontweight="bold", ha="left", va="top")
+
+
+def foot_note(fig: Figure, text: str) -> Text:
+    """One small line in the foot, left of the place of the label of synthetic data."""
+    width, height = size_mm(fig)
+    room = width - text_width_mm(SYNTHETIC_LABEL, SMALL_PT, "bold") - 6.0
+    return text_mm(fig, 1.5, height - 1.4, text, fontsize=fitting_pt(text, room, SMALL_PT), va="bottom")
+
+
+def level(confidence: float) -> str:
+    """The level of an interval as printed, '95%'."""
+    return f"{100 * confidence:g}%"
+
+
+def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
+    """Width of one line of text, mm; needs no renderer, so that a layout can be planned before drawing."""
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text, size=size_pt, prop=FontProperties(family="DejaVu Sans", weight=weight))
+    return float(path.get_extents().width) / POINTS_PER_INCH * MM_PER_INCH
+
+
+def fitting_pt(text: str, width_mm: float, size_pt: float) -> float:
+    """``size_pt``, or the smaller size at which a line of text is no wider than ``width_mm``."""
+    return size_pt * min(1.0, width_mm / max(text_width_mm(text, size_pt), 1e-9))
+
+
+def line_height_mm(size_pt: float) -> float:
+    """Distance of two lines of text, mm (DejaVu Sans needs a little more than its size)."""
+    return size_pt * 1.25 / POINTS_PER_INCH * MM_PER_INCH
+
+
+def wrap_mm(text: str, width_mm: float, size_pt: float, weight: str = "normal") -> list[str]:
+    """Break text into lines no wider than ``width_mm``; a single word that is wider is broken itself."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):  # not at no-break spaces
+            joined = f"{line} {word}".strip()
+            if text_width_mm(joined, size_pt, weight) <= width_mm:
+                line = joined
+                continue
+            if line:
+                lines.append(line)
+            while text_width_mm(word, size_pt, weight) > width_mm and len(word) > 1:
+                cut = len(word) - 1
+                while cut > 1 and text_width_mm(word[:cut] + "-", size_pt, weight) > width_mm:
+                    cut -= 1
+                lines.append(word[:cut] + "-")
+                word = word[cut:]
+            line = word
+        lines.append(line)
+    return lines
+
+
+def need_columns(frame: pd.DataFrame, columns: list[str], what: str) -> None:
+    """Raise ValueError naming what a frame lacks, before matplotlib says it less clearly."""
+    if missing := [c for c in columns if c not in frame.columns]:
+        raise ValueError(f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+
+
+def stack_parts(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Join the frames of one figure, told apart by a first column ``part``; cells a part lacks are empty."""
+    columns: list[str] = []
+    for frame in parts.values():
+        columns += [str(c) for c in frame.columns if str(c) not in columns]
+    pieces = [
+        frame.rename(columns=str).reindex(columns=columns).astype(object).assign(part=name)[["part", *columns]]
+        for name, frame in parts.items()
+    ]
+    return pd.concat(pieces, ignore_index=True)
+
+
+def plain_log_ticks(ax: Axes, which: str = "y") -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten (powers alone over 3 decades), as plain numbers."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    multiples = (1, 2, 5) if high / low < 1000 else (1,)
+    ticks = [m * 10.0**p for p in powers for m in multiples]
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+
+
+def top_legend(
+    fig: Figure, keys: Sequence[Line2D], left: float, handlelength: float = 2.4, columns: int | None = None
+) -> None:
+    """Keys along the upper edge, in one line or in lines of ``columns``."""
+    width, height = size_mm(fig)
+    fig.legend(
+        handles=list(keys),
+        loc="upper left",
+        bbox_to_anchor=(left / width, 1 - 0.8 / height),
+        borderaxespad=0,
+        ncols=columns or len(keys),
+        handlelength=handlelength,
+        columnspacing=1.6,
+        handletextpad=0.5,
+        fontsize=TEXT_PT,
+    )
+
+
+@styled
+def save_figure(
+    fig: Figure, folder: Path, name: str, data: pd.DataFrame | Mapping[str, pd.DataFrame], synthetic: bool
+) -> Path:
+    """Write ``name.png`` (300 dpi), ``name.pdf`` (fonts embedded) and ``name.csv`` (what is drawn).
+
+    ``data`` is the frame that was drawn, or several by name, which are stacked with a column ``part``. A
+    synthetic figure says so in its lower right corner, and its CSV in a last column ``synthetic``. The same
+    figure and data give the same bytes. Returns the path of the PNG; the figure is closed.
+    """
+    import matplotlib.pyplot as plt  # here only, to close a figure that a notebook opened with it
+
+    folder = Path(folder)
+    label_synthetic(fig, synthetic)
+    with replacing(folder / f"{name}.png") as path:
+        fig.savefig(path, format="png", metadata={"Software": None})
+    with replacing(folder / f"{name}.pdf") as path:
+        fig.savefig(path, format="pdf", metadata={"CreationDate": None})
+    frame = data if isinstance(data, pd.DataFrame) else stack_parts(data)
+    if synthetic:
+        frame = frame.assign(synthetic=True)
+    with replacing(folder / f"{name}.csv") as path:
+        frame.to_csv(path, index=False, lineterminator="\n")
+    plt.close(fig)
+    return folder / f"{name}.png"
+
+
+def label_synthetic(fig: Figure, synthetic: bool) -> None:
+    """Put the label on a figure of synthetic data, once however often it is saved, and on no other."""
+    for text in [t for t in fig.texts if t.get_gid() == "synthetic"]:
+        text.remove()
+    if synthetic:
+        _, height = size_mm(fig)
+        label = text_mm(fig, size_mm(fig)[0] - 1.5, height - 1.4, SYNTHETIC_LABEL, ha="right", va="bottom")
+        label.set(fontsize=SMALL_PT, fontweight="bold", color="#8C3A00", gid="synthetic", zorder=100)

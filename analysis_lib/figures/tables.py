@@ -1,0 +1,205 @@
+"""Tables for reading and for other programs: formatting of numbers, accessible HTML, and CSV.
+
+Nothing is computed here. The CSV of a table holds full precision (the shortest decimals that read back to the
+same number), its HTML the figures as a journal prints them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment
+
+from analysis_lib.common.files import replacing, write_text
+from analysis_lib.figures.plots import SYNTHETIC_LABEL, need_columns
+
+NOT_AVAILABLE = "NA"
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+body { font-family: Arial, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem;
+  color: #111; background: #fff; line-height: 1.4; }
+.synthetic { border: 2px solid #8c3a00; color: #8c3a00; font-weight: bold; padding: .5rem 1rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; border-top: 2px solid #111; border-bottom: 2px solid #111; }
+caption { text-align: left; padding-bottom: .75rem; }
+th, td { padding: .3rem .8rem; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums; }
+thead th { border-bottom: 1px solid #111; vertical-align: bottom; }
+tbody th { font-weight: normal; }
+tbody tr:nth-child(even) { background: #f5f5f5; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+{% if synthetic %}<p class="synthetic" role="note">{{ label }}</p>
+{% endif %}<div class="scroll" role="region" aria-label="{{ title }}" tabindex="0">
+<table>
+<caption>{{ caption }}{% if synthetic %} {{ label }}.{% endif %}</caption>
+<thead>
+<tr>{% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr>
+</thead>
+<tbody>
+{% for row in rows %}<tr>
+{%- for cell in row %}{% if loop.index0 < row_headers %}<th scope="row">{{ cell }}</th>
+{%- else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}</tbody>
+</table>
+</div>
+</body>
+</html>
+"""
+
+
+def format_p(p: float, letter: bool = True) -> str:
+    """A P value as printed: two decimals, three below 0.01 or near 0.05, never 0.000.
+
+    With ``letter`` 'P=0.02' or 'P<0.001', without '0.02'; 'NA' where there is none. ValueError outside 0 to
+    1.
+    """
+    if _absent(p):
+        return NOT_AVAILABLE
+    if not 0 <= p <= 1:
+        raise ValueError(f"a P value lies between 0 and 1, got {p!r}")
+    if p < 0.001:
+        sign, number = "<", "0.001"
+    elif p > 0.995:
+        sign, number = ">", "0.99"
+    elif p < 0.0095 or (0.045 <= p < 0.055):
+        sign, number = "=", f"{p:.3f}"
+    else:
+        sign, number = "=", f"{p:.2f}"
+    if letter:
+        return f"P{sign}{number}"
+    return number if sign == "=" else sign + number
+
+
+def format_estimate(value: float, low: float, high: float, digits: int = 2) -> str:
+    """An estimate with its interval, '0.73 (0.65–0.81)'; 'NA' for a missing estimate or limit."""
+    if _absent(value):
+        return NOT_AVAILABLE
+    low_text, high_text = (NOT_AVAILABLE if _absent(x) else f"{x:.{digits}f}" for x in (low, high))
+    return f"{value:.{digits}f} ({low_text}–{high_text})"
+
+
+def format_ratio(ratio: float, low: float, high: float) -> str:
+    """A hazard ratio with its interval as the letter prints it, '1.58 (1.07–2.35)'."""
+    return format_estimate(ratio, low, high, digits=2)
+
+
+def format_count(n: float, fraction: float) -> str:
+    """A number of patients with its share in per cent, '216 (43.9)'; ``fraction`` is between 0 and 1."""
+    if _absent(n):
+        return NOT_AVAILABLE
+    return f"{int(n)}" if n == 0 or _absent(fraction) else f"{int(n)} ({100 * fraction:.1f})"
+
+
+def format_mean_sd(mean: float, sd: float, digits: int = 1) -> str:
+    """Mean and standard deviation, '55.9 ± 11.1'."""
+    return NOT_AVAILABLE if _absent(mean) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definitions: Mapping[str, str]) -> pd.DataFrame:
+    """Table 2 as the letter prints it: a row a definition; for each set N (%), then HR (interval) and P.
+
+    ``table2`` has the columns of table2.csv (set, definition, outcome, n, n_sarcopenic, prevalence as a
+    fraction, hr, hr_low, hr_high, p) and, to be shown behind them, p_logrank, events_sarcopenic and events;
+    ``sets`` and ``definitions`` give the labels and the order. An outcome that a set lacks gets no column.
+    ValueError for a missing column.
+    """
+    need_columns(
+        table2,
+        ["set", "definition", "outcome", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p"],
+        "table 2",
+    )
+    columns: dict[str, list[str]] = {"Definition": list(definitions.values())}
+    for name, label in sets.items():
+        mine = table2[table2["set"] == name]
+        first = mine.drop_duplicates("definition").set_index("definition")
+        columns[f"{label}: N (%)"] = [
+            format_count(first.loc[d, "n_sarcopenic"], first.loc[d, "prevalence"])
+            if d in first.index and not _absent(first.loc[d, "prevalence"])
+            else NOT_AVAILABLE
+            for d in definitions
+        ]
+        for outcome in sorted(mine["outcome"].unique(), reverse=True):  # RFS before OS, as printed
+            part = mine[mine["outcome"] == outcome].set_index("definition")
+            columns[f"{label}: {outcome}, HR (CI)"] = [_hr_and_p(part, d) for d in definitions]
+    return pd.DataFrame(columns)
+
+
+def _hr_and_p(part: pd.DataFrame, definition: str) -> str:
+    if definition not in part.index or _absent(part.loc[definition, "hr"]):
+        return NOT_AVAILABLE
+    row = part.loc[definition]
+    text = f"{format_ratio(row['hr'], row['hr_low'], row['hr_high'])} {format_p(row['p'])}"
+    if "p_logrank" in part:
+        text += f", log-rank {format_p(row['p_logrank'])}; {row['events_sarcopenic']:.0f} / {row['events']:.0f}"
+    return text
+
+
+def to_html(frame: pd.DataFrame, title: str, caption: str, synthetic: bool, row_headers: int = 1) -> str:
+    """A self-contained HTML page with one table; the first ``row_headers`` columns name the rows.
+
+    Text is shown as it is, numbers that nobody formatted with three significant digits, what is missing as
+    'NA'. A synthetic table says so in a banner and in its caption, so that a copied table says it too.
+    """
+    template = Environment(autoescape=True, keep_trailing_newline=True).from_string(_PAGE)
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return template.render(
+        title=title,
+        caption=caption,
+        synthetic=synthetic,
+        label=SYNTHETIC_LABEL,
+        columns=[str(c) for c in frame.columns],
+        rows=rows,
+        row_headers=row_headers,
+    )
+
+
+def write_table(
+    frame: pd.DataFrame,
+    folder: Path,
+    name: str,
+    title: str,
+    caption: str,
+    synthetic: bool,
+    reading: pd.DataFrame | None = None,
+    row_headers: int = 1,
+) -> Path:
+    """Write ``name.csv`` (``frame``) and ``name.html`` (``reading``, its formatted form, or ``frame``).
+
+    Returns the path of the CSV.
+    """
+    path = write_csv(frame, folder, name)
+    shown = frame if reading is None else reading
+    write_text(path.with_suffix(".html"), to_html(shown, title, caption, synthetic, row_headers))
+    return path
+
+
+def write_csv(frame: pd.DataFrame, folder: Path, name: str) -> Path:
+    """Write ``name.csv`` without the index; floats keep full precision, what is missing is empty."""
+    path = Path(folder) / f"{name}.csv"
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+    return path
+
+
+def _absent(value: object) -> bool:
+    return bool(pd.isna(value))
+
+
+def _cell(value: object) -> str:
+    if _absent(value):
+        return NOT_AVAILABLE
+    if isinstance(value, float):
+        whole = math.isfinite(value) and value == int(value)
+        return f"{value:.0f}" if whole else f"{value:.3g}"
+    return str(value)

@@ -1,1 +1,0 @@
-"""From CT and masks on disk to areas and mean HU."""

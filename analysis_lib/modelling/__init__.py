@@ -1,1 +1,0 @@
-"""AutoEncoder and Cox network, from scaling to a saved model."""

@@ -1,0 +1,1 @@
+"""Radiomics features: PyRadiomics' values, computed faster; knows no study."""

@@ -1,0 +1,190 @@
+"""PyRadiomics' features of one patient, with PyRadiomics' values, many times faster.
+
+The feature formulas are PyRadiomics' own classes (``fast_classes``). What is done differently: the filters are
+evaluated on the mask's slices only (``fast_wavelets``, ``fast_log``), the texture matrices come from one table of
+neighbours (``fast_matrices``) and the diameters from few vertices (``fast_mesh``), an image is discretised once for
+all classes, and checks, copies and logging are done once.
+A parameter file that asks for anything that ``plan`` does not list as covered is computed by plain PyRadiomics.
+
+    van Griethuysen et al. 2017, Computational radiomics system, doi 10.1158/0008-5472.CAN-17-0339
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from radiomics import getFeatureClasses
+
+from analysis_lib.radiomics.fast_classes import Region, feature_values, image_features, shape_class
+from analysis_lib.radiomics.fast_log_rounding import ItkLaplacian
+from analysis_lib.radiomics.fast_wavelets import wavelet_bands
+from analysis_lib.radiomics.plan import (
+    ExtractionError,
+    NoRadiomicsError,
+    Plan,
+    feature_names,
+    log_name,
+    read_plan,
+    several_planes,
+    skipped_images,
+)
+
+VERSION = "3"  # part of the cache key of stored features; raise it when a value could change
+
+logging.getLogger("radiomics").setLevel(logging.ERROR)  # its hints are this module's errors
+
+
+def extract(
+    image: sitk.Image, mask: sitk.Image, parameter_file: Path | str, label: int | None = None
+) -> dict[str, float]:
+    """Every feature that the parameter file asks for, by PyRadiomics' names.
+
+    image: 3-D scalar image, intensities in HU for CT; mask: label map on the same grid; label: the region's
+    value in the mask, by default the parameter file's.
+    Equal to ``RadiomicsFeatureExtractor(parameter_file).execute`` without its diagnostics.
+
+    Raises NoRadiomicsError for an image too thin for a filter and for 2-D shape of several slices, ExtractionError
+    where else PyRadiomics would leave features out or give NaN, and PyRadiomics' own ValueError for an empty, too small
+    or misplaced mask.
+    """
+    plan = read_plan(parameter_file)
+    if reason := skipped_images(image.GetSize(), image.GetSpacing(), plan):
+        raise NoRadiomicsError(reason)
+    label = plan.settings.get("label", 1) if label is None else label
+    mask = whole_numbers(mask)
+    fast = plan.covered and _same_grid(image, mask)
+    result = _extract_fast(image, mask, plan, label) if fast else None
+    if result is None:
+        result = _extract_plain(image, mask, plan, label)
+    return _checked(result, plan)
+
+
+def whole_numbers(mask: sitk.Image) -> sitk.Image:
+    """A mask of real numbers as PyRadiomics takes it, which cuts off the decimals."""
+    real = (sitk.sitkFloat32, sitk.sitkFloat64, sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
+    if mask.GetPixelID() not in real:
+        return mask
+    return sitk.Cast(mask, sitk.sitkUInt32 if mask.GetPixelID() in real[:2] else sitk.sitkVectorUInt32)
+
+
+def _same_grid(image: sitk.Image, mask: sitk.Image) -> bool:
+    if image.GetDimension() != 3 or mask.GetDimension() != 3:
+        return False
+    if image.GetNumberOfComponentsPerPixel() != 1 or mask.GetNumberOfComponentsPerPixel() != 1:
+        return False
+    if image.GetPixelID() == sitk.sitkFloat64 or image.GetSize() != mask.GetSize():
+        return False  # ITK gives another pixel type for double; PyRadiomics explains a wrong size
+    tolerance = sitk.ProcessObject.GetGlobalDefaultCoordinateTolerance() * min(image.GetSpacing())
+    place = np.abs(np.subtract(image.GetOrigin() + image.GetSpacing(), mask.GetOrigin() + mask.GetSpacing()))
+    turn = np.abs(np.subtract(image.GetDirection(), mask.GetDirection()))
+    return bool(place.max() <= tolerance and turn.max() <= sitk.ProcessObject.GetGlobalDefaultDirectionTolerance())
+
+
+def _extract_plain(image: sitk.Image, mask: sitk.Image, plan: Plan, label: int) -> dict[str, Any]:
+    result = plan.extractor.execute(image, mask, label=label)
+    return {k: v for k, v in result.items() if not k.startswith("diagnostics_")}
+
+
+def _checked(result: dict[str, Any], plan: Plan) -> dict[str, float]:
+    out = {name: np.asarray(value).item() if np.ndim(value) else float(value) for name, value in result.items()}
+    expected = feature_names(plan)
+    if missing := [name for name in expected if name not in out]:
+        raise ExtractionError(
+            f"PyRadiomics left out {len(missing)} features without an error ({_list(missing)}): {_why(missing)}; "
+            "mend this, or take them out of the parameter file"
+        )
+    bad = [name for name, value in out.items() if not np.isfinite(value)]
+    if bad:
+        raise ExtractionError(f"not a finite number: {_list([f'{name} = {out[name]}' for name in bad])}")
+    return out
+
+
+def _why(missing: list[str]) -> str:
+    classes = getFeatureClasses()
+    parts = [name.rsplit("_", 2)[1:] for name in missing]
+    if all(classes[class_name].getFeatureNames()[feature] for class_name, feature in parts):
+        return "they are deprecated, and it no longer computes them"
+    if all(class_name == "shape2D" for class_name, _ in parts):
+        return "it computes shape2D with force2D: true alone, and not along every force2Ddimension"
+    return (
+        "the image is too small for the filter (after cropping or resampling), it is not 3-D, or a package that the "
+        "filter needs is not there"
+    )
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+# --- the fast path --------------------------------------------------------------------------------------
+
+
+def _extract_fast(image: sitk.Image, mask: sitk.Image, plan: Plan, label: int) -> dict[str, Any] | None:
+    region = _region(mask, label, plan.settings, image.GetSpacing())
+    if region is None or ("shape2D" in plan.classes and not _in_plane(region, plan.settings)):
+        return None  # PyRadiomics words the error, or leaves features out
+    if reason := several_planes(region.inside.shape, plan):
+        raise NoRadiomicsError(reason)
+    result: dict[str, Any] = {}
+    if "shape" in plan.classes:
+        result |= feature_values(shape_class(region, plan.settings), "original", "shape", plan.classes["shape"])
+    if "shape2D" in plan.classes:
+        crop = _crop(image, region), _crop(mask, region)
+        shape = getFeatureClasses()["shape2D"](*crop, **{**plan.settings, "label": label})
+        result |= feature_values(shape, "original", "shape2D", plan.classes["shape2D"])
+    for name, values, settings in _images(image, region, plan):
+        result |= image_features(name, values, region, plan.classes, settings)
+    return result
+
+
+def _in_plane(region: Region, settings: dict) -> bool:
+    """Whether PyRadiomics tries shape2D. It looks at the size along x where the out-of-plane axis 0 is z."""
+    size_xyz = region.inside.shape[::-1]
+    return bool(settings.get("force2D", False)) and size_xyz[settings.get("force2Ddimension", 0)] > 1
+
+
+def _region(mask: sitk.Image, label: int, settings: dict, spacing_xyz: tuple[float, ...]) -> Region | None:
+    voxels = sitk.GetArrayViewFromImage(mask)
+    slices = np.flatnonzero([(plane == label).any() for plane in voxels])
+    if not len(slices):
+        return None
+    part = voxels[slices[0] : slices[-1] + 1] == label
+    rows, columns = np.flatnonzero(part.any(axis=(0, 2))), np.flatnonzero(part.any(axis=(0, 1)))
+    box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in (slices, rows, columns))
+    inside = np.ascontiguousarray(part[:, box[1], box[2]])
+    thick = sum(n > 1 for n in inside.shape)
+    least = settings.get("minimumROISize")
+    if thick == 0 or thick < settings.get("minimumROIDimensions", 2):
+        return None
+    if least is not None and inside.sum() <= least:
+        return None
+    if len(np.unique(inside)) == 1 and inside.size == voxels.size:
+        return None  # the mask fills the image: PyRadiomics finds no background and refuses
+    return Region(box, inside, spacing_xyz)
+
+
+def _crop(image: sitk.Image, region: Region) -> sitk.Image:
+    z, y, x = region.box
+    return image[x.start : x.stop, y.start : y.stop, z.start : z.stop]
+
+
+def _images(image: sitk.Image, region: Region, plan: Plan):
+    """Yield (PyRadiomics' image name, intensities of the mask's voxels, settings)."""
+    volume = sitk.GetArrayViewFromImage(image)
+    for image_type, custom in plan.images.items():
+        settings = {**plan.settings, **custom}
+        if image_type == "Original":
+            yield "original", volume[region.box][region.inside], settings
+        elif image_type == "Wavelet":
+            bands = wavelet_bands(volume, region.box, settings.get("wavelet", "coif1"))
+            for name, band in bands.items():
+                yield f"wavelet-{name}", band[region.inside], settings
+        else:
+            sigmas = settings.get("sigma", [])
+            values = ItkLaplacian(image, sigmas, region.box, region.inside).as_itk(settings)
+            for sigma in sigmas:
+                yield log_name(sigma), values[float(sigma)], settings

@@ -1,0 +1,205 @@
+"""Radiomics of every patient: extracted in parallel, kept one file a patient, resumed after any interruption.
+
+A patient's file is valid for one key: the fingerprint of its inputs, the parameter files and the versions of
+everything that computes. What changed is recomputed, nothing else. Files appear whole or not at all, so a
+killed run loses at most the patients it was at, and two runs at once write the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import SimpleITK as sitk
+from tqdm import tqdm
+
+from analysis_lib.cohort import RADIOMICS_STAGE
+from analysis_lib.common.errors import FULL_DISK, StudyError
+from analysis_lib.common.files import remove_leftovers, write_text
+from analysis_lib.common.pool import worker_count
+from analysis_lib.core.parameters import PARAMS_DIR
+from analysis_lib.radiomics import fast_radiomics
+from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
+from analysis_lib.radiomics.fast_radiomics import extract
+from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
+from analysis_lib.radiomics.workers import Result, run_local
+
+Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
+
+DEFAULT_NAMES = PARAMS_DIR / "feature_names.txt"  # the 1343 columns of params/defaults.yaml
+
+
+class FeatureCountError(StudyError, ValueError):
+    """The parameter files give another number of features than the study says."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does for one patient; picklable if ``load`` and ``fingerprint`` are."""
+
+    load: Load
+    fingerprint: Callable[[str], str]
+    parameter_files: dict[str, Path]
+    cache_dir: Path
+    versions: tuple[str, ...] = field(default_factory=lambda: _versions())
+
+    def __call__(self, patient_id: str) -> Result:
+        if self.versions != _versions():  # a worker of another environment would give other bytes
+            differing = ", ".join(sorted(set(_versions()) - set(self.versions)))
+            raise ClusterError(f"worker {platform.node()} has {differing}; start it from the environment of this run")
+        try:
+            key = self._key(patient_id)
+            path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
+            features = _read_cached(path, key)
+            if features is not None:
+                return Result(patient_id, features)
+            features = self._extract(patient_id)
+        except NoRadiomicsError as error:
+            return Result(patient_id, None, str(error), RADIOMICS_STAGE)
+        except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
+            if isinstance(error, OSError) and error.errno in FULL_DISK:
+                raise
+            if isinstance(error, OSError) and error.filename:  # whose text shows the file: its name may be a person's
+                return Result(patient_id, None, f"a file of the patient cannot be read ({error.strerror})")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return Result(
+                patient_id, None, reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
+            )
+        # Outside the block above: a full disk is no fault of this patient, it stops the run.
+        write_text(path, json.dumps({"key": key, "features": features}, separators=(",\n", ": ")) + "\n")
+        return Result(patient_id, features)
+
+    def _key(self, patient_id: str) -> str:
+        parts = [self.fingerprint(patient_id), *self.versions]
+        parts += [f"{roi}={path.read_text(encoding='utf-8')}" for roi, path in self.parameter_files.items()]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _extract(self, patient_id: str) -> dict[str, float]:
+        image, masks = self.load(patient_id)
+        features = {}
+        for roi, path in self.parameter_files.items():
+            if roi not in masks:
+                raise NoRadiomicsError(f"no mask of {roi.upper()}")
+            where = f"{roi.upper()}: " if roi else ""
+            try:
+                values = extract(image, masks[roi], path, label=1)
+            except NoRadiomicsError as error:
+                raise NoRadiomicsError(f"{where}{error}") from error
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{where}{error}") from error
+            if difference := set(values) ^ set(expected_names(path)):
+                raise ValueError(f"{where}missing or unexpected features: {', '.join(sorted(difference))}")
+            features |= {_column(roi, name): value for name, value in values.items()}
+        return features
+
+
+def feature_table(
+    patient_ids: Iterable[str],
+    load: Load,
+    fingerprint: Callable[[str], str],
+    parameter_files: dict[str, Path],
+    cache_dir: Path,
+    expected_count: int | None = None,
+    workers: int = 0,
+    quiet: bool = False,
+    executor: Callable[[Callable[[str], Result], Sequence[str], int], Iterator[Result]] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics features of all patients.
+
+    load: patient_id -> (CT in HU, {'sm': mask, 'pm': mask}), images on one grid, label 1; called in workers.
+    fingerprint: patient_id -> text that changes when the patient's input files do.
+    parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns, none if ''.
+    cache_dir: one file a patient. workers: processes, 0 takes all cores. quiet: no progress on stderr.
+    executor: (task, patient_ids, workers) -> results in any order. If None, the Dask cluster that the environment
+    variable SCHEDULER names, else processes of this machine (``run_local``); ``run_here`` is this process alone.
+    The table does not depend on it.
+
+    Returns (features, failures): features has index patient_id, sorted, and one float64 column a feature;
+    failures has patient_id, stage, reason; the stage is 'features', or
+    'radiomics' where nothing is wrong with the images but there can be no radiomics (RADIOMICS_STAGE).
+
+    Raises FeatureCountError before any work when the parameter files do not give ``expected_count`` features.
+    """
+    parameter_files = {roi: Path(path) for roi, path in parameter_files.items()}
+    columns = feature_names(parameter_files, expected_count)
+    ids = sorted(set(patient_ids))
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(Path(cache_dir))
+    task = Task(load, fingerprint, parameter_files, Path(cache_dir))
+    done: dict[str, dict[str, float]] = {}
+    failed: list[tuple[str, str, str]] = []
+    quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars
+    with tqdm(
+        total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
+    ) as progress:
+        for result in (executor or _executor())(task, ids, worker_count(workers)):
+            if result.features is None:
+                failed.append((result.patient_id, result.stage, result.reason))
+            else:
+                done[result.patient_id] = result.features
+            progress.set_postfix(failures=len(failed), refresh=False)
+            progress.update()
+    table = pd.DataFrame.from_dict(done, orient="index", columns=columns, dtype="float64").sort_index()
+    table.index.name = "patient_id"
+    failures = pd.DataFrame(sorted(failed), columns=["patient_id", "stage", "reason"])
+    return table, failures
+
+
+def feature_names(parameter_files: dict[str, Path], expected_count: int | None = None) -> list[str]:
+    """Columns of the table, ``<roi>_<image>_<class>_<Feature>``, in the order of the parameter files."""
+    names = [_column(roi, name) for roi, path in parameter_files.items() for name in expected_names(path)]
+    if expected_count is not None and len(names) != expected_count:
+        groups = Counter("_".join(name.split("_")[i] for i in (0, 2)) for name in names)
+        counts = ", ".join(f"{group} {n}" for group, n in groups.items())
+        raise FeatureCountError(
+            f"features.expected_count is {expected_count}, but the parameter files give {len(names)} "
+            f"({counts}); change the parameter files or expected_count{_difference(names, expected_count)}"
+        )
+    return names
+
+
+def _difference(names: list[str], expected_count: int) -> str:
+    """What is missing and what is too much, as far as the study expects the features of the default."""
+    default = DEFAULT_NAMES.read_text(encoding="utf-8").split()
+    if len(default) != expected_count:
+        return ""
+    parts = {
+        "missing": [n for n in default if n not in set(names)],
+        "not expected": [n for n in names if n not in default],
+    }
+    return "".join(f". {len(found)} {what}: {', '.join(found)}" for what, found in parts.items() if found)
+
+
+def _column(roi: str, name: str) -> str:
+    return f"{roi}_{name}" if roi else name
+
+
+def _executor() -> Callable[[Callable[[str], Result], Sequence[str], int], Iterator[Result]]:
+    if address := scheduler_address():
+        return lambda task, ids, _: run_dask(task, ids, address)
+    return run_local
+
+
+def _read_cached(path: Path, key: str) -> dict[str, float] | None:
+    """The patient's features, or None if there are none, or of other inputs, or unreadable."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return stored["features"] if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    packages = ("pyradiomics", "SimpleITK", "PyWavelets", "numpy")
+    return (f"fast_radiomics={fast_radiomics.VERSION}", *(f"{name}={version(name)}" for name in packages))

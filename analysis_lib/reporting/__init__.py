@@ -1,1 +1,0 @@
-"""Tables and figures: frames, then plots."""

@@ -1,0 +1,258 @@
+"""What the model adds to clinical variables and to the best definition of sarcopenia.
+
+Models are fitted on the training patients and judged in the test sets, all on the same patients. Notebooks
+call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Memory
+
+from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.common.files import keeping
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.results.beyond import COLUMNS, ENDS, cells, followed
+from analysis_lib.results.extended import covariate_table
+from analysis_lib.results.results import MODEL
+from analysis_lib.survival import comparison, evaluation, survival
+from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+
+CLINICAL, DEFINITION = "Clinical", "Best definition"
+WITH = {CLINICAL: f"{CLINICAL} + {MODEL}", DEFINITION: f"{DEFINITION} + {MODEL}"}
+MODELS = [MODEL, CLINICAL, WITH[CLINICAL], DEFINITION, WITH[DEFINITION]]
+ADDED = ["set", "added_to", "covariates", "n", "events"]
+ADDED += ["chisq", "df", "p", "hr_per_sd", "chisq_base", "share", "note"]
+
+
+def best_definition(patients: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> str:
+    """The definition whose C-index for OS is highest among the training patients who have its index.
+
+    One that nobody in training has, or that has no comparable pair there, comes last; the first if all are so.
+    """
+    train = patients[patients["split"] == "train"]
+
+    def rank(key: str) -> float:
+        group = sarcopenic(train, definitions[key])
+        known = group.notna()
+        part = train[known]
+        if part.empty:
+            return -np.inf
+        value = survival.c_index(part["os_months"], part["os_event"], group[known].astype(float))
+        return -np.inf if np.isnan(value) else value
+
+    return max(definitions, key=rank)
+
+
+def predicted_deaths(
+    patients: pd.DataFrame,
+    model_survival: pd.DataFrame,
+    risk: pd.Series,
+    training_risk: pd.Series,
+    definition: DefinitionParams,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Probability of death by each month, for every test patient, by MODELS.
+
+    Parameters
+    ----------
+    patients : analysed patients.
+    model_survival : the model's own survival probabilities, index patient_id, columns months.
+    risk : the model's risk, index patient_id. training_risk : of the training patients by the networks that held
+        them out; with the risk they were fitted to, every combination would trust the model too much.
+    definition : the definition of sarcopenia to set beside the model.
+
+    The other models are Cox models of the training patients. A covariate that a whole test set or all training
+    patients lack is left out of that set's models, and where it is the definition's index, so are the models with the
+    definition; a patient who lacks one that is used is left out of the set. Returns probabilities (COLUMNS, without
+    rows for what cannot be fitted) and counts (set, n, events, left_out, n_train, covariates), both without the sets
+    that have nobody.
+    """
+    indexed = patients.set_index("patient_id")
+    months = model_survival.columns.to_numpy(float)
+    covariates = covariate_table(indexed, statistics.adjust_for)
+    group = sarcopenic(indexed, definition).astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    everything = covariates.assign(group=group, risk=risk.reindex(indexed.index))
+    learn = everything[indexed["split"] == "train"].assign(risk=training_risk)
+    frames, counts = [], []
+    for name in cohort.test_sets:
+        part = everything[indexed["split"] == name]
+        if part.empty:
+            continue
+        known = [c for c in everything if part[c].notna().any() and learn[c].notna().any()]
+        used = [c for c in covariates if c in known]
+        needed = [*used, "group"] if "group" in known else used
+        test, train = part.dropna(subset=needed), learn.dropna(subset=[*needed, "risk"])
+        truth = indexed.loc[test.index, ["os_months", "os_event"]].assign(set=name)
+        columns = {CLINICAL: used, WITH[CLINICAL]: [*used, "risk"]}
+        if "group" in known:
+            columns |= {DEFINITION: ["group"], WITH[DEFINITION]: ["group", "risk"]}
+        death = {MODEL: 1 - model_survival.loc[test.index].to_numpy()}
+        for model, chosen in columns.items():
+            death[model] = _cox_deaths(indexed.loc[train.index], train[chosen], test[chosen], months)
+        for model, values in death.items():
+            wide = pd.DataFrame(values, index=test.index, columns=pd.Index(months, name="month"))
+            long = wide.stack().rename("probability").reset_index()
+            frames.append(long.merge(truth, left_on="patient_id", right_index=True).assign(model=model))
+        counts.append(
+            (name, len(test), int(truth["os_event"].sum()), len(part) - len(test), len(train), " ".join(used))
+        )
+    frames = [frame for frame in frames if len(frame)]
+    return (
+        pd.concat(frames, ignore_index=True)[COLUMNS] if frames else pd.DataFrame(columns=COLUMNS),
+        pd.DataFrame(counts, columns=["set", "n", "events", "left_out", "n_train", "covariates"]),
+    )
+
+
+def _cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, months: np.ndarray) -> np.ndarray:
+    pair = outcome["os_months"], outcome["os_event"]
+    varies = train.columns[train.nunique() > 1]
+    try:
+        beta = cox_fit(*pair, train[varies].to_numpy()).coefficients
+    except NoFiniteEstimate:
+        return np.full((len(test), len(months)), np.nan)
+    return 1 - evaluation.predicted_survival(
+        pair, train[varies].to_numpy() @ beta, test[varies].to_numpy() @ beta, months
+    )
+
+
+def brier_scores(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, kept: Path | None = None
+) -> pd.DataFrame:
+    """Brier score at the horizons and its integral over all months of ``probabilities``, by set and model.
+
+    Columns set, model, month ('integral' for the integral), from and to (months), n, brier, low, high, null
+    (Kaplan-Meier for everybody), skill with interval. Months past a set's follow-up are cut.
+    ``kept`` is a folder for the bootstrap's answers.
+    """
+    intervals = keeping(comparison.brier_intervals, kept)
+    tables = []
+    for name, part in probabilities.groupby("set", sort=False):
+        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
+        months = [m for m in sorted(part["month"].unique()) if followed(truth, m)]
+        if len(months) < 2:
+            continue
+        curves = {}
+        for model, own in part.groupby("model", sort=False):
+            wide = own.pivot(index="patient_id", columns="month", values="probability").loc[truth.index, months]
+            if wide.notna().all(axis=None):
+                curves[model] = 1 - wide.to_numpy()
+        table = intervals(
+            truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), curves, months,
+            statistics.bootstrap_replicates, statistics.confidence, seed,
+        )  # fmt: skip
+        table = table[table["month"].isna() | table["month"].isin(statistics.horizons_months)]
+        integral = table["month"].isna()
+        table = table.assign(set=name, n=len(truth))
+        table["from"], table["to"] = table["month"].fillna(months[0]), table["month"].fillna(months[-1])
+        table["month"] = table["month"].map("{:g}".format).mask(integral, "integral")
+        tables.append(table)
+    columns = ["set", "model", "month", "from", "to", "n", "brier", "low", "high", "null"]
+    columns += ["skill", "skill_low", "skill_high"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def decision_curves(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, kept: Path | None = None
+) -> pd.DataFrame:
+    """Net benefit of each model by threshold, at each horizon in each test set (package dcurves).
+
+    Columns panel, set, month, model, threshold, net_benefit; models 'all' and 'none' treat everybody and nobody.
+    Empty where the patients above a threshold are not followed to the horizon. dcurves takes a second or more for
+    each set and horizon: ``kept`` is a folder for its answers, so that a run on the same predictions has them at once.
+    """
+    curves = Memory(kept, verbose=0).cache(_net_benefit)
+    thresholds = tuple(np.linspace(*statistics.decision_thresholds, 30).round(4).tolist())
+    tables = []
+    for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
+        if not followed(frame, month):
+            continue
+        models = [m for m in MODELS if frame[m].notna().all()]
+        outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
+        found = curves(*outcome, frame[models].to_numpy(), tuple(models), thresholds, month, version("dcurves"))
+        tables.append(found.assign(panel=f"{name} {month:g}", set=name, month=month))
+    columns = ["panel", "set", "month", "model", "threshold", "net_benefit"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _net_benefit(
+    time: np.ndarray,
+    event: np.ndarray,
+    probability: np.ndarray,
+    models: tuple[str, ...],
+    thresholds: tuple[float, ...],
+    month: float,
+    dcurves_version: str,
+) -> pd.DataFrame:
+    """Decision curves of one set and month: model, threshold, net_benefit. The version is part of what is kept."""
+    from dcurves import dca  # here, because it loads statsmodels, which takes seconds
+
+    data = pd.DataFrame(probability, columns=list(models)).assign(os_months=time, os_event=event.astype(bool))
+    found = dca(
+        data=data,
+        outcome="os_event",
+        modelnames=list(models),
+        thresholds=np.array(thresholds),
+        time=month,
+        time_to_outcome_col="os_months",
+    )
+    return found[["model", "threshold", "net_benefit"]].reset_index(drop=True)
+
+
+def reclassification(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, kept: Path | None = None
+) -> pd.DataFrame:
+    """Continuous NRI of adding the model, event and non-event parts apart, at each horizon in each test set.
+
+    Columns set, month, added_to, n, events, nri_event, nri_nonevent and nri with intervals. ``kept`` is a
+    folder for the bootstrap's answers.
+    """
+    intervals = keeping(comparison.reclassification_intervals, kept)
+    rows = []
+    for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
+        for base, combined in WITH.items():
+            row = {"set": name, "month": month, "added_to": base, "n": len(frame)}
+            row["events"] = int(((frame["os_event"] == 1) & (frame["os_months"] <= month)).sum())
+            if followed(frame, month) and frame[[base, combined]].notna().all(axis=None):
+                columns = (frame[c].to_numpy() for c in ("os_months", "os_event", base, combined))
+                row |= intervals(
+                    *columns, month,
+                    statistics.bootstrap_replicates, statistics.confidence, seed,
+                )  # fmt: skip
+            rows.append(row)
+    parts = [f"{p}{end}" for p in ("nri_event", "nri_nonevent", "nri") for end in ENDS]
+    return pd.DataFrame(rows).reindex(columns=["set", "month", "added_to", "n", "events", *parts])
+
+
+def added_values(
+    patients: pd.DataFrame,
+    risk: pd.Series,
+    definition: DefinitionParams,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+) -> pd.DataFrame:
+    """Likelihood-ratio test of the model's risk beside clinical covariates and beside the best definition.
+
+    Fitted in each test set that has patients, in complete cases. Columns ADDED.
+    """
+    indexed = patients.set_index("patient_id")
+    rows = []
+    for name in cohort.test_sets:
+        part = indexed[indexed["split"] == name]
+        if part.empty:
+            continue
+        group = sarcopenic(part, definition).astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+        bases = {CLINICAL: covariate_table(part, statistics.adjust_for)}
+        bases |= {DEFINITION: pd.DataFrame({"sarcopenic": group}, index=part.index)}
+        for label, base in bases.items():
+            base = base.dropna()
+            truth = part.loc[base.index]
+            row = {"set": name, "added_to": label, "covariates": " ".join(base.columns), "n": len(base)}
+            row["events"] = int(truth["os_event"].sum())
+            rows.append(row | comparison.added_value(truth["os_months"], truth["os_event"], base, risk.loc[base.index]))
+    return pd.DataFrame(rows, columns=ADDED)

@@ -1,0 +1,160 @@
+"""Beyond the letter, of the model alone: calibration of its predicted risk, and competing risks.
+
+Nothing here depends on a definition of sarcopenia (``results_added`` does), so a new cut-off leaves it as it is.
+Notebooks call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.core.parameters import CohortParams, StatisticsParams
+from analysis_lib.figures.tables import format_estimate
+from analysis_lib.results.results import MODEL
+from analysis_lib.survival import comparison, competing, evaluation
+
+COLUMNS = ["patient_id", "set", "os_months", "os_event", "model", "month", "probability"]
+ENDS = ("", "_low", "_high")
+CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
+CALIBRATION += [*(f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS), "note"]
+CAUSES = {1: "Recurrence", 2: "Death without recurrence"}
+
+
+def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """The model's probability of death for every test patient; columns as from ``predicted_deaths``."""
+    indexed = patients.set_index("patient_id")
+    indexed = indexed.loc[[p for name in cohort.test_sets for p in indexed.index[indexed["split"] == name]]]
+    wide = (1 - model_survival.loc[indexed.index]).rename_axis(columns="month")
+    long = wide.stack().rename("probability").reset_index().assign(model=MODEL)
+    truth = indexed[["os_months", "os_event"]].assign(set=indexed["split"])
+    return long.merge(truth, left_on="patient_id", right_index=True)[COLUMNS]
+
+
+def cells(probabilities: pd.DataFrame, models: list[str]) -> Iterator[tuple[str, pd.DataFrame, float]]:
+    """(set, frame by patient of outcome and one column a model, month) for each set and month.
+
+    A model that could not be fitted, and so has no row, is a column of NaN.
+    """
+    for (name, month), part in probabilities.groupby(["set", "month"], sort=False):
+        wide = part.pivot(index="patient_id", columns="model", values="probability")
+        wide = wide.reindex(columns=models)
+        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
+        yield name, truth.join(wide), float(month)
+
+
+def followed(frame: pd.DataFrame, month: float) -> bool:
+    """Whether anybody is followed beyond the month and anybody died by it."""
+    died = (frame["os_event"] == 1) & (frame["os_months"] <= month)
+    return bool((frame["os_months"] > month).any() and died.any())
+
+
+def calibrations(
+    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, labels: dict[str, str]
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """The model's calibration at the horizons in each set of ``labels``.
+
+    Returns the frames of the figure (groups, curves, annotations) and the summary (set, model, month, n, events,
+    predicted, observed, ratio, slope and ici with intervals, note). A horizon past the follow-up, and a set in which
+    nobody has a prediction, have a note.
+    """
+    groups, curves, notes, rows = [], [], [], []
+    frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [MODEL])}
+    nobody = pd.DataFrame(columns=["os_months", "os_event", MODEL], dtype=float)
+    for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
+        frame = frame_of.get((name, month), nobody)
+        panel, time, event = f"{name} {month:g}", frame["os_months"], frame["os_event"]
+        predicted = frame[MODEL].to_numpy()
+        row = {"set": name, "model": MODEL, "month": month, "n": len(frame)}
+        row["events"] = int(((time <= month) & (event == 1)).sum())
+        text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
+        if followed(frame, month):
+            found = comparison.calibration_interval(
+                time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed
+            )
+            row |= found
+            in_groups = evaluation.calibration(
+                time, event, predicted, month, statistics.calibration_groups, statistics.confidence
+            )
+            groups.append(in_groups.assign(panel=panel))
+            if not found["note"]:
+                at = np.linspace(*np.quantile(predicted, [0.02, 0.98]), 50)
+                curves.append(comparison.calibration_curve(time, event, predicted, month, at).assign(panel=panel))
+            text = f"slope {_interval(found, 'slope', 2)}, ICI {_interval(found, 'ici', 3)}"
+        else:
+            row["note"] = "no patient"
+            if len(frame):
+                row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
+        notes.append((panel, f"{labels[name]}, {month:g} months", text))
+        rows.append(row)
+    empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high"])
+    frames = {
+        "groups": pd.concat(groups, ignore_index=True) if groups else empty,
+        "curves": pd.concat(curves, ignore_index=True) if curves else empty[["panel", "predicted", "observed"]],
+        "annotations": pd.DataFrame(notes, columns=["panel", "title", "text"]),
+    }
+    return frames, pd.DataFrame(rows).reindex(columns=CALIBRATION)
+
+
+def _interval(found: dict, name: str, digits: int) -> str:
+    return format_estimate(found[name], found[f"{name}_low"], found[f"{name}_high"], digits)
+
+
+def first_events(patients: pd.DataFrame) -> pd.DataFrame:
+    """What ended recurrence-free survival: months, cause (0 censored, 1 recurrence, 2 death), how it is known.
+
+    The column ``rfs_cause`` (recurrence, death) where it is filled. Else an event before the last contact, or at
+    the last contact of a living patient, must be a recurrence; one in the month of death is taken for a death
+    without recurrence. ``known_by`` is 'column', 'rule' or, for the censored, empty.
+    """
+    part = patients[patients["rfs_months"].notna() & patients["rfs_event"].notna()]
+    event = part["rfs_event"] == 1
+    died = (part["os_event"] == 1) & (part["rfs_months"] >= part["os_months"])
+    cause = pd.Series(np.where(died, 2, 1), part.index)
+    named = part["rfs_cause"] if "rfs_cause" in part else pd.Series(None, part.index, dtype=object)
+    cause = named.map({"recurrence": 1, "death": 2}).fillna(cause)
+    how = pd.Series(np.where(named.isin(["recurrence", "death"]), "column", "rule"), part.index)
+    return pd.DataFrame(
+        {
+            "set": part["set"],
+            "months": part["rfs_months"],
+            "cause": cause.where(event, 0).astype(int),
+            "known_by": how.where(event, ""),
+        }
+    )
+
+
+def incidences(
+    patients: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cumulative incidence of recurrence and of death without it, by set.
+
+    Returns curves (panel, cause, month, incidence, se, low, high, at_risk) and the table at the horizons (set,
+    cause, month, incidence, low, high, n, events, known_by_rule, naive: 1 - Kaplan-Meier with deaths taken for
+    censored, which overstates).
+    """
+    events = first_events(patients)
+    curves, rows = [], []
+    for name in cohort.sets:
+        part = events[events["set"] == name]
+        if part.empty:
+            continue
+        table = competing.cumulative_incidence(part["months"], part["cause"], statistics.confidence)
+        curves.append(table.assign(panel=name))
+        for month in statistics.horizons_months:
+            for found in competing.incidence_at(table, month).itertuples():
+                naive = 1 - evaluation.survived(part["months"], part["cause"] == found.cause, month)
+                rule = int(((part["cause"] == found.cause) & (part["known_by"] == "rule")).sum())
+                rows.append(
+                    (name, CAUSES[found.cause], month, found.incidence, found.low, found.high, len(part),
+                     int((part["cause"] == found.cause).sum()), rule, naive)
+                )  # fmt: skip
+    columns = ["panel", "cause", "month", "incidence", "se", "low", "high", "at_risk"]
+    names = ["set", "cause", "month", "incidence", "low", "high", "n", "events", "known_by_rule", "naive"]
+    return (
+        pd.concat(curves, ignore_index=True)[columns] if curves else pd.DataFrame(columns=columns),
+        pd.DataFrame(rows, columns=names),
+    )

@@ -1,0 +1,327 @@
+"""The extended Table 2: each definition as a reviewer would want it, and each index as a curve.
+
+Notebooks call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, norm
+from scipy.stats import t as student
+
+from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
+from analysis_lib.common.files import keeping
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.figures.tables import NOT_AVAILABLE, format_count, format_p, format_ratio
+from analysis_lib.results.results import OUTCOMES
+from analysis_lib.survival import evaluation, survival
+from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
+from analysis_lib.survival.imputation import impute, nelson_aalen, pool
+
+NAN = float("nan")
+RATIO = ("hr", "low", "high", "p")
+COVARIATES = {
+    "age": "age",
+    "male": "sex",
+    "bmi": "BMI",
+    "tumour_diameter_over_5cm": "tumour size",
+    "tumour_single": "tumour number",
+    "vascular_invasion": "vascular invasion",
+}
+
+
+def covariate_table(patients: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The adjustment covariates as numbers (sex as ``male``); one that no patient has, or all alike, is left out."""
+    table = pd.DataFrame(index=patients.index)
+    for name in names:
+        if name == "sex":
+            table["male"] = (patients["sex"] == "M").astype(float)
+        elif name in patients:
+            table[name] = patients[name].astype(float)
+    return table.loc[:, table.nunique(dropna=True) > 1]
+
+
+def extended_table(
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    further: dict[str, DefinitionParams],
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+    seed: int,
+    kept: Path | None = None,
+) -> pd.DataFrame:
+    """One row a set, definition and outcome, the paper's definitions first, then the ``further`` ones.
+
+    Counts; univariable hazard ratio (Cox, Wald) with log-rank P and, over the family, Benjamini-Hochberg's;
+    Firth's where a group has few events; the Schoenfeld test; the hazard ratio adjusted for
+    ``statistics.adjust_for`` in complete cases (cc_) and after multiple imputation (mi_); the index per SD
+    (of the distance below the cut-off of the patient's sex, so above 1 means that less muscle is worse) and the
+    P value of its curvature; median survival and restricted mean survival. What cannot be estimated is NaN.
+    A family is one set and outcome, for the paper's definitions and for all of them (p_bh_all).
+
+    Imputation takes most of the time: ``kept`` is a folder for its answers, so that a new cut-off of one definition
+    imputes for that definition alone.
+    """
+    imputed = keeping(_imputed_ratio, kept)
+    rows = []
+    everyone = {**definitions, **further}
+    for name in cohort.sets:
+        part = patients[patients["set"] == name]
+        for outcome in OUTCOMES:
+            for key, definition in everyone.items():
+                row = _row(part, definition, outcome, statistics, seed, imputed)
+                if row:
+                    first = {
+                        "set": name,
+                        "definition": key,
+                        "source": definition.source,
+                        "in_paper": key in definitions,
+                    }
+                    rows.append(first | row)
+    table = pd.DataFrame(rows)
+    for column in ("p", "mi_p"):
+        place = table.columns.get_loc(column) + 1
+        table.insert(place, f"{column}_bh_all", _adjusted(table, column, pd.Series(True, table.index)))
+        table.insert(place, f"{column}_bh", _adjusted(table, column, table["in_paper"]))
+    return table
+
+
+def _adjusted(table: pd.DataFrame, column: str, members: pd.Series) -> pd.Series:
+    result = pd.Series(NAN, table.index)
+    for _, part in table[members].groupby(["set", "outcome"], sort=False):
+        result[part.index] = evaluation.benjamini_hochberg(part[column])
+    return result
+
+
+def _row(
+    patients: pd.DataFrame,
+    definition: DefinitionParams,
+    outcome: str,
+    statistics: StatisticsParams,
+    seed: int,
+    imputed: Callable[..., dict],
+) -> dict | None:
+    months, event = OUTCOMES[outcome]
+    group = sarcopenic(patients, definition)
+    part = patients[patients[months].notna() & patients[event].notna() & group.notna()]
+    if part.empty:
+        return None
+    group = group[part.index].astype(bool).to_numpy()
+    time, dead = part[months].to_numpy(float), part[event].to_numpy(float)
+    level = statistics.confidence
+    fit = survival.cox_binary(time, dead, group, level)
+    row = {
+        "outcome": outcome,
+        "n": fit["n"],
+        "events": fit["n_events"],
+        "n_sarcopenic": fit["n_group"],
+        "events_sarcopenic": fit["events_group"],
+        "prevalence": fit["n_group"] / fit["n"],
+    }
+    row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
+    row["p_logrank"] = survival.logrank_p(time, dead, group)
+    fewest = min(fit["events_group"], fit["n_events"] - fit["events_group"])
+    rare = fewest < statistics.firth_below_events
+    firth = firth_binary(time, dead, group, level) if rare else dict.fromkeys(RATIO, NAN)
+    row |= {f"firth_{k}": firth[k] for k in RATIO}
+    row["p_proportional"] = _schoenfeld(time, dead, group) if np.isfinite(fit["hr"]) else NAN
+    row |= _adjusted_ratios(part, time, dead, group, statistics, seed, imputed)
+    row |= _continuous(part, time, dead, definition, statistics)
+    for label, chosen in (("sarcopenic", group), ("others", ~group)):
+        median = survival.median_interval(time[chosen], dead[chosen], level) if chosen.any() else (NAN, NAN, NAN)
+        row |= dict(zip((f"median_{label}{end}" for end in ("", "_low", "_high")), median, strict=True))
+    gap = evaluation.restricted_mean_difference(time, dead, group, statistics.rmst_months, level)
+    row |= {"rmst_sarcopenic": gap["rmst_group"], "rmst_others": gap["rmst_others"]}
+    row |= {f"rmst_{k}": gap[k] for k in ("difference", "low", "high", "p")}
+    row["note"] = fit["note"] or ("Firth: a group has few events" if rare else "")
+    return row
+
+
+def _schoenfeld(time: np.ndarray, dead: np.ndarray, group: np.ndarray) -> float:
+    try:
+        return float(proportional_hazards_test(time, dead, pd.DataFrame({"group": group}))["p"].iloc[0])
+    except NoFiniteEstimate:
+        return NAN
+
+
+def _adjusted_ratios(
+    part: pd.DataFrame,
+    time: np.ndarray,
+    dead: np.ndarray,
+    group: np.ndarray,
+    statistics: StatisticsParams,
+    seed: int,
+    imputed: Callable[..., dict],
+) -> dict:
+    """Adjusted hazard ratio in complete cases (cc_) and pooled over imputed data sets (mi_), with counts."""
+    covariates = covariate_table(part, statistics.adjust_for)
+    row = {"covariates": " ".join(covariates.columns)}
+    row |= {"cc_n": 0, "cc_events": 0} | {f"cc_{k}": NAN for k in RATIO}
+    row |= {"mi_n": len(part), "mi_imputed": 0, "mi_m": 0} | {f"mi_{k}": NAN for k in RATIO} | {"mi_fmi": NAN}
+    if covariates.empty or group.all() or not group.any():
+        return row
+    complete = covariates.notna().all(axis=1).to_numpy()
+    row |= {"cc_n": int(complete.sum()), "cc_events": int(dead[complete].sum())}
+    table = covariates.assign(group=group.astype(float))
+    fits = survival.cox_adjusted(time[complete], dead[complete], table[complete], statistics.confidence)
+    row |= {f"cc_{k}": v for k, v in fits.set_index("covariate").loc["group", list(RATIO)].items()}
+    row["mi_imputed"] = int((~complete).sum())
+    if complete.all():  # nothing to impute: the two are one
+        return row | {"mi_m": 1, "mi_fmi": 0.0} | {f"mi_{k}": row[f"cc_{k}"] for k in RATIO}
+    how = (statistics.imputations, statistics.imputation_rounds, seed)
+    return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how)
+
+
+def _imputed_ratio(
+    time: np.ndarray,
+    dead: np.ndarray,
+    values: np.ndarray,
+    names: tuple[str, ...],
+    confidence: float,
+    how: tuple[int, int, int],
+) -> dict:
+    """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
+
+    ``how``: number of imputations, rounds, seed.
+    """
+    table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
+    copies = impute(table, *how)
+    try:
+        fitted = [cox_fit(time, dead, copy[list(names)].to_numpy()) for copy in copies]
+    except NoFiniteEstimate:
+        return {}
+    pooled = pool(
+        [fit.coefficients[-1] for fit in fitted],
+        [fit.covariance[-1, -1] for fit in fitted],
+        max(dead.sum() - len(names), 1),
+    )
+    width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]
+    ends = {"hr": 0.0, "low": -width, "high": width}
+    ratio = {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}
+    return ratio | {"mi_p": pooled["p"], "mi_m": len(copies), "mi_fmi": pooled["fmi"]}
+
+
+def _continuous(
+    part: pd.DataFrame, time: np.ndarray, dead: np.ndarray, definition: DefinitionParams, statistics: StatisticsParams
+) -> dict:
+    below = (cut_offs(part, definition) - part[definition.column]).to_numpy(float)
+    line = survival.cox_continuous(time, dead, below, statistics.confidence)
+    row = {f"per_sd_{k}": line[k] for k in RATIO} | {"index_sd": line["sd"], "p_curvature": NAN}
+    try:
+        knots = np.quantile(below, statistics.spline_knots)
+        curve = cox_fit(time, dead, evaluation.restricted_cubic_spline(below, knots))
+        statistic = 2 * (curve.loglik - cox_fit(time, dead, below).loglik)
+        row["p_curvature"] = float(chi2.sf(statistic, len(knots) - 2))
+    except (NoFiniteEstimate, ValueError):
+        pass
+    return row
+
+
+BINS = 30  # of the patients under a spline
+
+
+def spline_curves(
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    outcome: str,
+    statistics: StatisticsParams,
+    points: int = 101,
+) -> dict[str, pd.DataFrame]:
+    """Hazard ratio along each index against its cut-off, by a restricted cubic spline in a Cox model.
+
+    Returns ``curves`` (panel, value: index less the cut-off of the patient's sex, hr, low, high; hr is 1 at the
+    cut-off), ``counts`` (panel, value: middle of one of ``BINS`` bins of the curve's width, n: patients in it, so that
+    no single patient shows) and ``annotations`` (panel, title, unit, text). The curve spans the middle 98% of the
+    patients. A definition that cannot be fitted, or whose index nobody has, has a text and no curve.
+    """
+    months, event = OUTCOMES[outcome]
+    z = norm.ppf((1 + statistics.confidence) / 2)
+    curves, counts, annotations = [], [], []
+    for key, definition in definitions.items():
+        above = patients[definition.column] - cut_offs(patients, definition)
+        part = patients[above.notna() & patients[months].notna() & patients[event].notna()]
+        value = above[part.index].to_numpy(float)
+        title = (key, f"{key} ({definition.source})", definition.unit)
+        if part.empty:
+            annotations.append((*title, "NA: nobody has index and outcome"))
+            continue
+        text = "NA: not estimable"
+        try:
+            time, dead = part[months].to_numpy(float), part[event].to_numpy(float)
+            knots = np.quantile(value, statistics.spline_knots)
+            fit = cox_fit(time, dead, evaluation.restricted_cubic_spline(value, knots))
+            at = np.linspace(*np.quantile(value, [0.01, 0.99]), points)
+            at = np.union1d(at, [0.0]) if at[0] < 0 < at[-1] else at
+            contrast = evaluation.restricted_cubic_spline(at, knots) - evaluation.restricted_cubic_spline([0.0], knots)
+            log_hr = contrast @ fit.coefficients
+            error = np.sqrt(np.einsum("ij,jk,ik->i", contrast, fit.covariance, contrast))
+            frame = {"value": at, "hr": np.exp(log_hr)}
+            frame |= {"low": np.exp(log_hr - z * error), "high": np.exp(log_hr + z * error)}
+            curves.append(pd.DataFrame({"panel": key, **frame}))
+            n, edges = np.histogram(value, bins=BINS, range=(at[0], at[-1]))
+            counts.append(pd.DataFrame({"panel": key, "value": (edges[:-1] + edges[1:]) / 2, "n": n}))
+            straight = cox_fit(time, dead, value)
+            curved = float(chi2.sf(2 * (fit.loglik - straight.loglik), len(knots) - 2))
+            text = f"overall {format_p(fit.likelihood_ratio[1])}, curvature {format_p(curved)}"
+        except (NoFiniteEstimate, ValueError):
+            pass
+        annotations.append((*title, text))
+    empty = pd.DataFrame(columns=["panel", "value", "hr", "low", "high"])
+    return {
+        "curves": pd.concat(curves, ignore_index=True) if curves else empty,
+        "counts": pd.concat(counts, ignore_index=True) if counts else pd.DataFrame(columns=["panel", "value", "n"]),
+        "annotations": pd.DataFrame(annotations, columns=["panel", "title", "unit", "text"]),
+    }
+
+
+def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
+    """The extended table as a journal would print it, one row a set, outcome and definition."""
+
+    def ratio(row: pd.Series, prefix: str, low: str = "low", high: str = "high") -> str:
+        if pd.isna(row[f"{prefix}hr"]):
+            return NOT_AVAILABLE
+        interval = format_ratio(row[f"{prefix}hr"], row[f"{prefix}{low}"], row[f"{prefix}{high}"])
+        return f"{interval} {format_p(row[f'{prefix}p'])}"
+
+    def months(row: pd.Series, group: str) -> str:
+        median, low, high = (row[f"median_{group}{end}"] for end in ("", "_low", "_high"))
+        if pd.isna(median):
+            return "not reached" + ("" if pd.isna(low) else f" (from {low:.1f})")
+        return f"{median:.1f} ({low:.1f} to {'not reached' if pd.isna(high) else format(high, '.1f')})"
+
+    rows = []
+    for _, row in table.iterrows():
+        few = f"{row['mi_n']} ({row['mi_imputed']} imputed, m = {row['mi_m']})" if row["mi_m"] else NOT_AVAILABLE
+        medians = f"{months(row, 'sarcopenic')} / {months(row, 'others')}"
+        both = 0 < row["n_sarcopenic"] < row["n"]
+        rows.append(
+            {
+                "Set": labels[row["set"]],
+                "Outcome": row["outcome"],
+                "Definition": f"{row['definition']} ({row['source']})" + ("" if row["in_paper"] else " *"),
+                "Sarcopenic, N (%)": format_count(row["n_sarcopenic"], row["prevalence"]),
+                "Events, sarcopenic / all": f"{row['events_sarcopenic']} / {row['events']}",
+                "HR (CI)": ratio(row, "", "hr_low", "hr_high"),
+                "P, log-rank": format_p(row["p_logrank"], letter=False),
+                "P, Benjamini-Hochberg": format_p(row["p_bh"] if row["in_paper"] else row["p_bh_all"], letter=False),
+                "HR, Firth": ratio(row, "firth_"),
+                "P, proportional hazards": format_p(row["p_proportional"], letter=False),
+                "Adjusted HR, complete cases": ratio(row, "cc_"),
+                "Complete cases, n (events)": f"{row['cc_n']} ({row['cc_events']})" if row["cc_n"] else NOT_AVAILABLE,
+                "Adjusted HR, imputed": ratio(row, "mi_"),
+                "Patients (imputed)": few,
+                "Adjusted for": ", ".join(COVARIATES[c] for c in row["covariates"].split()) or NOT_AVAILABLE,
+                "HR per SD less": ratio(row, "per_sd_"),
+                "P, curvature": format_p(row["p_curvature"], letter=False),
+                "Median (CI), months, sarcopenic / others": medians if both else NOT_AVAILABLE,
+                "RMST difference, months": NOT_AVAILABLE
+                if pd.isna(row["rmst_difference"])
+                else f"{row['rmst_difference']:.1f} ({row['rmst_low']:.1f} to {row['rmst_high']:.1f}) "
+                f"{format_p(row['rmst_p'])}",
+            }
+        )
+    return pd.DataFrame(rows)

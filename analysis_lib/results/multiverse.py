@@ -1,0 +1,247 @@
+"""What if: the choices an analyst could have made instead.
+
+``run_multiverse`` writes multiverse_hr and multiverse_gain (specification curves) and, for a study with a
+stand-in section, power (see ``power``), each as .png, .pdf and .csv. Fitted models and re-measured images
+are kept in ``build/<study>/multiverse`` under a name that tells their settings, so that an interrupted run
+resumes. Source of the specification curve: Simonsohn 2020, doi:10.1038/s41562-020-0912-z.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.cohort import split_patients
+from analysis_lib.cohort.sarcopenia import add_height_indices
+from analysis_lib.common.files import code_digest, replacing
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import HuWindow, Params
+from analysis_lib.core.study import Study
+from analysis_lib.coxnet.fitting import strata_of
+from analysis_lib.figures import plots, plots_multiverse
+from analysis_lib.results.extended import covariate_table
+from analysis_lib.results.power import power, sizes_needed
+from analysis_lib.results.results import MODEL, OUTCOMES, continuous_markers, marker_table
+from analysis_lib.stages import stages
+from analysis_lib.survival import survival
+
+HR_COLUMNS = [
+    "set",
+    "outcome",
+    "index",
+    "window",
+    "groups",
+    "cut_off",
+    "adjusted",
+    "n",
+    "events",
+    "hr",
+    "low",
+    "high",
+    "p",
+]
+GAIN_COLUMNS = ["set", "split_seed", "code_size", "against", "form", "gain", "low", "high", "p", "n", "events"]
+
+
+def run_multiverse(study: Study, quiet: bool = False) -> None:
+    """Run every specification of the study and draw the curves; resumes where it stopped."""
+    params, folder = study.params, study.build / "multiverse"
+    patients = study.patients()
+    tables = {"as measured": patients}
+    for window in params.multiverse.hu_windows:
+        measured = _with_window(params, patients, window, folder, quiet)
+        name = f"{window.low:g} to {window.high:g} HU"
+        if measured is None:
+            print(f"window {name}: left out, the images are not there")
+        else:
+            tables[name] = measured
+    print("bin width: the extracted one alone; extract a study with another parameter file to compare")
+    ratios = hazard_ratios(tables, params, quiet)
+    gains = model_gains(study, folder, quiet)
+    print(f"{len(ratios)} hazard ratios and {len(gains)} gains: {len(ratios) + len(gains)} specifications")
+    for name, table, value, reference in (
+        ("multiverse_hr", ratios, "hr", 1.0),
+        ("multiverse_gain", gains, "gain", 0.0),
+    ):
+        known = table[table[value].notna()]
+        beyond, small = (known[value] > reference).mean(), (known["p"] < 1 - params.statistics.confidence).mean()
+        shares = f"above {reference:g} in {beyond:.0%}, significant in {small:.0%}"
+        print(f"{name}: median {known[value].median():.2f}, {shares}")
+        fig = plots_multiverse.specification_curve(table, value, reference)
+        plots.save_figure(fig, study.figures, name, table, params.synthetic)
+    if params.standin is not None:
+        curves = power(params, folder, quiet)
+        needed = sizes_needed(curves, params.multiverse.power_wanted)
+        fig = plots_multiverse.power_curves(curves, needed, params.multiverse.power_wanted)
+        plots.save_figure(fig, study.figures, "power", {"power": curves, "needed": needed}, params.synthetic)
+
+
+# ---- hazard ratios ---------------------------------------------------------------------------------------
+
+
+def cut_off_choices(params: Params, column: str) -> list[tuple[float, float]]:
+    """Cut-offs (men, women) of an index, evenly from the lowest to the highest published one of each sex."""
+    known = [d for d in (*params.definitions.values(), *params.further_definitions.values()) if d.column == column]
+    ends = []
+    for sex in ("men", "women"):
+        values = [getattr(d, sex) for d in known] + [getattr(c, sex) for d in known for c in d.bmi_classes]
+        low, high = min(values), max(values)
+        if low == high:
+            spread = params.multiverse.cut_off_spread
+            low, high = low * (1 - spread), high * (1 + spread)
+        ends.append(np.linspace(low, high, params.multiverse.cut_off_steps))
+    return [(float(m), float(w)) for m, w in zip(*ends, strict=True)]
+
+
+def hazard_ratios(tables: dict[str, pd.DataFrame], params: Params, quiet: bool = False) -> pd.DataFrame:
+    """Hazard ratio of low muscle in every set, endpoint, index, HU window, grouping and adjustment (HR_COLUMNS).
+
+    Groups: below the cut-off, below the set's median of the sex, lowest against the other tertiles of the sex.
+    """
+    jobs = []
+    for window, table in tables.items():
+        for name, outcome, (key, definition) in itertools.product(
+            params.cohort.sets, OUTCOMES, params.definitions.items()
+        ):
+            if window != "as measured" and not definition.column.startswith("sm"):
+                continue  # the window of SM changes no psoas index
+            columns = ["sex", *OUTCOMES[outcome], definition.column, *set(params.statistics.adjust_for) - {"sex"}]
+            part = table.loc[table["set"] == name, columns]
+            part = part[part[list(OUTCOMES[outcome])].notna().all(axis=1) & part[definition.column].notna()]
+            if len(part):
+                first = {"set": name, "outcome": outcome, "index": key, "window": window}
+                jobs.append((part, definition.column, first, params))
+    rows = map_patients(_ratios_of_one, jobs, workers=params.workers, label="hazard ratios", quiet=quiet, unit="index")
+    return pd.DataFrame(itertools.chain.from_iterable(rows)).reindex(columns=HR_COLUMNS)
+
+
+def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params) -> list[dict]:
+    men, value = (part["sex"] == "M").to_numpy(), part[column].to_numpy(float)
+    choices = [
+        ("published range", f"{m:.4g} / {w:.4g}", np.where(men, m, w)) for m, w in cut_off_choices(params, column)
+    ]
+    for label, share in (("median", 1 / 2), ("tertile", 1 / 3)):
+        by_sex = part.groupby("sex")[column].transform(lambda v, share=share: v.quantile(share))
+        choices.append((label, label, by_sex.to_numpy(float)))
+    months, event = OUTCOMES[first["outcome"]]
+    covariates = covariate_table(part, params.statistics.adjust_for)
+    complete = covariates.notna().all(axis=1).to_numpy()
+    rows = []
+    for groups, cut_off, at in choices:
+        low = (value < at).astype(float)
+        for adjusted in (False, True):
+            use = complete if adjusted else np.ones(len(part), bool)
+            table = covariates[use].assign(low=low[use]) if adjusted else pd.DataFrame({"low": low[use]})
+            fit = survival.cox_adjusted(
+                part.loc[use, months], part.loc[use, event], table, params.statistics.confidence
+            )
+            fit = fit.set_index("covariate").loc["low"]
+            found = {"n": int(fit["n"]), "events": int(fit["n_events"])} | {
+                k: fit[k] for k in ("hr", "low", "high", "p")
+            }
+            rows.append(first | {"groups": groups, "cut_off": cut_off, "adjusted": adjusted} | found)
+    return rows
+
+
+def _with_window(
+    params: Params, patients: pd.DataFrame, window: HuWindow, folder: Path, quiet: bool
+) -> pd.DataFrame | None:
+    """The patients with SM measured in another HU window; None without images. Measured once, then kept."""
+    columns = ["sm_area_cm2", "sm_mean_hu"]
+    sm = params.images.sm.model_copy(update={"hu_window": window})
+    images = params.images.model_copy(update={"sm": sm})
+    digest = hashlib.blake2b(images.model_dump_json().encode(), digest_size=6)
+    digest.update((params.build_path / "inputs.txt").read_bytes())  # changes with any image or mask
+    path = folder / f"measured_{window.low:g}_{window.high:g}_{digest.hexdigest()}.parquet"
+    if not path.is_file():
+        if not params.data_path.is_dir():
+            return None
+        measured, _ = stages.measured_rows(params.model_copy(update={"images": images}), stages.located(params), quiet)
+        with replacing(path) as temporary:
+            measured.to_parquet(temporary, index=False)
+    measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")
+    measured = measured.reindex(patients["patient_id"])
+    table = patients.assign(**{c: measured[c].to_numpy() for c in columns})
+    return add_height_indices(table)
+
+
+# ---- gain of the model -------------------------------------------------------------------------------------
+
+
+def model_gains(study: Study, folder: Path, quiet: bool = False) -> pd.DataFrame:
+    """C-index of the model less that of each marker, by set, split and AutoEncoder size (GAIN_COLUMNS).
+
+    One model a split and size, fitted on that split's training patients; interval and P by paired bootstrap.
+    """
+    params, patients = study.params, study.patients(with_radiomics=True).drop(columns="split")
+    features = study.features()
+    jobs = []
+    for k, size in itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes):
+        jobs.append((params, patients, features, params.seed + k, size, folder))
+    fits = map_patients(_fit_one, jobs, workers=params.workers, label="models", quiet=quiet, unit="model")
+    compare = partial(_gains_of_one, params, patients)
+    tables = [compare(risk, seed, size) for (_, _, _, seed, size, _), risk in zip(jobs, fits, strict=True)]
+    return pd.concat(tables, ignore_index=True).reindex(columns=GAIN_COLUMNS)
+
+
+def _fit_one(
+    params: Params, patients: pd.DataFrame, features: pd.DataFrame, seed: int, size: int, folder: Path
+) -> pd.DataFrame:
+    """Split and risk of every patient, from the kept file where the same model was fitted before."""
+    network = params.network.model_copy(update={"ensemble": params.multiverse.ensemble})
+    autoencoder = params.autoencoder.model_copy(update={"code_size": min(size, features.shape[1])})
+    settings = [params.cohort.model_dump(mode="json"), network.model_dump(), autoencoder.model_dump(), seed]
+    digest = hashlib.blake2b(code_digest() + json.dumps(settings).encode(), digest_size=6)
+    digest.update(pd.util.hash_pandas_object(features).to_numpy().tobytes())
+    digest.update(pd.util.hash_pandas_object(patients[["patient_id", "os_months", "os_event"]]).to_numpy().tobytes())
+    path = folder / f"risk_{seed}_{size}_{digest.hexdigest()}.csv"
+    if not path.is_file():
+        from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # TensorFlow is slow to import
+
+        table = patients.assign(split=split_patients(patients, params.cohort, seed)).set_index("patient_id")
+        train = table[table["split"] == "train"]
+        months, died, strata = train["os_months"], train["os_event"], strata_of(train, network)
+        model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
+        with replacing(path) as temporary:
+            table[["split"]].assign(risk=model.risk(features)).to_csv(temporary, lineterminator="\n")
+    return pd.read_csv(path, dtype={"patient_id": str}, float_precision="round_trip")
+
+
+def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, seed: int, size: int) -> pd.DataFrame:
+    table = patients.merge(fitted, on="patient_id", validate="one_to_one")
+    risk = fitted.set_index("patient_id")["risk"]
+    markers = marker_table(table, risk, params.definitions).join(continuous_markers(table, params.definitions))
+    statistics, tables = params.statistics, []
+    for name in params.cohort.test_sets:
+        part = table[table["split"] == name].set_index("patient_id")
+        scores = markers.loc[part.index].dropna(axis="columns", how="all").dropna()  # an index that the set lacks
+        part = part.loc[scores.index]
+        if part["os_event"].sum() == 0:
+            continue
+        settings = (statistics.bootstrap_replicates, statistics.confidence, seed)
+        found = survival.bootstrap_c_index_difference(part["os_months"], part["os_event"], scores, MODEL, *settings)
+        continuous = found["model"].str.endswith(" continuous")
+        tables.append(
+            pd.DataFrame(
+                {
+                    "set": name,
+                    "split_seed": seed,
+                    "code_size": size,
+                    "against": found["model"].str.removesuffix(" continuous"),
+                    "form": np.where(continuous, "continuous", "yes or no"),
+                    "gain": found["difference"],
+                    "low": found["low"],
+                    "high": found["high"],
+                    "p": found["p"],
+                    "n": len(part),
+                    "events": int(part["os_event"].sum()),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,189 @@
+"""``make check``: read every patient as the study would, compute nothing, and show what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.cohort.columns import KEPT
+from analysis_lib.common.files import write_text
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import PARAMS_DIR, ImageParams, Params
+from analysis_lib.ct import ct, indices, masks
+from analysis_lib.ct.geometry import ImageError, refusing_damage
+from analysis_lib.figures.check_page import check_page, thumbnail
+from analysis_lib.radiomics.plan import too_deep, too_thin
+from analysis_lib.stages.stages import CRASHED, Source, sources
+
+COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
+MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What ``check_study`` found: a row a patient (COLUMNS), a picture by patient_id, and how many can go on.
+
+    ``remarks`` are what concerns no patient of the table.
+    """
+
+    table: pd.DataFrame
+    pictures: dict[str, str]
+    usable: int
+    remarks: list[str]
+
+
+def check_study(params: Params, quiet: bool = False) -> Checked:
+    """Read table, CT and masks of a study; write ``check/check.html`` and ``check/check.csv`` in its build folder.
+
+    Raises ClinicalTableError where the clinical table cannot be used at all.
+    """
+    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
+    jobs = [(source, params.images, files) for source in sources(params, clinical).values()]
+    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
+    pictures = {row["patient_id"]: row.pop("picture") for row in looked}
+    rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
+    rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
+    rows["warnings"] = _warnings(rows, clinical)
+    refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
+    table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")
+    order = {"refused": 0, "warning": 1, "ok": 2}
+    table.loc[(table["status"] == "ok") & (table["warnings"] != ""), "status"] = "warning"
+    table = table.sort_values("status", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+    usable = int((table["status"] != "refused").sum())
+    folder = params.build_path / "check"
+    write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
+    remarks = _without_row(params, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
+    page = check_page(
+        table,
+        pictures,
+        params.study,
+        params.cohort,
+        int(rows["identity"].eq(True).sum()),
+        params.synthetic,
+        remarks,
+        table_as_read(clinical),
+    )
+    write_text(folder / "check.html", page)
+    return Checked(table, pictures, usable, remarks)
+
+
+def _warnings(rows: pd.DataFrame, clinical: pd.DataFrame) -> list[str]:
+    """What is said of each patient's images, and what only the whole study shows."""
+    table, warnings = clinical.set_index("patient_id"), []
+    for k, row in rows.iterrows():
+        said = [row["warnings"]]
+        mine = table[table["set"] == row["set"]]
+        for column, text in MISSING_WORTH_SAYING.items():
+            # What a whole set lacks is no slip of one patient.
+            if pd.isna(table.at[row["patient_id"], column]) and mine[column].notna().any():
+                said.append(text)
+        same = rows["patient_id"][(rows["series_uid"] == row["series_uid"]) & (rows.index != k)]
+        if row["status"] == "ok" and row["series_uid"] and len(same):
+            said.append(f"the same CT series as {', '.join(same[:5])}: one patient twice, or a CT in the wrong place?")
+        warnings.append("; ".join(filter(None, said)))
+    return warnings
+
+
+def _without_row(params: Params, known: set[str], clinical: pd.DataFrame) -> list[str]:
+    """Sentences on CTs and masks that no row of the table asks for; counted, since their names may be persons'."""
+    places = [("CTs", "ct", "ct_path", ct.SUFFIXES), ("masks", "masks", "mask_path", masks.SUFFIXES)]
+    said = []
+    for what, place, column, suffixes in places:
+        folder, found = params.data_path / place, set()
+        for entry in folder.iterdir() if folder.is_dir() and clinical[column].isna().all() else ():
+            suffix = next((end for end in suffixes if entry.name.endswith(end)), None)
+            if (entry.is_dir() or suffix) and not entry.name.startswith("."):
+                found.add(entry.name if entry.is_dir() else entry.name.removesuffix(suffix))
+        if count := len(found - known):
+            said.append(
+                f"{count} {what if count > 1 else what.removesuffix('s')} in the data folder without a row in the "
+                "clinical table, so not read; add the row, or mend patient_id"
+            )
+    return said
+
+
+def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
+    """What was understood of each column, for a reader who knows what it should be.
+
+    Columns column, unit, known (patients with a value), values (median and range, or counts).
+    """
+    rows = []
+    for column in KEPT:
+        known = clinical[column.name].dropna()
+        if column.kind == "number" and column.name != "l3_z_mm":
+            text = f"median {known.median():.4g} ({known.min():.4g} to {known.max():.4g})" if len(known) else "none"
+        elif column.kind in ("flag", "sex", "set", "rfs_cause"):
+            counts = known.value_counts().sort_index()
+            names = [f"{k:g}" if column.kind == "flag" else str(k) for k in counts.index]
+            text = ", ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True)) or "none"
+        else:
+            continue
+        rows.append({"column": column.name, "unit": column.unit, "known": len(known), "values": text})
+    return pd.DataFrame(rows)
+
+
+def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path] | None = None) -> dict[str, object]:
+    """One patient's CT and mask as the study would choose them, with a picture of the L3 slice.
+
+    ``parameter_files`` of PyRadiomics, "sm" and "pm", tell whether there can be radiomics of these slices.
+    """
+    row = _empty_row(source)
+    try:
+        with refusing_damage():
+            opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
+            either = np.any(list(opened.masks.values()), axis=0)
+            slices = np.flatnonzero(either.any(axis=(1, 2)))
+            k = int(slices[(len(slices) - 1) // 2])
+            hounsfield = opened.series.hounsfield([k])[0]
+            if hounsfield.min() == hounsfield.max():
+                raise ImageError("the CT slice of the mask holds a single value; export the series again")
+            spacing = opened.series.geometry.spacing
+            drawn = {key: mask[k] for key, mask in opened.masks.items()}
+            row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+    except ImageError as error:
+        return row | {"status": "refused", "reason": str(error)}
+    affine = opened.series.geometry.affine
+    notes = [*opened.notes, *_no_radiomics(opened, parameter_files or {})]
+    heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
+    where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
+    return row | {
+        "status": "ok",
+        "series": opened.series.description,
+        "series_uid": opened.series.series_uid,
+        "slices": where + (f" and {len(slices) - 5} more" if len(slices) > 5 else ""),
+        "segments": ", ".join(
+            f"{key.upper()} {opened.names[key]} {int(mask.sum())} pixels" for key, mask in opened.masks.items()
+        ),
+        "warnings": "; ".join(notes),
+        "identity": opened.identity,
+    }
+
+
+def _empty_row(source: Source) -> dict[str, object]:
+    return {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
+
+
+def _killed(source: Source, *_: object) -> dict[str, object]:
+    return _empty_row(source) | {"status": "refused", "reason": CRASHED}
+
+
+def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> list[str]:
+    """At most one sentence on features that these slices cannot have; a muscle that is missing has its own note."""
+    geometry = opened.series.geometry
+    for key, file in parameter_files.items():
+        reason = too_thin(geometry.size, geometry.spacing, file)
+        if not reason and key in opened.masks:
+            box = np.ptp(np.argwhere(opened.masks[key]), axis=0) + 1
+            reason = too_deep(tuple(box.tolist()), file)
+        if reason:
+            return [f"indices only, no radiomics: {key.upper()}: {reason}"]
+    return []
+
+
+def page_path(params: Params) -> Path:
+    return params.build_path / "check" / "check.html"

@@ -1,0 +1,206 @@
+"""Two studies side by side: each number in A and in B, which parameters differ, and the figures.
+
+Rows are matched by their cells of text and by the columns that name a row (month, step), so a row that only one
+study has shows as such.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import replacing, write_text
+from analysis_lib.core.artefacts import describe, produced, stems
+from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.review.record import read_run
+from analysis_lib.review.report import html_table
+from analysis_lib.review.verify import NUMBER
+
+KEYS = {
+    "set",
+    "definition",
+    "outcome",
+    "model",
+    "month",
+    "item",
+    "panel",
+    "group",
+    "part",
+    "step",
+    "node",
+    "patient_id",
+}
+EMPTY = pd.MultiIndex.from_arrays([[], []], names=["row", "column"])
+COLUMNS = ["file", "row", "column", "a", "b", "difference"]
+SHOWN = 40
+
+
+class CompareError(StudyError):
+    """A study has no results to compare; the message says what to run."""
+
+
+def parameter_differences(a: Params, b: Params) -> pd.DataFrame:
+    """Parameters that differ: parameter (dotted), a, b; the names and titles of the studies left out."""
+    left, right = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
+    names = [n for n in dict.fromkeys([*left, *right]) if n not in ("study", "title", "data_dir", "workers")]
+    rows = [(n, left.get(n, ""), right.get(n, "")) for n in names if left.get(n) != right.get(n)]
+    if a.data_path != b.data_path:
+        rows.insert(0, ("data", *(p.data_path.relative_to(ROOT).as_posix() for p in (a, b))))
+    return pd.DataFrame(rows, columns=["parameter", "a", "b"])
+
+
+def number_differences(a: Params, b: Params) -> pd.DataFrame:
+    """Every number of the CSVs of both studies: COLUMNS; a or b is NaN where one study lacks the row."""
+    frames = []
+    for stem in dict.fromkeys([*stems(a), *stems(b)]):
+        name = f"{stem}.csv"
+        tables = [_numbers(p.figures_path / name) for p in (a, b)]
+        if all(t is None for t in tables):
+            continue
+        left, right = (pd.Series(dtype=float, index=EMPTY) if t is None else t for t in tables)
+        index = left.index.append(right.index.difference(left.index, sort=False))
+        joined = pd.DataFrame({"a": left.reindex(index), "b": right.reindex(index)}).reset_index()
+        frames.append(joined.assign(file=name, difference=joined["b"] - joined["a"])[COLUMNS])
+    if not frames:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat(frames, ignore_index=True)
+
+
+def changed(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The numbers that are not the same in both studies."""
+    return numbers[~((numbers["a"] == numbers["b"]) | (numbers["a"].isna() & numbers["b"].isna()))]
+
+
+def write_comparison(a: Params, b: Params) -> tuple[Path, str]:
+    """Write ``build/compare/<A>-<B>/compare.html`` and ``.csv``; returns the folder and the summary that is printed."""
+    for params in (a, b):
+        if not produced(params):
+            raise CompareError(f"study '{params.study}' has no results; make study STUDY={params.study}")
+    parameters, numbers = parameter_differences(a, b), number_differences(a, b)
+    folder = ROOT / "build" / "compare" / f"{a.study}-{b.study}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "compare.csv") as temporary:
+        numbers.to_csv(temporary, index=False, lineterminator="\n")
+    write_text(folder / "compare.html", _page(a, b, parameters, numbers))
+    return folder, summary(a, b, parameters, numbers)
+
+
+def summary(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
+    """What a terminal shows: parameters that differ, numbers by file, and the changed numbers of the tables."""
+    out = StringIO()
+    out.write(f"A = {a.study}, B = {b.study}\n")
+    for params in (a, b):
+        run = read_run(params)
+        if run and {**run["parameters"], "workers": 0} != {**params.model_dump(mode="json"), "workers": 0}:
+            out.write(f"params/{params.study}.yaml has changed since its run: make study STUDY={params.study}\n")
+    out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
+    for row in parameters.itertuples():
+        out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
+    out.write("\nNumbers that differ, by file:\n")
+    for file, part in numbers.groupby("file", sort=False):
+        out.write(f"  {file}: {len(changed(part))} of {len(part)}\n")
+    moved = changed(numbers[~numbers["file"].str.startswith("fig")])
+    out.write(f"\nIn the tables: {len(moved)} numbers\n")
+    for row in moved.head(SHOWN).itertuples():
+        out.write(f"  {row.file} {row.row}, {row.column}: {row.a:.4g} -> {row.b:.4g} ({row.difference:+.3g})\n")
+    if len(moved) > SHOWN:
+        out.write(f"  and {len(moved) - SHOWN} more, in compare.csv\n")
+    return out.getvalue()
+
+
+def _numbers(path: Path) -> pd.Series | None:
+    """The numbers of a CSV by what names their row, and column; those inside text ('55.9 ± 11.1') one by one."""
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path).drop(columns="synthetic", errors="ignore")
+    named = [c for c in table if c in KEYS] or list(table.columns[:1])
+    rows = table[named].astype(object).where(table[named].notna(), "").itertuples(index=False)
+    labels = pd.Series([" ".join(str(v) for v in row if v != "") for row in rows], dtype=object)
+    again = labels.groupby(labels).cumcount()
+    labels = labels.where(again == 0, labels + " #" + (again + 1).astype(str))
+    found: dict[tuple[str, str], float] = {}
+    for column in table.columns.difference(named, sort=False):
+        for label, value in zip(labels, table[column], strict=True):
+            if isinstance(value, str):
+                for k, number in enumerate(NUMBER.findall(value), start=1):
+                    found[label, column if k == 1 else f"{column} ({k})"] = float(number)
+            elif pd.notna(value):
+                found[label, column] = float(value)
+    index = pd.MultiIndex.from_tuples(list(found), names=["row", "column"]) if found else EMPTY
+    return pd.Series(list(found.values()), index=index, dtype=float)
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, object] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _page(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
+    parts = [_HEAD.format(a=escape(a.study), b=escape(b.study))]
+    if a.synthetic or b.synthetic:
+        synthetic = " and ".join(p.study for p in (a, b) if p.synthetic)
+        parts.append(f'<p class="synthetic">Synthetic images and outcomes: {escape(synthetic)}. No patient data.</p>')
+    parts.append(f"<p>A: {escape(a.title)}. B: {escape(b.title)}.</p><h2>Parameters that differ</h2>")
+    parts.append(_scroll(html_table(parameters)) if len(parameters) else "<p>None.</p>")
+    parts.append("<h2>Numbers that differ</h2>")
+    for file, part in numbers.groupby("file", sort=False):
+        moved = changed(part)
+        title = f"{describe(Path(file).stem).title} ({file}): {len(moved)} of {len(part)}"
+        if moved.empty:
+            parts.append(f"<p>{escape(title)}</p>")
+            continue
+        more = f"<p>The first 200 of {len(moved)}; all in compare.csv.</p>" if len(moved) > 200 else ""
+        table = html_table(moved[["row", "column", "a", "b", "difference"]].head(200))
+        parts.append(f"<details><summary>{escape(title)}</summary>{more}{_scroll(table)}</details>")
+    parts.append("<h2>Figures side by side</h2>")
+    for stem in dict.fromkeys([*stems(a), *stems(b)]):
+        files = [p.figures_path / f"{stem}.png" for p in (a, b)]
+        if not any(f.is_file() for f in files):
+            continue
+        same = all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
+        title = describe(stem).title
+        parts.append(f"<h3>{escape(title)}{' (the same in both)' if same else ''}</h3><div class='pair'>")
+        for letter, params, file in zip("AB", (a, b), files, strict=True):
+            parts.append(_figure(f"{letter}: {params.study}", title, file))
+        parts.append("</div>")
+    return "\n".join(parts) + "\n</body></html>\n"
+
+
+def _figure(label: str, title: str, file: Path) -> str:
+    if not file.is_file():
+        return f"<figure><figcaption>{escape(label)}: not made</figcaption></figure>"
+    data = base64.b64encode(file.read_bytes()).decode()
+    text = escape(f"{title}, {label}", quote=True)
+    return (
+        f"<figure><figcaption>{escape(label)}</figcaption>"
+        f'<img src="data:image/png;base64,{data}" alt="{text}"></figure>'
+    )
+
+
+def _scroll(table: str) -> str:
+    return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{a} and {b} compared</title>
+<style>
+body {{ font: 1rem/1.5 Arial, "DejaVu Sans", sans-serif; color: #161616; margin: 0 auto;
+  max-width: 100rem; padding: 1rem; }}
+.synthetic {{ border: 2px solid #8c3a00; color: #8c3a00; font-weight: bold; padding: .5rem .75rem; }}
+.scroll {{ overflow-x: auto; }} .pair {{ display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }}
+figure {{ margin: 0; }} img {{ width: 100%; height: auto; }} summary {{ cursor: pointer; }}
+table {{ border-collapse: collapse; font-size: .85rem; }} th, td {{ padding: .2rem .6rem; text-align: left; }}
+thead th {{ border-bottom: 1px solid #161616; }} tbody th {{ font-weight: normal; }}
+@media (max-width: 45rem) {{ .pair {{ grid-template-columns: 1fr; }} }}
+</style></head><body>
+<h1>{a} and {b} compared</h1>"""

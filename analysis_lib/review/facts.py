@@ -1,0 +1,107 @@
+"""Numbers of a finished study that captions and alternative texts name: sets with n and events, ratios, settings."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis_lib.cohort.cohort import excluded_text
+from analysis_lib.core.parameters import Params
+from analysis_lib.core.study import Study
+from analysis_lib.figures.tables import format_estimate, format_ratio
+from analysis_lib.results.results import MODEL, process_labels
+
+WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
+
+
+class Facts(dict):
+    """Names to text; an unknown name stays visible as it stands, so that a slip in a caption is seen."""
+
+    def __missing__(self, key: str) -> str:
+        return "{" + key + "}"
+
+
+def facts(study: Study) -> Facts:
+    """The names that a caption in ``artefacts.ARTEFACTS`` may hold."""
+    params, patients, exclusions = study.params, study.patients(), study.exclusions()
+    cohort = params.cohort
+    sets = {name: _set_text(cohort.label(name), patients[patients["set"] == name]) for name in cohort.sets}
+    parts = {name: _set_text(cohort.label(name), patients[patients["split"] == name]) for name in _splits(params)}
+    outside = cohort.external_sets
+    found = Facts(
+        all="; ".join(text for text in sets.values() if text),
+        discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
+        train=parts["train"] or "No training set",
+        tests="; ".join(parts[name] for name in cohort.test_sets if parts[name]),
+        excluded=excluded_text(exclusions),
+        definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),
+        level=f"{params.statistics.confidence:.0%}",
+        replicates=str(params.statistics.bootstrap_replicates),
+        components=WORDS.get(params.pca.components, str(params.pca.components)),
+        features=str(params.features.expected_count),
+        code_size=str(params.autoencoder.code_size),
+        process=", ".join(process_labels(params.features, len(params.definitions), params.autoencoder.code_size)),
+        ensemble=str(params.network.ensemble),
+        hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
+        hazard_rfs_discovery=". ".join(_ratios(study, name, "RFS") for name in cohort.trained),
+        hazard_risk_groups=_risk_groups(study),
+        c_index_model=_c_index(study),
+    )
+    for k in range(max(2, len(outside))):  # the letter has two external sets; a study may have any number
+        name = outside[k] if k < len(outside) else ""
+        found[f"test{k + 1}"] = sets.get(name) or "This study has no such set"
+        found[f"hazard_os_test{k + 1}"] = _ratios(study, name, "OS")
+    return found
+
+
+def fill(text: str, found: Facts) -> str:
+    """A caption with its names replaced, its first letter large."""
+    done = text.format_map(found)
+    return done[:1].upper() + done[1:]
+
+
+def _splits(params: Params) -> list[str]:
+    return ["train", *params.cohort.test_sets]
+
+
+def _set_text(label: str, part: pd.DataFrame) -> str:
+    if part.empty:
+        return ""
+    text = f"{label}: n = {len(part)}, {int(part['os_event'].sum())} deaths"
+    if part["rfs_event"].notna().any():
+        text += f", {int(part['rfs_event'].sum())} recurrences or deaths"
+    return text
+
+
+def _result(study: Study, name: str) -> pd.DataFrame | None:
+    return study.result(name) if (study.figures / f"{name}.csv").is_file() else None
+
+
+def _ratios(study: Study, set_name: str, outcome: str) -> str:
+    table = _result(study, "table2")
+    if table is None:
+        return "Hazard ratios: see the table"
+    rows = table[(table["set"] == set_name) & (table["outcome"] == outcome)]
+    if rows.empty:
+        return "No patient of such a set"
+    return "Hazard ratios: " + ", ".join(
+        f"{row.definition} {format_ratio(row.hr, row.hr_low, row.hr_high)}" for row in rows.itertuples()
+    )
+
+
+def _risk_groups(study: Study) -> str:
+    table = _result(study, "risk_groups")
+    if table is None:
+        return "Hazard ratios: see the table"
+    label = study.params.cohort.label
+    texts = [f"{label(r.set)} {format_ratio(r.hr, r.hr_low, r.hr_high)}" for r in table.itertuples()]
+    return "Hazard ratio of high against low risk: " + ", ".join(texts)
+
+
+def _c_index(study: Study) -> str:
+    table = _result(study, "c_index")
+    if table is None:
+        return f"C-index of {MODEL}: see the table"
+    rows = table[(table["model"] == MODEL) & (table["set"] != "train")]
+    label = study.params.cohort.label
+    texts = [f"{label(r.set)} {format_estimate(r.c_index, r.low, r.high)}" for r in rows.itertuples()]
+    return f"C-index of {MODEL}: " + ", ".join(texts)

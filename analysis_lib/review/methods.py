@@ -1,0 +1,119 @@
+"""The methods section of a report, written from the parameters that the run used."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis_lib.core.parameters import Params
+from analysis_lib.results.paper import NAMES
+
+
+def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of heading and paragraph."""
+    c, i, s, a, n = params.cohort, params.images, params.statistics, params.autoencoder, params.network
+    population = ""
+    for name in c.trained:
+        part = patients[patients["set"] == name]
+        split = part["split"].value_counts()
+        if name in c.split_sets:
+            population += (
+                f"{c.label(name)} patients ({len(part)}) were split at random, with seed {params.seed}, into training "
+                f"({split.get('train', 0)}) and internal test ({split.get('internal', 0)}; {c.internal_fraction:.0%})"
+                f"{', dead and censored patients apart' if c.stratify_by_event else ''}. "
+            )
+        else:
+            population += f"{c.label(name)} patients ({len(part)}) were all trained on. "
+    if c.external_sets:
+        population += f"Never trained on: {', '.join(c.label(name) for name in c.external_sets)}. "
+    population += (
+        "A patient whose clinical row, CT or mask could not be used was excluded with the reason. Nothing was imputed but the "
+        "covariates of the adjusted hazard ratios, where the table says so."
+    )
+    images = (
+        "Skeletal muscle (SM) and psoas muscle (PM) were measured on the slices of their masks at the third lumbar vertebra: "
+        f"area and mean attenuation of SM pixels {_window(i.sm.hu_window)}, and of PM pixels {_window(i.pm.hu_window)}. "
+        "SMI and PMI are area over height squared."
+    )
+    definitions = "; ".join(
+        f"{key}, {d.label.lower()} below {d.men:g} (men) or {d.women:g} (women) {d.unit}, {d.source}, doi {d.doi}"
+        for key, d in params.definitions.items()
+    )
+    radiomics = (
+        f"{params.features.expected_count} PyRadiomics features were extracted "
+        f"({', '.join(f'{roi.upper()}: {entry.parameter_file}' for roi, entry in params.features.rois.items())}). Which "
+        "features the letter used is not printed; this choice is an inference. For Fig. 3, features were scaled and "
+        f"{params.pca.components} principal components fitted on the training patients; separation is the AUC of a linear rule "
+        f"with {params.pca.folds}-fold cross-validation."
+    )
+    if params.features.min_icc > 0:
+        radiomics += (
+            f" Features were kept whose intraclass correlation under disturbance of mask, bins and noise was at least "
+            f"{params.features.min_icc:g} in {params.stability.patients} training patients."
+        )
+    layers = f"hidden layers of {_list(a.hidden)}, " if a.hidden else ""
+    together = (
+        "AutoEncoder and network were trained together, on reconstruction and survival at once. " if a.joint else ""
+    )
+    strata = "" if n.strata == "none" else f"The partial likelihood was stratified by {n.strata}. "
+    model = (
+        f"An AutoEncoder ({layers}{a.code_size} variables, {a.code_activation} code, Gaussian noise of SD {a.noise:g}, L2 "
+        f"{a.l2:g}, Adam at {a.learning_rate:g}, at most {a.max_epochs} epochs, patience {a.patience}) reduced the scaled "
+        f"features, clipped at {a.clip:g} SD. TFDeepSurv, a Cox proportional hazards network (hidden layers of "
+        f"{_list(n.hidden)}, {n.activation}, dropout {n.dropout:g}, L1 {n.l1:g}, L2 {n.l2:g}, {n.ties.capitalize()}'s ties, "
+        f"{n.optimizer.capitalize()} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
+        f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
+        f"the risk score is the mean of {n.ensemble} networks. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
+        "training patients only. Risk groups are cut at the training median in every set."
+    )
+    horizons = ", ".join(f"{m:g}" for m in s.horizons_months)
+    o = params.optimism
+    again = ""
+    if o.repeats or o.permutations:
+        kinds = [f"{o.repeats} random splits and {o.repeats} bootstrap samples"] if o.repeats else []
+        kinds += [f"{o.permutations} splits with permuted outcomes"] if o.permutations else []
+        again = f"The whole pipeline was fitted again to {' and to '.join(kinds)}. "
+    discrimination = (
+        "Discrimination is Harrell's C-index "
+        f"and the cumulative/dynamic AUC with inverse probability of censoring weights from {s.auc_first_month:g} to "
+        f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days). Intervals are {s.confidence:.0%}; those of "
+        f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. "
+    )
+    judged = (
+        "Predicted risks are judged by calibration (slope, "
+        "integrated calibration index) and by the Brier score. Decision curves, net reclassification and likelihood-ratio "
+        "tests say what the model adds to clinical variables and to the best definition. Recurrence is estimated with death "
+        "as a competing risk (Aalen-Johansen). "
+    )
+    statistics = (
+        "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
+        "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. "
+        f"{discrimination if params.radiomics else f'Intervals are {s.confidence:.0%}. '}A test is two-sided. "
+        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for)} in complete cases and in "
+        f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
+        f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
+        f"rate, restricted mean survival to {s.rmst_months:g} months. "
+        f"{judged + again if params.radiomics else ''}Each estimator, its source and the test that checks it: docs/statistics.md."
+    )
+    sections = [("Patients", population), ("Images", images), ("Definitions of sarcopenia", f"{definitions}.")]
+    if params.radiomics:
+        sections += [("Radiomics", radiomics), ("Model", model)]
+    sections += [("Statistics", statistics)]
+    if params.synthetic:
+        text = (
+            "CT images, masks, clinical values and outcomes were drawn by the study itself, to the letter's published "
+            "counts and hazard ratios. Agreement with the letter is put in and is no evidence for it."
+        )
+        sections.insert(0, ("Synthetic data", text))
+    return sections
+
+
+def _covariates(names: list[str]) -> str:
+    return ", ".join(NAMES.get(name, name.replace("_", " ")).removesuffix(", years") for name in names)
+
+
+def _window(window) -> str:
+    return "(all inside the mask)" if window is None else f"from {window.low:g} to {window.high:g} HU"
+
+
+def _list(widths: list[int]) -> str:
+    return " and ".join(map(str, widths)) or "none"

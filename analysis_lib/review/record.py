@@ -1,0 +1,252 @@
+"""The record of a run: each stage as it ends, and ``run.json`` when all have ended.
+
+``run.json`` holds the git commit and whether the tree was clean (null without git), the parameters as resolved,
+hashes of inputs, code and outputs, versions, the machine, thread settings, and time and memory of each stage. It
+lies in ``build/<study>`` with a copy in ``figures/<study>``, names no patient, and names no path of the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from analysis_lib import PINNED
+from analysis_lib.common.files import write_text
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, executed_notebook, produced, wanted_notebooks
+from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.core.prepare import input_files
+
+STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
+# Those whose version may move the last digit of a number, or a dot of a figure.
+DECIDING_PACKAGES = [
+    *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "numba"),
+    *("pyradiomics", "SimpleITK", "PyWavelets", "matplotlib", "pillow"),
+]
+MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "autoencoder.keras", "networks.keras"]
+
+
+# ---- one stage ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def recorded_stage(params: Params, name: str, clock: float) -> Iterator[None]:
+    """Write time and memory of the block to ``build/<study>/stages/<name>.json`` when it ends well.
+
+    ``clock`` is the value of ``time.monotonic()`` when the command began, its imports included.
+    After an interrupt the stage resumes and its record is that of the last part.
+    """
+    started = datetime.now(UTC) - timedelta(seconds=time.monotonic() - clock)
+    yield
+    _end_workers()
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    stage = {
+        "stage": name,
+        "started": started.isoformat(timespec="seconds"),
+        "wall_s": round(time.monotonic() - clock, 2),
+        "cpu_s": round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 2),
+        "peak_memory_mb": {
+            "command": round(own.ru_maxrss / 1024, 1),
+            "largest_child": round(children.ru_maxrss / 1024, 1),  # a worker, or the notebook's kernel
+        },
+        "workers": params.workers or len(os.sched_getaffinity(0)),
+        "git": git_state(),
+    }
+    write_text(params.build_path / "stages" / f"{name}.json", json.dumps(stage, indent=1) + "\n")
+
+
+def _end_workers() -> None:
+    """End joblib's waiting processes: the operating system tells of a child's memory only when it has ended."""
+    if "joblib.externals.loky.reusable_executor" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)
+
+
+# ---- the run -----------------------------------------------------------------------------------------------
+
+
+def write_run(params: Params) -> Path:
+    """Write ``run.json`` of a finished run, and its copy beside the figures; returns its path."""
+    text = json.dumps(run_record(params), indent=1, ensure_ascii=False) + "\n"
+    path = params.build_path / "run.json"
+    write_text(path, text)
+    write_text(params.figures_path / "run.json", text)
+    return path
+
+
+def read_run(params: Params) -> dict | None:
+    """The record of the study's last run; None where there is none."""
+    path = params.build_path / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def run_record(params: Params) -> dict:
+    """Everything ``run.json`` says."""
+    order = {name: k for k, name in enumerate([*STAGES, *ALL_NOTEBOOKS])}
+    paths = (params.build_path / "stages").glob("*.json")
+    ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
+    stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
+    return {
+        "study": params.study,
+        "title": params.title,
+        "synthetic": params.synthetic,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "seed": params.seed,
+        "parameters": params.model_dump(mode="json"),
+        "inputs": input_hashes(params),
+        "code": code_hashes(),
+        "outputs": {name: file_hash(path) for name, path in output_files(params).items()},
+        "environment": environment(),
+        "stages": stages,
+        "stages_wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
+    }
+
+
+def git_state() -> dict | None:
+    """Commit, and whether nothing differs from it; None where the project is no git checkout of its own."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), "--no-optional-locks", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        # A tarball unpacked inside somebody else's repository must not take that one's commit for its own.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None
+        changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+        return {"commit": git("rev-parse", "HEAD"), "clean": not changed, "changed": len(changed)}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def output_files(params: Params) -> dict[str, Path]:
+    """What a run leaves behind, by name relative to the project: results, tables of patients, model, notebooks."""
+    files = [params.figures_path / name for name in produced(params)]
+    files += [params.build_path / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
+    files += [params.build_path / "risk.csv", *(params.build_path / "model" / name for name in MODEL_FILES)]
+    files += [executed_notebook(params, name) for name in wanted_notebooks(params)]
+    return {path.relative_to(ROOT).as_posix(): path for path in files if path.is_file()}
+
+
+def input_hashes(params: Params) -> dict:
+    """Number of files, bytes and one hash of each part of the data: the clinical table, the images and masks.
+
+    The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
+    size or time changes.
+    """
+    kept_path, listed = params.build_path / "input_hashes.json", params.build_path / "inputs.txt"
+    key = file_hash(listed) if listed.is_file() else None
+    if key and kept_path.is_file():
+        kept = json.loads(kept_path.read_text(encoding="utf-8"))
+        if kept["inputs.txt"] == key:
+            return kept["hashes"]
+    hashes = {}
+    everything = input_files(params)
+    table = [path for path in everything if path == params.clinical_path]
+    images = [path for path in everything if path != params.clinical_path]
+    for part, files in (("clinical table", table), ("images and masks", images)):
+        digest, size = hashlib.sha256(), 0
+        for file in files:
+            digest.update(f"{file.relative_to(params.data_path).as_posix()}\0{file_hash(file)}\n".encode())
+            size += file.stat().st_size
+        hashes[part] = {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}
+    write_text(kept_path, json.dumps({"inputs.txt": key, "hashes": hashes}) + "\n")
+    return hashes
+
+
+def code_hashes() -> dict[str, str]:
+    """One hash each of library, notebooks and parameter files, for where there is no git to ask."""
+    hashes = {}
+    for folder, pattern in (("analysis_lib", "*.py"), ("notebooks", "*.ipynb"), ("params", "*.yaml")):
+        digest = hashlib.sha256()
+        for path in sorted((ROOT / folder).rglob(pattern)):
+            if ".ipynb_checkpoints" not in path.parts:
+                digest.update(f"{path.relative_to(ROOT).as_posix()}\0{file_hash(path)}\n".encode())
+        hashes[folder] = digest.hexdigest()
+    lock = ROOT / "requirements.lock"
+    return hashes | ({"requirements.lock": file_hash(lock)} if lock.is_file() else {})
+
+
+def environment() -> dict:
+    """Versions of packages and compilers, the processor, the linear algebra library and the thread settings."""
+    return {
+        "python": platform.python_version(),
+        "packages": {
+            d.metadata["Name"]: d.version
+            for d in sorted(importlib.metadata.distributions(), key=lambda d: (d.metadata["Name"] or "").lower())
+            if d.metadata["Name"]
+        },
+        "compilers": {"python": platform.python_compiler(), "c": _first_line("cc", "--version"), "llvm": _llvm()},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "libc": " ".join(platform.libc_ver()),
+        "cpu": {"model": _cpu_model(), "target": _cpu_target(), "cores": len(os.sched_getaffinity(0))},
+        "blas": _blas(),
+        "threads": dict(PINNED),
+    }
+
+
+def platform_key(environment: dict) -> dict:
+    """The part of the environment that decides the last digits: same key, same bytes."""
+    packages = {name.lower(): number for name, number in environment["packages"].items()}
+    return {
+        "python": environment["python"],
+        "machine": platform.machine(),
+        "cpu_target": environment["cpu"]["target"],
+        "blas": environment["blas"],
+        "libc": environment.get("libc"),
+        "packages": {name: packages.get(name.lower()) for name in DECIDING_PACKAGES},
+    }
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
+
+
+def _llvm() -> str:
+    from llvmlite import binding
+
+    return ".".join(map(str, binding.llvm_version_info))
+
+
+def _cpu_target() -> str:
+    from llvmlite import binding
+
+    return binding.get_host_cpu_name()
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    import numpy.linalg  # noqa: F401  loads NumPy's library, the next line SciPy's
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return "; ".join(sorted({f"{b['internal_api']} {b['version']} {b.get('architecture', '')}".strip() for b in blas}))

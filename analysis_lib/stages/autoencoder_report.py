@@ -1,0 +1,102 @@
+"""How good the code of the AutoEncoder is, and whether one joint network would do better than two steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.common.files import code_digest, write_text
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
+from analysis_lib.coxnet.autoencoder import explained_variance, pca_explained_variance
+from analysis_lib.coxnet.cox_ensemble import folds_by_event
+from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.survival.survival import c_index
+
+OPTIONS = {"two steps": False, "joint": True}
+
+
+def reconstruction(model: RadiomicsSurvivalModel, features: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+    """Mean squared reconstruction error of each feature in each split, in its training SDs squared.
+
+    features : by patient_id; split : the name of each patient's split, in their order. Returns feature, region
+    (sm or pm), image (original, a wavelet sub-band, a LoG) and one column a split; empty for a joint model, which
+    keeps no decoder.
+    """
+    names = model.scaler.names
+    parts = pd.Series(names).str.split("_", n=2, expand=True).reindex(columns=range(3))
+    table = pd.DataFrame({"feature": names, "region": parts[0], "image": parts[1]})
+    if model.autoencoder is None:
+        return table.iloc[:0]
+    z = model.scaler.transform(features)
+    for name in dict.fromkeys(split):
+        table[name] = model.autoencoder.reconstruction_error(z[(split == name).to_numpy()])
+    return table
+
+
+def explained(model: RadiomicsSurvivalModel, features: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+    """Share of the variance of the scaled features that the code keeps in each split, beside as many principal
+    components of the training patients: split, n, autoencoder, pca."""
+    z = model.scaler.transform(features)
+    if model.autoencoder is None:
+        return pd.DataFrame(columns=["split", "n", "autoencoder", "pca"])
+    size = model.autoencoder.encode(z[:1]).shape[1]
+    train = z[(split == "train").to_numpy()]
+    rows = []
+    for name in dict.fromkeys(split):
+        part = z[(split == name).to_numpy()]
+        kept = explained_variance(part, model.autoencoder.reconstruct(part))
+        rows.append((name, len(part), kept, pca_explained_variance(train, part, size)))
+    return pd.DataFrame(rows, columns=["split", "n", "autoencoder", "pca"])
+
+
+def compare_joint(
+    features: pd.DataFrame,
+    os_months: pd.Series,
+    os_event: pd.Series,
+    autoencoder: AutoEncoderParams,
+    network: NetworkParams,
+    seed: int,
+    folder: Path,
+    workers: int = 1,
+    quiet: bool = False,
+    strata: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Cross-validated C-index of the two-step and the joint model within the patients given: option, fold, n,
+    events, c_index. Both see the same folds. A fit is kept in ``folder`` under a key of all it depends on.
+    """
+    died = os_event.to_numpy(bool)
+    fold = folds_by_event(died, autoencoder.compare_folds, np.random.default_rng(derived_seed(seed, 12)))
+    digest = hashlib.blake2b(code_digest(), digest_size=8)
+    strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    for part in (features.to_numpy(np.float64), os_months.to_numpy(np.float64), died, fold, strata):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    settings = [autoencoder.model_dump(), network.model_dump(), seed, features.columns.tolist()]
+    digest.update(json.dumps(settings).encode())
+    folder = Path(folder) / digest.hexdigest()
+    jobs = [
+        (features, os_months, died, strata, fold == k, name, k, autoencoder, network, seed, folder / f"{name}-{k}.json")
+        for name in OPTIONS
+        for k in range(fold.max() + 1)
+    ]
+    rows = map_patients(_compared, jobs, workers=workers, label="two steps or joint", quiet=quiet, unit="fit")
+    return pd.DataFrame(rows)
+
+
+def _compared(features, os_months, died, strata, test, name, k, autoencoder, network, seed, path: Path) -> dict:
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    params = autoencoder.model_copy(update={"joint": OPTIONS[name]})
+    fitted = RadiomicsSurvivalModel.fit(
+        features[~test], os_months[~test], died[~test], params, network, derived_seed(seed, 13, k), strata[~test]
+    )
+    row = {"option": name, "fold": k + 1, "n": int(test.sum()), "events": int(died[test].sum())}
+    value = c_index(os_months[test], died[test], fitted.risk(features[test])) if died[test].any() else np.nan
+    row["c_index"] = None if np.isnan(value) else float(value)
+    write_text(path, json.dumps(row) + "\n")
+    return row

@@ -1,0 +1,145 @@
+"""A saved model applied to patients without outcomes, and refused where it cannot hold.
+
+The clinical table needs nothing but patient_id; CT and masks lie as in any study.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_patient_ids
+from analysis_lib.common.files import write_text
+from analysis_lib.core.feature_settings import differences, training_settings
+from analysis_lib.core.parameters import SYNTHETIC_NOTE, Params
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
+from analysis_lib.coxnet.scaling import FeatureError
+from analysis_lib.radiomics.features import FeatureCountError
+from analysis_lib.stages.stages import StageError, features_of, measured_rows
+
+SMALLEST_BATCH = 8
+NAMED_FEATURES = 3
+
+
+class PredictError(StageError):
+    """The model cannot be applied; the message names the difference."""
+
+
+def predict(params: Params, folder: Path, quiet: bool = False) -> str:
+    """Write ``predictions.csv`` and ``predict_exclusions.csv`` into the study's build folder; say what was done.
+
+    Raises PredictError for a folder that holds no usable model, a model whose features were made with other settings
+    or versions, and a study in which nobody can be predicted.
+    """
+    model = _load(folder)
+    notes = _check(model, params, folder)
+    clinical, excluded = read_patient_ids(params.data_path / params.clinical.file, params.clinical)
+    measured, no_image = measured_rows(params, clinical, quiet)
+    try:
+        # the series that was measured is the one whose features are taken
+        located = clinical.drop(columns="series_uid", errors="ignore").merge(measured[["patient_id", "series_uid"]])
+        features, no_features = features_of(params, located, quiet)
+        table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
+    except (FeatureCountError, FeatureError) as error:
+        raise PredictError(f"{folder}: {error}") from None
+    parts = [part for part in (excluded, no_image, no_features) if not part.empty]
+    exclusions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=EXCLUSION_COLUMNS)
+    build = params.build_path
+    write_text(build / "predict_exclusions.csv", exclusions[EXCLUSION_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    if table is None:
+        (build / "predictions.csv").unlink(missing_ok=True)  # of an earlier run
+        first = exclusions.iloc[0]
+        raise PredictError(f"nobody can be predicted; for example {first.patient_id}: {first.reason}")
+    table["note"] = " ".join(notes)
+    write_text(build / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
+    high, warned = (table["risk_group"] == "high").sum(), (table["warning"] != "").sum()
+    lines = [
+        f"{len(table)} patients predicted ({high} high risk, {warned} with a warning), {len(exclusions)} excluded",
+        *(f"note: {note}" for note in notes),
+        f"written: build/{params.study}/predictions.csv, build/{params.study}/predict_exclusions.csv",
+    ]
+    return "\n".join(lines)
+
+
+def prediction_table(model: RadiomicsSurvivalModel, features: pd.DataFrame, months: list[float]) -> pd.DataFrame:
+    """One row a patient (at least one): risk (higher is worse), risk_group, survival_<m>_months, warning, its grounds.
+
+    ``features`` (index patient_id) have the columns of the fit, else FeatureError. Survival is the predicted
+    probability to live beyond each month; missing beyond the longest observed time of the training patients.
+    """
+    n = len(features)
+    # one or two rows take another path through the matrix products and are rounded differently
+    rows = features.iloc[np.minimum(np.arange(max(n, SMALLEST_BATCH)), n - 1)]
+    risk = model.risk(rows).to_numpy()[:n]
+    survival = model.survival(rows, months).to_numpy()[:n]
+    training = model.training
+    outside = training.outside(features)
+    error = np.full(n, np.nan)
+    if model.autoencoder:
+        error = model.autoencoder.patient_error(model.scaler.transform(rows))[:n]
+    share = (outside > 0).mean(axis=1).to_numpy()
+    columns = {"patient_id": features.index, "risk": risk, "risk_group": np.where(risk > model.cutoff, "high", "low")}
+    for k, month in enumerate(months):
+        columns[f"survival_{month:g}_months"] = survival[:, k] if month <= training.last_month else np.nan
+    columns |= {"share_outside": share, "reconstruction_error": error}
+    columns["warning"] = [_warning(model, outside.iloc[k], share[k], error[k]) for k in range(n)]
+    return pd.DataFrame(columns)
+
+
+def _warning(model: RadiomicsSurvivalModel, outside: pd.Series, share: float, error: float) -> str:
+    training, parts = model.training, []
+    if share > training.share_limit:
+        worst = outside.nlargest(NAMED_FEATURES).index
+        parts.append(
+            f"{share:.1%} of the features lie outside the {training.n_patients} training patients "
+            f"(limit {training.share_limit:.1%}), furthest {', '.join(worst)}"
+        )
+    if training.error_limit is not None and error > training.error_limit:
+        parts.append(
+            f"the AutoEncoder rebuilds the features badly (error {error:.3g}, limit {training.error_limit:.3g})"
+        )
+    return f"unlike the training patients: {'; '.join(parts)}" if parts else ""
+
+
+def _load(folder: Path) -> RadiomicsSurvivalModel:
+    try:
+        return RadiomicsSurvivalModel.load(folder)
+    except FileNotFoundError as error:
+        raise PredictError(f"{error}; make study STUDY=<name> saves one in build/<name>/model") from None
+    except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+        raise PredictError(f"{folder} cannot be read as a saved model: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[str]:
+    """What to tell beside the results; PredictError where the features are not those that the model knows."""
+    provenance = model.description["provenance"]
+    if not provenance:
+        raise PredictError(
+            f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
+        )
+    found = differences(provenance["required"], training_settings(params)["required"])
+    if found:
+        raise PredictError(
+            f"{folder} was trained with other settings than study {params.study} has, so its risks would not hold: "
+            f"{'; '.join(found)}. Give the study the model's settings, or fit a model with the study's"
+        )
+    if found := differences(model.description["versions"], package_versions(), "versions"):
+        raise PredictError(
+            f"{folder} was trained with other versions of what computes a risk: {'; '.join(found)}. Use the "
+            "environment of the model (make env with its requirements.lock), or fit the model again in this one"
+        )
+    notes = []
+    if provenance["synthetic"]:
+        notes.append("The model was trained on synthetic patients: its risks say nothing about a patient.")
+    if params.synthetic:
+        notes.append(SYNTHETIC_NOTE)
+    late = [f"{month:g}" for month in params.statistics.horizons_months if month > model.training.last_month]
+    if late:
+        notes.append(
+            f"No survival at {', '.join(late)} months: the training patients were observed for "
+            f"{model.training.last_month:.1f} months at most."
+        )
+    return notes

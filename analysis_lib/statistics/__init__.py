@@ -1,1 +1,0 @@
-"""Survival statistics and their resampling; no notion of a study."""

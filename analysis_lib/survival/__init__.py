@@ -1,0 +1,1 @@
+"""Survival statistics and their resampling; knows no study."""

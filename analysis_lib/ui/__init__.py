@@ -1,0 +1,1 @@
+"""Command line, explorer and the generated pages."""

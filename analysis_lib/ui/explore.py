@@ -1,0 +1,202 @@
+"""What notebook 08 shows: from a choice of cut-offs, endpoint, set, adjustment and horizon to its results.
+
+``explore`` is a pure function that calls the same estimators as the tables, so a choice that equals the study's
+parameters gives the numbers of Table 2. ``write_params`` turns a choice into a parameter file for ``make study``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import write_text
+from analysis_lib.core.parameters import PARAMS_DIR, ROOT, DefinitionParams, Params, load_params
+from analysis_lib.results.results import MODEL, OUTCOMES, sarcopenia_curves
+from analysis_lib.survival import survival
+
+ADJUSTMENTS = {
+    "none": [],
+    "age and sex": ["age", "male"],
+    "age, sex and tumour": [
+        "age",
+        "male",
+        "tumour_diameter_over_5cm",
+        "tumour_single",
+        "vascular_invasion",
+    ],
+}
+TICKS = [0, 12, 24, 36, 48, 60]
+MARK = "# Written by the notebook 08_explore."
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
+
+
+class ExploreError(StudyError):
+    """A choice that cannot be kept; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the widgets hold: ``cut_offs`` maps a definition to (men, women), in the units of the definition."""
+
+    cut_offs: dict[str, tuple[float, float]]
+    definition: str
+    outcome: str
+    set: str
+    adjustment: str
+    horizon_months: float
+
+    @classmethod
+    def of(cls, params: Params) -> Choice:
+        """The study's own parameters: its first definition, OS, the discovery set, unadjusted, the last horizon."""
+        cut_offs = {key: (d.men, d.women) for key, d in params.definitions.items()}
+        first = next(iter(cut_offs))
+        return cls(cut_offs, first, "OS", params.cohort.discovery, "none", max(params.statistics.horizons_months))
+
+    def with_cut_off(self, definition: str, men: float, women: float) -> Choice:
+        return replace(self, cut_offs=self.cut_offs | {definition: (men, women)})
+
+
+@dataclass(frozen=True)
+class Result:
+    """prevalence [definition, n, n_sarcopenic, prevalence]; hazard (hr, low, high, p, n, n_events, note); frames of the
+    Kaplan-Meier panel [curves, at_risk, annotations]; auc [model, month, auc, low, high], empty where there is none."""
+
+    prevalence: pd.DataFrame
+    hazard: dict
+    panel: dict[str, pd.DataFrame]
+    auc: pd.DataFrame
+    note: str
+
+
+def definitions_of(params: Params, choice: Choice) -> dict[str, DefinitionParams]:
+    """The study's definitions with the cut-offs of the choice."""
+    return {
+        key: d.model_copy(update=dict(zip(("men", "women"), choice.cut_offs[key], strict=True)))
+        for key, d in params.definitions.items()
+    }
+
+
+def sets_of(params: Params) -> dict[str, str]:
+    """Labels to names of the sets and of the two parts of the discovery set."""
+    names = [*params.cohort.sets, "train", "internal"]
+    return {params.cohort.label(name): name for name in names}
+
+
+def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choice: Choice) -> Result:
+    """Results of one choice.
+
+    Args:
+        patients: analysed patients (patients.parquet).
+        risk: risk score by patient_id, higher is worse; None before a model was fitted.
+        params: the study's parameters.
+        choice: what the widgets hold.
+    """
+    column = "split" if choice.set in ("train", "internal") else "set"
+    part = patients[patients[column] == choice.set]
+    definitions = definitions_of(params, choice)
+    months, event = OUTCOMES[choice.outcome]
+    rows = []
+    for key, definition in definitions.items():
+        known = sarcopenic(part, definition)[part[[months, event]].notna().all(axis=1)].dropna()
+        rows.append((key, len(known), int(known.sum()), float(known.mean()) if len(known) else float("nan")))
+    prevalence = pd.DataFrame(rows, columns=["definition", "n", "n_sarcopenic", "prevalence"])
+    definition = definitions[choice.definition]
+    panel = sarcopenia_curves(part, {choice.definition: definition}, choice.outcome, params.statistics, TICKS)
+    hazard = _hazard(part, definition, choice, params.statistics.confidence)
+    auc, note = _auc(part, risk, definition, choice, params)
+    return Result(prevalence, hazard, panel, auc, note)
+
+
+def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, confidence: float) -> dict:
+    """Hazard ratio of sarcopenia, adjusted for what the choice names and the set knows, on complete cases."""
+    months, event = OUTCOMES[choice.outcome]
+    frame = part.assign(group=sarcopenic(part, definition), male=(part["sex"] == "M").astype(float))
+    wanted = ADJUSTMENTS[choice.adjustment]
+    adjusted = [c for c in wanted if frame[c].notna().any()]
+    frame = frame.dropna(subset=[months, event, "group", *adjusted])
+    if frame.empty:
+        missing = {name: float("nan") for name in ("hr", "low", "high", "p")}
+        return missing | {"n": 0, "n_events": 0, "note": f"no patient of this set has {choice.outcome}"}
+    group = frame["group"].astype(bool)
+    plain = survival.cox_binary(frame[months], frame[event], group, confidence)
+    if not adjusted or plain["note"]:
+        return plain
+    covariates = frame[adjusted].astype(float).assign(sarcopenia=group.astype(float))
+    fit = survival.cox_adjusted(frame[months], frame[event], covariates, confidence).set_index("covariate")
+    row = fit.loc["sarcopenia"].to_dict()
+    left_out = [c for c in wanted if c not in adjusted]
+    if left_out:
+        row["note"] = f"{row['note']} not known in this set: {', '.join(left_out)}".strip()
+    return row
+
+
+def _auc(
+    part: pd.DataFrame, risk: pd.Series | None, definition: DefinitionParams, choice: Choice, params: Params
+) -> tuple[pd.DataFrame, str]:
+    months, event = OUTCOMES[choice.outcome]
+    cut_off = part["sex"].map({"M": definition.men, "F": definition.women})
+    markers = {
+        choice.definition: sarcopenic(part, definition).astype(float),
+        f"{choice.definition} continuous": -(part[definition.column] - cut_off),
+    }
+    if risk is not None:
+        markers = {MODEL: part["patient_id"].map(risk), **markers}
+    frame = pd.DataFrame(markers).assign(months=part[months], event=part[event]).dropna()
+    if frame.empty or not frame["event"].any():
+        return pd.DataFrame(columns=["model", "month", "auc", "low", "high"]), "no event in this set"
+    scores = frame[list(markers)]
+    table = survival.auc_curve(
+        frame["months"],
+        frame["event"],
+        scores,
+        [choice.horizon_months],
+        params.statistics.bootstrap_replicates,
+        params.statistics.confidence,
+        params.seed,
+    )
+    return table, table.attrs["note"]
+
+
+def params_text(params: Params, choice: Choice) -> str:
+    """YAML of a study on top of this one with the choice's cut-offs and horizon, on the same patients."""
+    changed = {
+        key: {sex: value for sex, value in zip(("men", "women"), pair, strict=True) if value != getattr(d, sex)}
+        for key, pair in choice.cut_offs.items()
+        if (d := params.definitions[key])
+    }
+    changed = {key: values for key, values in changed.items() if values}
+    content: dict = {
+        "base": params.study,
+        "title": f"{params.title}, explored",
+        "data_dir": params.data_path.relative_to(ROOT).as_posix(),
+    }
+    if changed:
+        content["definitions"] = changed
+    if choice.horizon_months not in params.statistics.horizons_months:
+        horizons = sorted({*params.statistics.horizons_months, float(choice.horizon_months)})
+        content["statistics"] = {"horizons_months": horizons}
+    looked_at = f"{choice.definition}, {choice.outcome}, set {choice.set}, adjustment: {choice.adjustment}"
+    return f"{MARK}\n# Looked at: {looked_at}.\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def write_params(params: Params, choice: Choice, name: str, params_dir: Path = PARAMS_DIR) -> Path:
+    """Write the choice to ``params/<name>.yaml``, checked as ``make study`` would check it.
+
+    Raises ExploreError for a name that is no study's, or a file that somebody wrote by hand.
+    """
+    if not NAME.fullmatch(name):
+        raise ExploreError(f"'{name}' cannot name a study; use a letter, then letters, digits, - and _")
+    path = params_dir / f"{name}.yaml"
+    if name == params.study:
+        raise ExploreError(f"'{name}' is the study being explored; choose another name")
+    if path.is_file() and not path.read_text(encoding="utf-8").startswith(MARK):
+        raise ExploreError(f"params/{name}.yaml was written by hand; choose another name")
+    write_text(path, params_text(params, choice))
+    load_params(name, params_dir)
+    return path

@@ -1,0 +1,155 @@
+"""Widgets of notebook 08: they hold a choice and show its result; ``explore`` computes."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import ipywidgets as w
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from analysis_lib.common.errors import StudyError
+from analysis_lib.core.parameters import Params
+from analysis_lib.core.study import Study
+from analysis_lib.figures import plots, plots_km
+from analysis_lib.figures.tables import format_count, format_estimate, format_p, format_ratio
+from analysis_lib.results.results import GROUPS, OUTCOMES
+from analysis_lib.ui import explore as x
+
+SPAN = 0.5  # a slider runs from half the published cut-off to half above it
+DPI = 110
+STEPS = {"HU": 0.1}  # slider step by unit; the others move in hundredths
+
+
+class Explorer:
+    """The panel; ``box`` is what a notebook displays, ``choice`` and ``result`` what it shows now."""
+
+    def __init__(self, study: Study) -> None:
+        self.params, self.patients, self.note = study.params, study.patients(), study.note
+        has_risk = (study.build / "risk.csv").is_file()
+        self.risk = study.risk().set_index("patient_id")["risk"] if has_risk else None
+        start = x.Choice.of(self.params)
+        self.sliders = {
+            (key, sex): w.FloatSlider(
+                value=getattr(d, sex),
+                min=round(getattr(d, sex) * (1 - SPAN), 2),
+                max=round(getattr(d, sex) * (1 + SPAN), 2),
+                step=STEPS.get(d.unit, 0.01),
+                description=f"{key} {sex}",
+                tooltip=f"{d.label}, {d.unit}; below is sarcopenic. Published: {getattr(d, sex):g} ({d.source})",
+                readout_format=".2f",
+                continuous_update=False,
+                style={"description_width": "5.5rem"},
+            )
+            for key, d in self.params.definitions.items()
+            for sex in ("men", "women")
+        }
+        self.definition = w.Dropdown(options=list(self.params.definitions), description="Definition")
+        self.outcome = w.Dropdown(options=list(OUTCOMES), description="Endpoint")
+        self.set = w.Dropdown(options=list(x.sets_of(self.params).items()), value=start.set, description="Set")
+        self.adjustment = w.Dropdown(options=list(x.ADJUSTMENTS), description="Adjusted for")
+        statistics = self.params.statistics
+        self.horizon = w.IntSlider(
+            value=int(start.horizon_months),
+            min=int(statistics.auc_first_month),
+            max=int(statistics.auc_last_month),
+            description="AUC month",
+            continuous_update=False,
+        )
+        self.name = w.Text(value="mytweak", description="Study")
+        self.write = w.Button(description="Write parameter file", button_style="primary")
+        self.reset = w.Button(description="Published cut-offs")
+        self.said, self.summary, self.prevalence = w.HTML(), w.HTML(), w.HTML()
+        self.curve = w.Image(format="png", layout=w.Layout(max_width="100%"))
+        self.curve.alt = "Kaplan-Meier curves of the two groups with numbers at risk"
+        choices = [self.definition, self.outcome, self.set, self.adjustment, self.horizon]
+        for widget in [*self.sliders.values(), *choices]:
+            widget.observe(lambda _: self.show(), names="value")
+        self.write.on_click(lambda _: self._write())
+        self.reset.on_click(lambda _: self._reset())
+        self._paused = False
+        self.show()
+        self.summary.add_class("explore-summary")
+        self.prevalence.add_class("explore-prevalence")
+        holds = [*choices, *self.sliders.values(), self.reset, self.name, self.write, self.said]
+        left = w.VBox(holds, layout=w.Layout(flex="0 0 20rem"))
+        shows = [self.summary, self.curve, self.prevalence]
+        right = w.VBox(shows, layout=w.Layout(flex="1 1 0", min_width="0"))
+        self.box = w.HBox([left, right])
+
+    @property
+    def choice(self) -> x.Choice:
+        pairs = {
+            key: (self.sliders[key, "men"].value, self.sliders[key, "women"].value) for key in self.params.definitions
+        }
+        return x.Choice(
+            pairs,
+            self.definition.value,
+            self.outcome.value,
+            self.set.value,
+            self.adjustment.value,
+            float(self.horizon.value),
+        )
+
+    def show(self) -> None:
+        """Compute the choice and show it; ``seconds`` is what that took."""
+        if getattr(self, "_paused", False):
+            return
+        started = time.perf_counter()
+        choice = self.choice
+        self.result = x.explore(self.patients, self.risk, self.params, choice)
+        self.summary.value = _summary(self.result, choice, self.note)
+        self.prevalence.value = _prevalence(self.result.prevalence)
+        self.curve.value = _picture(self.result.panel, choice.outcome, self.params)
+        self.seconds = time.perf_counter() - started
+
+    def _reset(self) -> None:
+        self._paused = True
+        for (key, sex), slider in self.sliders.items():
+            slider.value = getattr(self.params.definitions[key], sex)
+        self._paused = False
+        self.show()
+
+    def _write(self) -> None:
+        try:
+            path = x.write_params(self.params, self.choice, self.name.value.strip())
+            self.said.value = f"Written: params/{path.name}. Run: <code>make study STUDY={path.stem}</code>"
+        except StudyError as error:
+            self.said.value = f"<b>Not written.</b> {error}"
+
+
+def _summary(result: x.Result, choice: x.Choice, note: str) -> str:
+    hazard = result.hazard
+    ratio = format_ratio(hazard["hr"], hazard["low"], hazard["high"])
+    lines = [f"<b>{note}</b>"] if note else []
+    lines.append(
+        f"HR {ratio}, {format_p(hazard['p'])} "
+        f"({hazard['n']} patients, {hazard['n_events']} events; adjusted for: {choice.adjustment}) {hazard['note']}"
+    )
+    for row in result.auc.itertuples():
+        lines.append(f"AUC at {row.month:g} months, {row.model}: {format_estimate(row.auc, row.low, row.high, 3)}")
+    if result.note:
+        lines.append(result.note)
+    return "<br>".join(lines)
+
+
+def _prevalence(table: pd.DataFrame) -> str:
+    rows = "".join(
+        f"<tr><td>{r.definition}</td><td>{format_count(r.n_sarcopenic, r.prevalence)}</td><td>{r.n}</td></tr>"
+        for r in table.itertuples()
+    )
+    return f"<table><tr><th>definition</th><th>sarcopenic, n (%)</th><th>of</th></tr>{rows}</table>"
+
+
+def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
+    name = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}[outcome]
+    level, groups = params.statistics.confidence, list(GROUPS.values())[::-1]
+    fig = plots_km.km_grid(**panel, groups=groups, columns=1, ylabel=name, confidence=level)
+    plots.label_synthetic(fig, params.synthetic)
+    fig.set_dpi(DPI)
+    fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,68 @@
+"""The pictures of the README: four patients with their masks, and small copies of the figures.
+
+Only for a synthetic study: pictures of real patients do not belong in a repository.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+from PIL import Image
+
+from analysis_lib.common.files import replacing
+from analysis_lib.core.parameters import ROOT, ImageParams, ParameterError
+from analysis_lib.core.study import Study
+from analysis_lib.ct.indices import load_images
+from analysis_lib.figures import plots
+from analysis_lib.figures.plots_masks import Slice, masks_picture
+from analysis_lib.stages.stages import Source, located, sources
+
+GALLERY = ROOT / "docs" / "gallery"
+FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")
+WIDTH_PIXELS = 900
+SHARES_OF_SMI = (0.05, 0.35, 0.65, 0.95)
+FIELD_MM = (380.0, 280.0)
+
+
+def make_gallery(study: Study, folder: Path = GALLERY) -> list[Path]:
+    """Write ``patients.png`` and one small PNG a figure; ParameterError for a study of real patients."""
+    if not study.params.synthetic:
+        raise ParameterError(f"{study.params.study} holds real patients; a gallery is for a synthetic study")
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = masks_picture(_four_patients(study), field_mm=FIELD_MM)
+    written = []
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+    with replacing(folder / "patients.png") as temporary:
+        plots.label_synthetic(picture, True)
+        picture.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
+        written.append(folder / "patients.png")
+    for name in FIGURES:
+        with Image.open(study.figures / f"{name}.png") as image:
+            small = image.convert("RGB").resize((WIDTH_PIXELS, round(image.height * WIDTH_PIXELS / image.width)))
+        with replacing(folder / f"{name}.png") as temporary:
+            small.save(temporary, format="PNG", optimize=True)
+        written.append(folder / f"{name}.png")
+    return written
+
+
+def _four_patients(study: Study) -> list[Slice]:
+    """From little muscle to much: the patients at four shares of the ranking by SMI."""
+    ranked: pd.DataFrame = study.patients().sort_values(["smi", "patient_id"])
+    chosen = ranked.iloc[[round(share * (len(ranked) - 1)) for share in SHARES_OF_SMI]]
+    found = sources(study.params, located(study.params))
+    return [
+        _slice(found[row.patient_id], study.params.images, f"{row.patient_id}, SMI {row.smi:.0f} cm²/m²")
+        for row in chosen.itertuples()
+    ]
+
+
+def _slice(source: Source, images: ImageParams, title: str) -> Slice:
+    ct, masks = load_images(source.ct(), source.mask(), images, **source.where())
+    sm, pm = (sitk.GetArrayFromImage(masks[key]).astype(bool) for key in ("sm", "pm"))
+    k = int(np.flatnonzero(sm.any(axis=(1, 2)))[0])
+    column_mm, row_mm, _ = ct.GetSpacing()
+    return title, sitk.GetArrayFromImage(ct)[k], sm[k], pm[k], (row_mm, column_mm)

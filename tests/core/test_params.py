@@ -1,0 +1,102 @@
+"""Parameters: typed, documented, and a misspelt name stops the run with the right one suggested."""
+
+import json
+
+import pytest
+from pydantic import BaseModel
+
+from analysis_lib.core.parameters import PARAMS_DIR, ParameterError, Params, load_params, write_sections
+
+
+def study(tmp_path, text):
+    for path in PARAMS_DIR.glob("*.yaml"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "mine.yaml").write_text("base: standin\n" + text)
+    return lambda: load_params("mine", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["defaults", "standin", "smoke", "site.example"])
+def test_shipped_studies_load(name):
+    assert load_params(name).study == name
+
+
+def test_a_change_of_one_value_keeps_the_rest(tmp_path):
+    params = study(tmp_path, "definitions: {PMI: {men: 6.0}}\n")()
+    assert params.definitions["PMI"].men == 6.0
+    assert params.definitions["PMI"].women == 3.92
+    assert params.definitions["SMI"].men == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sede: 1\n", "unknown parameter 'sede'.*did you mean 'seed'"),
+        ("statistics: {horizon_months: [12]}\n", "statistics.horizon_months.*did you mean 'horizons_months'"),
+        ("definitions: {PMI: {man: 6}}\n", "definitions.PMI.man.*did you mean 'men'"),
+        ("definitions: {PMI: {men: six}}\n", "definitions.PMI.men.*number.*six"),
+        ("standin: {sets: {lt: {mem: 3}}}\n", "unknown parameter 'standin.sets.lt.mem'.*did you mean 'men'"),
+        ("cohort: {internal_fraction: 1.5}\n", "cohort.internal_fraction.*less than 1"),
+        ("images: {sm: {hu_window: {low: 150, high: -29}}}\n", "must be below high"),
+        ("cohort: {sets: {discovery: {role: test}}}\n", "at least one set must have role 'discovery'"),
+        ("cohort: {sets: {internal: {label: x, role: test}}}\n", "are kept for the parts"),
+        ("clinical: {columns: {sex: Sex, age: sex}}\n", "clinical.*'sex' of the table twice"),
+        ("clinical: {codes: {sex: {M: [1], F: [1]}}}\n", "codes.sex gives '1' two meanings"),
+        ("clinical: {units: {heigth: cm}}\n", "clinical.units.heigth.*did you mean 'height'"),
+        ("clinical: {file: ../x.csv}\n", "without a path"),
+        ("definitions: {PMI: {men: .nan}}\n", "definitions.PMI.men.*finite"),
+        ("definitions: {MA: {women: .inf}}\n", "definitions.MA.women.*finite"),
+        ("definitions: {PMI: {men: -6}}\n", "definitions.PMI.*cut-off of pmi must be above 0, not -6"),
+        ("images: {sm: {hu_window: {low: .nan, high: 150}}}\n", "hu_window.low.*finite"),
+        ("network: {hidden: [32, 0]}\n", "network.hidden.1.*greater than 0"),
+        ("autoencoder: {hidden: [-5]}\n", "autoencoder.hidden.0.*greater than 0"),
+        ("statistics: {auc_first_month: 70}\n", "auc_first_month \\(70\\) must not be after auc_last_month \\(60\\)"),
+        ("statistics: {decision_thresholds: [0.6, 0.1]}\n", "decision_thresholds: the first"),
+        ("definitions: {PMII: {men: 6}}\n", "'definitions.PMII' lacks source, .*did you mean 'PMI'"),
+        ("definitions: {smi: {men: 6}}\n", "'definitions.smi' lacks source, .*did you mean 'SMI'"),
+        ("definitions: {PMAA: null}\n", "definitions.PMAA.*did you mean 'PMA'"),
+        ("cohort: {sets: {externall: {label: x}}}\n", "'cohort.sets.externall' lacks role; did you mean 'external'"),
+        ("standin: {sets: {discoverry: {n: 9}}}\n", "standin.sets.discoverry.*did you mean 'discovery'"),
+        ("statistics: {Confidence: 0.9}\n", "statistics.Confidence.*did you mean 'confidence'"),
+        ("seed: [1\n", "not valid YAML"),
+        ("base: nowhere\n", "nowhere"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    if text.startswith("base"):
+        with pytest.raises(ParameterError, match=message):
+            (tmp_path / "mine.yaml").write_text(text)
+            load_params("mine", tmp_path)
+        return
+    with pytest.raises(ParameterError, match=message):
+        study(tmp_path, text)()
+
+
+def test_circle_of_bases(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: b\n")
+    (tmp_path / "b.yaml").write_text("base: a\n")
+    with pytest.raises(ParameterError, match="circle"):
+        load_params("a", tmp_path)
+
+
+def test_sections_are_rewritten_only_when_they_change(tmp_path):
+    params = load_params("standin")
+    write_sections(params, tmp_path)
+    before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    assert "workers.json" not in before
+    definitions = dict(params.definitions)
+    definitions["PMI"] = definitions["PMI"].model_copy(update={"men": 6.0})
+    write_sections(params.model_copy(update={"definitions": definitions, "workers": 1}), tmp_path)
+    changed = {p.name for p in tmp_path.iterdir() if p.stat().st_mtime_ns != before[p.name]}
+    assert changed == {"definitions.json"}
+    assert json.loads((tmp_path / "definitions.json").read_text())["PMI"]["men"] == 6.0
+
+
+def test_every_parameter_has_a_description():
+    def walk(model, path):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{path}{name} has no description"
+            for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    walk(part, f"{path}{name}.")
+
+    walk(Params, "")

@@ -1,0 +1,176 @@
+"""The model on any table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib.coxnet.covariates import OTHER, encode
+from analysis_lib.coxnet.fit_table import TableError, fit_table
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.survival.survival import c_index
+from analysis_lib.ui.command_line import main
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 3))
+    death, censored = rng.exponential(np.exp(-1.2 * x[:, 0])), rng.uniform(0.2, 3, 200)
+    frame = pd.DataFrame(x, columns=["age", "size", "noise"])
+    frame["stage"] = np.where(x[:, 1] > 0, "II", "I")
+    frame.loc[3, "stage"], frame.loc[5, "age"] = None, np.nan
+    frame["name"] = [f"patient {i // 2}" for i in range(200)]
+    return frame.assign(time=np.minimum(death, censored), event=(death <= censored).astype(int))
+
+
+def fitted_risks(folder, table: pd.DataFrame) -> pd.DataFrame:
+    """Risk of each network, from the saved model."""
+    x = table[["age", "noise", "size"]].assign(**{f"stage={k}": (table["stage"] == k) * 1.0 for k in ("I", "II")})
+    return RadiomicsSurvivalModel.load(folder).risk_spread(x)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_fits_measures_and_writes(table, tmp_path, suffix):
+    table["set"] = np.where(np.arange(200) < 140, "train", np.where(np.arange(200) < 170, "test", "external"))
+    table.iloc[199, :-1] = table.iloc[0, :-1]
+    path = tmp_path / f"table{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    metrics = fit_table(path, "time", "event", tmp_path / "out", split="set", drop=["name"], seeds=2)
+    assert set(metrics) == {"train", "test", "external"}
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    test = metrics["test"]
+    assert test["low"] < test["c_index"] < test["high"] and test["n"] == 30
+    assert test["events"] == table.loc[140:169, "event"].sum()
+    assert test["c_index"] > 0.65
+    risk = pd.read_csv(tmp_path / "out" / "risk.csv")
+    assert list(risk) == ["row", "split", "risk", "spread"] and len(risk) == 200 and risk.notna().all(axis=None)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["duplicate_rows_train_test"] == [[199, 0]] and "row 199 is row 0" in " ".join(report["notes"])
+    assert report["imputed"] == {"age": 1} and report["missing_categories"] == {"stage": 1}
+    one = fitted_risks(tmp_path / "out" / "model", table)
+    np.testing.assert_allclose(risk["spread"], one.std(axis=1, ddof=0))
+    rows = (table["set"] == "test").to_numpy()
+    expected = [c_index(table["time"][rows], table["event"][rows], one.loc[rows, k]) for k in one]
+    assert report["c_index_by_network"]["test"] == pytest.approx(expected) and len(expected) == 2
+    names = RadiomicsSurvivalModel.load(tmp_path / "out" / "model").scaler.names
+    assert names == ["age", "noise", "size", "stage=I", "stage=II"]
+
+
+def test_draws_a_stratified_split_and_takes_an_autoencoder(table, tmp_path):
+    table.to_csv(tmp_path / "t.csv", index=False)
+    metrics = fit_table(tmp_path / "t.csv", "time", "event", tmp_path, drop=["name"], code_size=100, seeds=1)
+    assert metrics["test"]["n"] == pytest.approx(60, abs=1)
+    assert metrics["test"]["events"] == int(0.3 * table["event"].sum())
+
+
+def test_errors_name_the_column(table, tmp_path):
+    path = tmp_path / "t.csv"
+    table.to_csv(path, index=False)
+    with pytest.raises(TableError, match="no column 'tme'"):
+        fit_table(path, "tme", "event", tmp_path)
+    with pytest.raises(TableError, match="--drop 'name'"):
+        fit_table(path, "time", "event", tmp_path)
+    table.assign(event=2).to_csv(path, index=False)
+    with pytest.raises(TableError, match="'event': 200 values are not 0 or 1"):
+        fit_table(path, "time", "event", tmp_path, drop=["name"])
+    with pytest.raises(TableError, match="there is no file"):
+        fit_table(tmp_path / "none.csv", "time", "event", tmp_path)
+
+
+def run(table: pd.DataFrame, folder, *options: str, suffix: str = ".csv") -> int:
+    """The command; 0 if it fitted, 2 with a message if the table cannot be used."""
+    path = folder / f"t{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    common = ["--time", "time", "--event", "event", "--seeds", "1", "--out", str(folder / "out")]
+    return main(["fit", "--table", str(path), *common, *options])
+
+
+def report_of(folder) -> dict:
+    return json.loads((folder / "out" / "report.json").read_text())
+
+
+def test_every_column_that_is_no_covariate_is_named_at_once(table, tmp_path, capsys):
+    table["born"] = pd.date_range("1950-01-01", periods=200)
+    table["waited"] = pd.to_timedelta(np.arange(200), "D")
+    assert run(table, tmp_path, suffix=".parquet") == 2
+    error = capsys.readouterr().err
+    assert "--drop 'name' --drop 'born' --drop 'waited'" in error and error.count("\n") == 1
+    assert run(table, tmp_path, "--drop", "name", "born", "waited", suffix=".parquet") == 0
+    table["time"] = table["waited"]
+    assert run(table, tmp_path, "--drop", "name", "born", "waited", suffix=".parquet") == 2
+    assert "column 'time' holds dates or durations; it must hold numbers" in capsys.readouterr().err
+
+
+def test_a_table_as_it_comes(table, tmp_path, capsys):
+    """An exported index, numbers with strays, rare categories, a constant, bad times, events in words, valid rows."""
+    table["age"] = table["age"].round(3).astype(str).where(np.arange(200) != 7, "unknown")
+    table["site"] = np.array(["A", "B", "C1", "C2", "C3"])[np.minimum(np.arange(200) % 60, 4) % 5]
+    table.loc[table["site"] == "C3", "site"] = np.where(np.arange((table["site"] == "C3").sum()) % 2, "A", "B")
+    table["constant"] = 1
+    table.loc[10, "time"], table.loc[11, "time"] = -1, np.nan
+    table["event"] = table["event"].map({1: "True", 0: "False"})
+    table["set"] = np.select([np.arange(200) < 100, np.arange(200) < 140], ["train", "valid"], "test")
+    table.iloc[150] = table.iloc[20].where(table.columns != "set", "test")
+    table.insert(0, "Unnamed: 0", np.arange(200))
+    table["code"] = [f"patient {i}" for i in range(200)]
+    assert run(table, tmp_path, "--split", "set", "--drop", "name") == 0
+    notes, report = capsys.readouterr().err, report_of(tmp_path)
+    assert report["identifiers"] == ["Unnamed: 0", "code"] and "only tells the rows apart and is left out" in notes
+    assert report["duplicate_rows_train_test"] == [[150, 20]]  # which the row numbers would have hidden
+    assert report["stray_words"] == {"age": 1} and report["imputed"]["age"] == 2
+    assert report["rare_categories"] == {"site": 2} and "2 categories with fewer than 5 training rows" in notes
+    assert report["constant"] == ["constant"] and report["valid_rows"] == 40 and "their C-index is no test" in notes
+    assert set(report["excluded"]) == {"10", "11"}
+    assert report["excluded"]["10"] == "'time' is negative" and report["excluded"]["11"] == "'time' is missing"
+
+
+def test_words_are_read_from_training_rows_alone():
+    words = pd.DataFrame({"stage": ["I"] * 6 + ["II"] * 6 + ["III", "IV"] + ["V", "I", None]})
+    learn = np.arange(17) < 14
+    x, care = encode(words, learn)
+    assert list(x) == ["stage=I", "stage=II", f"stage={OTHER}"] and care["rare_categories"] == {"stage": 2}
+    assert x.iloc[12:].to_numpy().tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 0, 0]]
+    assert encode(words.iloc[:14], learn[:14])[0].equals(x.iloc[:14])
+
+
+def test_a_split_without_events_has_no_c_index(table, tmp_path):
+    table["set"] = np.where(np.arange(200) < 150, "train", "test")
+    table.loc[table["set"] == "test", "event"] = 0
+    assert run(table, tmp_path, "--split", "set", "--drop", "name") == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["test"] == {"c_index": None, "low": None, "high": None, "n": 50, "events": 0}
+    assert report_of(tmp_path)["c_index_by_network"]["test"] == [None]
+
+
+def test_a_hundred_rows(table, tmp_path):
+    assert run(table.iloc[:100], tmp_path, "--drop", "name") == 0
+
+
+def test_a_radiomics_table_with_a_validation_cohort_alone(table, tmp_path, capsys):
+    """PyRadiomics' own columns, hospital numbers, a word for a time, and no test set but the validation cohort."""
+    table["patient_id"] = np.random.default_rng(1).permutation(90_000)[:200]
+    table["diagnostics_Versions_PyRadiomics"], table["diagnostics_Mask-original_VoxelNum"] = "3.1.0", np.arange(200) % 7
+    table["cohort"] = np.where(np.arange(200) < 140, "Training", "Validation")
+    table["time"] = table["time"].astype(str).where(np.arange(200) != 9, "lost")
+    table["event"] = table["event"].astype("boolean").where(np.arange(200) != 11)
+    assert run(table, tmp_path, "--split", "cohort", "--drop", "name", suffix=".parquet") == 0
+    notes, report = capsys.readouterr().err, report_of(tmp_path)
+    assert report["identifiers"] == ["patient_id"] and len(report["diagnostics"]) == 2
+    assert "so it is a test set here and nothing is learnt from it" in notes and report["valid_rows"] == 0
+    assert report["excluded"] == {"9": "'time' is no number", "11": "'event' is missing"}
+    model = RadiomicsSurvivalModel.load(tmp_path / "out" / "model")
+    assert model.training.n_patients == 138 and model.scaler.names == ["age", "noise", "size", "stage=I", "stage=II"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["valid"]["n"] == 60
+
+
+def test_categories_with_many_levels_and_names_that_clash():
+    rng = np.random.default_rng(0)
+    centre = np.array([f"centre {k}" for k in range(30)])[np.minimum(rng.geometric(0.15, 100), 30) - 1]
+    x, care = encode(pd.DataFrame({"centre": centre}), np.ones(100, bool))
+    assert f"centre={OTHER}" in x and care["rare_categories"]["centre"] >= 5 and (x.sum(axis=1) == 1).all()
+    with pytest.raises(TableError, match="'stage=I', which is a column; rename one"):
+        encode(pd.DataFrame({"stage": ["I", "II"] * 5, "stage=I": np.arange(10)}), np.ones(10, bool))

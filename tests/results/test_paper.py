@@ -1,0 +1,78 @@
+"""The comparison with the letter: every printed number appears once, and 'inside' means what it says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib.results.paper import compare, published
+
+
+def results():
+    rng = np.random.default_rng(1)
+    patients = pd.DataFrame({"set": ["discovery"] * 400, "sex": ["M"] * 300 + ["F"] * 100})
+    patients["age"], patients["bmi"] = rng.normal(55.9, 11.1, 400), rng.normal(30, 1, 400)
+    patients["tumour_single"], patients["tumour_diameter_over_5cm"], patients["vascular_invasion"] = (
+        1.0,
+        0.0,
+        np.nan,
+    )
+    table2 = pd.DataFrame(
+        {
+            "set": "discovery", "definition": ["PMA"], "outcome": ["OS"], "n": [400], "n_sarcopenic": [170],
+            "prevalence": [0.425], "hr": [1.5], "hr_low": [1.0], "hr_high": [1.55], "p": [0.04],
+        }
+    )  # fmt: skip
+    c_index = pd.DataFrame(
+        {"set": ["internal"], "model": ["TFDeepSurv"], "c_index": [0.7], "low": [0.6], "high": [0.8]}
+    )
+    return compare(patients, table2, c_index, 0.95).set_index("item")
+
+
+def test_every_printed_number_has_a_row():
+    printed = published()
+    count = sum(1 + 4 * ("age" in c) + 2 * (len(c) - 3) for c in printed["table1"].values())
+    for definitions in printed["table2"].values():
+        count += sum(2 + 4 * (len(cells) - 1) for cells in definitions.values())
+    count += 3 * len(printed["c_index"])
+    table = results()
+    assert len(table) == count
+    assert table.index.is_unique
+
+
+@pytest.mark.parametrize(
+    ("item", "inside"),
+    [
+        ("Table 1 discovery age, years, mean", True),
+        ("Table 1 discovery BMI, kg/m², mean", False),
+        ("Table 2 discovery PMA sarcopenic, %", True),
+        ("Table 2 discovery PMA OS HR", False),
+        ("Fig. 5 internal TFDeepSurv C-index", True),
+        ("Table 2 discovery PMA OS P", pd.NA),
+        ("Table 2 lt PD OS HR", pd.NA),
+        ("Table 1 discovery vascular invasion, %", pd.NA),
+    ],
+)
+def test_inside(item, inside):
+    value = results().at[item, "inside"]
+    assert value is inside if inside is pd.NA else value == inside
+
+
+def test_wilson_interval_against_its_closed_form():
+    row = results().loc["Table 2 discovery PMA sarcopenic, %"]
+    z, n, p = 1.959963984540054, 400, 0.425
+    centre, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert row["low"] == pytest.approx(100 * (centre - half) / (1 + z * z / n))
+    assert row["high"] == pytest.approx(100 * (centre + half) / (1 + z * z / n))
+
+
+def test_interval_of_a_mean_is_students():
+    """60 -+ 4.302653 x 10 / sqrt(3), with the 97.5% point of t with 2 degrees of freedom."""
+    patients = pd.DataFrame({"set": "discovery", "sex": "M", "age": [50.0, 60, 70], "bmi": np.nan})
+    flags = dict.fromkeys(["tumour_single", "tumour_diameter_over_5cm", "vascular_invasion"], np.nan)
+    none = pd.DataFrame(columns=["set", "definition", "outcome", "n", "n_sarcopenic", "hr", "hr_low", "hr_high", "p"])
+    c_index = pd.DataFrame(columns=["set", "model", "c_index", "low", "high"])
+    table = compare(patients.assign(**flags), none, c_index, 0.95).set_index("item")
+    row = table.loc["Table 1 discovery age, years, mean"]
+    assert row[["low", "high"]].tolist() == pytest.approx([35.15862, 84.84138], abs=1e-5)
+    assert row["difference"] == pytest.approx(60 - row["published"])
+    assert table.loc["Table 1 discovery age, years, SD", "ours"] == pytest.approx(10)

@@ -1,0 +1,200 @@
+"""Notebooks in studies that lack something: nobody with a height, test sets with nobody in them, no test set at all.
+
+The cells run as they stand, on a toy study with a stand-in for the fitted network, so that no TensorFlow is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dcurves
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from finished import point_library_to, toy_params, toy_patients
+from matplotlib.figure import Figure
+
+from analysis_lib.core import study as study_module
+from analysis_lib.core.artefacts import wanted_notebooks
+from analysis_lib.core.notebooks import NOTEBOOKS_DIR
+from analysis_lib.core.parameters import FeatureParams, Params, SetParams
+from analysis_lib.core.study import Study
+from analysis_lib.figures import plots, plots_small_data
+from analysis_lib.results import beyond as results_beyond
+from analysis_lib.review.methods import methods
+from analysis_lib.stages import optimism
+
+FITTING = "04_autoencoder_deepsurv"
+HEIGHT = ["height_m", "smi", "pmi"]
+
+
+def write_study(params: Params, patients: pd.DataFrame) -> None:
+    """What the stages before the notebooks and notebook 04 leave behind."""
+    rng = np.random.default_rng(3)
+    params.build_path.mkdir(parents=True)
+    (params.build_path / "model").mkdir()
+    ids = pd.Index(patients["patient_id"], name="patient_id")
+    names = [f"sm_original_firstorder_{k}" for k in range(6)]
+    features = pd.DataFrame(rng.normal(size=(len(ids), len(names))), ids, names)
+    risk = pd.Series(rng.normal(size=len(ids)), ids)
+    patients.to_parquet(params.build_path / "patients.parquet")
+    features.to_parquet(params.build_path / "features.parquet")
+    pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]).to_parquet(params.build_path / "exclusions.parquet")
+    scored = pd.DataFrame({"patient_id": ids, "set": patients["split"], "risk": risk.to_numpy()})
+    scored.to_csv(params.build_path / "risk.csv", index=False)
+    area = -patients["sm_area_cm2"].to_numpy()
+    scored.drop(columns="risk").assign(**{"SM area": area}).to_csv(params.build_path / "comparators.csv", index=False)
+    times = pd.DataFrame({"model": ["TFDeepSurv"], "seconds": [1.0]})
+    times.to_csv(params.build_path / "comparators_time.csv", index=False)
+    pd.DataFrame(columns=optimism.COLUMNS).to_csv(params.build_path / "optimism.csv", index=False)
+    (params.build_path / "model" / "model.json").write_text(json.dumps({"cutoff": 0.0}))
+    risk[ids[patients["split"] == "train"]].rename("risk").to_csv(params.build_path / "held_out_risk.csv")
+    months = np.array(params.statistics.curve_months())
+    curves = pd.DataFrame(np.exp(-np.exp(risk.to_numpy())[:, None] * months / 80), ids)
+    curves = curves.set_axis([f"survival_{month:g}" for month in months], axis=1)
+    curves.insert(0, "set", patients["split"].to_numpy())
+    curves.to_csv(params.build_path / "survival.csv")
+
+
+SAVEFIG, DCA = Figure.savefig, dcurves.dca
+
+
+def quick_savefig(fig: Figure, path: Path, *, format: str, **kwargs) -> None:
+    """Embedding fonts takes the longest; the PNG has drawn everything."""
+    if format == "pdf":
+        Path(path).write_bytes(b"%PDF")
+    else:
+        SAVEFIG(fig, path, format=format, **kwargs)
+
+
+def quick_dca(*, thresholds: np.ndarray, **kwargs) -> pd.DataFrame:
+    return DCA(thresholds=thresholds[::15], **kwargs)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the notebooks on patients and sets; returns the variables of each and the folder of the figures."""
+
+    def run(patients: pd.DataFrame, radiomics: bool = True, **cohort) -> tuple[dict[str, dict], Params]:
+        point_library_to(tmp_path, monkeypatch)
+        base = toy_params()
+        small = {"bootstrap_replicates": 20, "imputations": 2, "imputation_rounds": 1, "auc_step_months": 12}
+        params = toy_params(
+            statistics=base.statistics.model_copy(update=small),
+            cohort=base.cohort.model_copy(update=cohort),
+            further_definitions={"SMI JSH": base.further_definitions["SMI JSH"]},
+            features=base.features if radiomics else FeatureParams(),
+        )
+        write_study(params, patients)
+        monkeypatch.setattr(study_module, "open_study", lambda name: Study(params))
+        monkeypatch.setitem(plots.STYLE, "savefig.dpi", 30)
+        monkeypatch.setattr(Figure, "savefig", quick_savefig)
+        monkeypatch.setattr(dcurves, "dca", quick_dca)
+        found = {}
+        for name, files in wanted_notebooks(params).items():
+            if name == FITTING:
+                continue
+            found[name] = {}
+            for cell in nbformat.read(NOTEBOOKS_DIR / f"{name}.ipynb", as_version=4).cells:
+                if cell.cell_type == "code":
+                    exec(compile(cell.source, name, "exec"), found[name])
+            absent = [file for file in files if not (params.figures_path / file).is_file()]
+            assert not absent, f"{name} did not write {absent}"
+        return found, params
+
+    return run
+
+
+# notebook 11 adds rows to an empty table of replicates
+pytestmark = pytest.mark.filterwarnings("ignore:The behavior of DataFrame concatenation")
+
+
+def table(params: Params, name: str) -> pd.DataFrame:
+    return pd.read_csv(params.figures_path / f"{name}.csv")
+
+
+@pytest.mark.parametrize("lacking", [["discovery", "external", "lt"], ["discovery", "lt"]], ids=["all", "training"])
+def test_a_study_without_height(run, lacking):
+    patients = toy_patients()
+    patients.loc[patients["set"].isin(lacking), HEIGHT] = np.nan
+    found, params = run(patients)
+    assert found["12_added_value"]["best"] in ("PMA", "PD", "MA")
+    spline = table(params, "spline").query("part == 'annotations'").set_index("panel")["text"]
+    assert (spline[["PMI", "SMI"]] == "NA: nobody has index and outcome").all() and "overall P" in spline["PMA"]
+    table2 = table(params, "table2").set_index(["set", "definition", "outcome"])
+    assert table2.loc[("discovery", "SMI", "OS"), "n"] == 0 and np.isnan(table2.loc[("discovery", "SMI", "OS"), "hr"])
+    assert table2.loc[("external", "SMI", "OS"), "n"] == (0 if "external" in lacking else 25)
+    c_index = table(params, "c_index").set_index(["set", "model"])["c_index"]
+    assert np.isnan(c_index["train", "PMI"]) and c_index.xs("PMA", level="model").notna().all()
+    assert np.isnan(c_index["external", "PMI"]) == ("external" in lacking)
+    separation = table(params, "separation").set_index("definition")
+    assert np.isnan(separation.loc["PMI", "auc"]) == ("external" in lacking)
+
+
+def test_a_study_of_the_indices_alone(run):
+    found, params = run(toy_patients(), radiomics=False)
+    assert list(found) == ["01_cohort", "02_sarcopenia"]
+    boxes = table(params, "fig1").query("kind == 'process'")["label"].tolist()
+    assert boxes == ["CT at L3 (DICOM)", "SM and PM masks", "Muscle indices and 5 definitions of sarcopenia"]
+    headings = [heading for heading, _ in methods(params, toy_patients())]
+    assert headings == ["Synthetic data", "Patients", "Images", "Definitions of sarcopenia", "Statistics"]
+    assert "C-index" not in " ".join(text for _, text in methods(params, toy_patients()))
+
+
+def test_declared_test_sets_with_nobody_in_them(run):
+    patients = toy_patients().query("set == 'discovery'").reset_index(drop=True)
+    found, params = run(patients)
+    c_index = table(params, "c_index").set_index(["set", "model"])
+    assert c_index.index.unique("set").tolist() == ["train", "internal", "external", "lt"]
+    assert c_index.loc[["external", "lt"], "c_index"].isna().all() and (c_index.loc[["external", "lt"], "n"] == 0).all()
+    assert c_index.loc["internal", "c_index"].notna().all()
+    assert table(params, "auc")["set"].unique().tolist() == ["internal"]
+    calibration = table(params, "calibration_summary").set_index("set")
+    assert (calibration.loc[["external", "lt"], "note"] == "no patient").all()
+    assert calibration.loc["internal", "ratio"].notna().any()
+    for name in ("brier", "nri", "added_value", "risk_groups"):
+        assert set(table(params, name)["set"]) <= {"train", "internal"}, name
+    assert set(found["12_added_value"]["probabilities"]["set"]) == {"internal"}
+
+
+@pytest.mark.parametrize("further", [{}, {"oslo": SetParams(label="Oslo", role="test")}], ids=["none", "empty"])
+def test_no_internal_set_and_nobody_in_a_test_set(run, further):
+    patients = toy_patients().query("set == 'discovery'").reset_index(drop=True).assign(split="train")
+    sets = {"discovery": SetParams(label="Discovery", role="train")} | further
+    found, params = run(patients, sets=sets, internal_fraction=0.0)
+    assert table(params, "c_index")["set"].unique().tolist() == ["train", *further]
+    for name in ("auc", "auc_horizons", "brier", "nri", "added_value", "c_index_published", "decision_curves"):
+        assert table(params, name).empty, name
+    assert len(table(params, "calibration_summary")) == len(further) * len(params.statistics.horizons_months)
+    single = table(params, "optimism_summary").set_index("quantity").loc["single split"]
+    assert np.isnan(single["value"]) and single["n"] == 0
+    own, probabilities = found["09_beyond_the_letter"]["own"], found["12_added_value"]["probabilities"]
+    assert list(own) == list(probabilities) == results_beyond.COLUMNS
+
+
+def test_test_sets_of_one_patient(run):
+    patients = toy_patients()
+    first = ~patients.duplicated("set")
+    patients = patients[(patients["set"] == "discovery") | first].reset_index(drop=True)
+    patients.loc[patients["set"] == "external", "os_event"] = 1.0
+    patients.loc[patients["set"] == "lt", "os_event"] = 0.0
+    _, params = run(patients)
+    c_index = table(params, "c_index").set_index(["set", "model"])
+    assert c_index.loc[["external", "lt"], "c_index"].isna().all() and (c_index.loc[["external", "lt"], "n"] == 1).all()
+    added = table(params, "added_value").set_index("set")
+    assert added.loc[["external", "lt"], "p"].isna().all() and added.loc[["external", "lt"], "note"].notna().all()
+
+
+def test_optimism_without_an_internal_set():
+    """Bootstrap fits and splits may be there, while the study's own internal set has nobody."""
+    rows = [(kind, k, 0.6 + 0.02 * k, 0.8, 0.6) for kind in ("split", "bootstrap") for k in range(4)]
+    replicates = pd.DataFrame(rows, columns=["kind", "replicate", "c_index", "c_index_train", "c_index_left_out"])
+    found = optimism.summary(replicates, 0.9, np.nan, 0.95).set_index("quantity")
+    assert found.loc[["single split", "place of the single split"], "value"].isna().all()
+    assert found.loc["repeated splits", "value"] == pytest.approx(0.63)
+    labels = [text.get_text() for text in plots_small_data.optimism(replicates, np.nan).legends[0].get_texts()]
+    assert "this study's one split: NA" in labels
+    empty = plots_small_data.optimism(replicates[replicates["kind"] == "bootstrap"], np.nan)
+    assert any("NA: no split" in text.get_text() for text in empty.axes[0].texts)

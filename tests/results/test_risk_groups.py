@@ -1,0 +1,66 @@
+"""Risk groups of Figs. 4, S4 and S5: who is in them, and their hazard ratios by lifelines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from test_results_beyond import PARAMS, PATIENTS, STATISTICS
+
+from analysis_lib.results import results
+
+TRAIN = PATIENTS[PATIENTS["split"] == "train"]
+# That of a patient, who is not above it.
+CUT_OFF = float(np.sort(TRAIN["risk"])[len(TRAIN) // 2])
+SPLITS = ["train", "internal", "external", "lt"]
+
+
+def hazard_ratio(part: pd.DataFrame, x: pd.Series) -> list[float]:
+    """Hazard ratio of one more of ``x``, its interval and P."""
+    fitted = CoxPHFitter().fit(part[["os_months", "os_event"]].assign(x=x.astype(float)), "os_months", "os_event")
+    row = fitted.summary.loc["x"]
+    return [row["exp(coef)"], row["exp(coef) lower 95%"], row["exp(coef) upper 95%"], row["p"]]
+
+
+def test_table_of_risk_groups():
+    table = results.risk_group_table(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS).set_index("set")
+    assert table.index.tolist() == SPLITS
+    assert table.loc["train", "n_high_risk"] == len(TRAIN) - len(TRAIN) // 2 - 1
+    for name in SPLITS:
+        part, row = PATIENTS[PATIENTS["split"] == name], table.loc[name]
+        high = part["risk"] > CUT_OFF
+        counts = [len(part), part["os_event"].sum(), high.sum(), part["os_event"][high].sum()]
+        assert row[["n", "events", "n_high_risk", "events_high_risk"]].tolist() == counts
+        found = row[["hr", "hr_low", "hr_high", "p"]].tolist()
+        assert found == pytest.approx(hazard_ratio(part, high), rel=1e-4)
+        found = row[["hr_per_sd", "hr_per_sd_low", "hr_per_sd_high", "p_per_sd"]].tolist()
+        assert found == pytest.approx(hazard_ratio(part, part["risk"] / TRAIN["risk"].std()), rel=1e-4)
+        for group, members in (("high_risk", part[high]), ("low_risk", part[~high])):
+            curve = KaplanMeierFitter().fit(members["os_months"], members["os_event"])
+            median = row[f"median_{group}_months"]
+            if np.isnan(median):
+                assert curve.survival_function_.min().item() > 0.5
+            else:
+                half = 0.5 + np.array([-1e-12, 1e-12])  # products of fractions
+                assert curve.predict(median - 0.01) >= half[0] and curve.predict(median + 0.01) <= half[1]
+    assert (table["hr"] > 1).all() and (table["hr_per_sd"] > 1).all()  # higher is worse
+
+
+def test_curves_of_risk_groups():
+    frames = results.risk_group_curves(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS, [0, 24])
+    at_risk = frames["at_risk"].set_index(["panel", "group", "month"])["n"]
+    notes = frames["annotations"].set_index("panel")
+    for name in SPLITS:
+        part = PATIENTS[PATIENTS["split"] == name]
+        high = part["risk"] > CUT_OFF
+        for group, members in (("High risk", part[high]), ("Low risk", part[~high])):
+            assert at_risk[name, group, 0] == len(members)
+            assert at_risk[name, group, 24] == (members["os_months"] >= 24).sum()
+            curve = frames["curves"].query("panel == @name and group == @group")
+            fitted = KaplanMeierFitter().fit(members["os_months"], members["os_event"])
+            np.testing.assert_allclose(curve["survival"], fitted.predict(curve["month"]), rtol=1e-9)
+        assert f"n = {len(part)}" in notes.loc[name, "title"]
+        events = part["os_event"].groupby(high).sum().astype(int)
+        assert f"events {events[True]}/{high.sum()} v {events[False]}/{(~high).sum()}" in notes.loc[name, "text"]
+        assert f"HR {hazard_ratio(part, high)[0]:.2f} (" in notes.loc[name, "text"]

@@ -1,0 +1,297 @@
+"""The record of a run, its verification, comparison and package, on a small finished study."""
+
+import io
+import json
+import lzma
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished import finish_study, point_library_to, toy_params, toy_patients
+
+from analysis_lib import PINNED
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
+from analysis_lib.core.study import Study
+from analysis_lib.results import extended as results_extended
+from analysis_lib.review import record, verify
+from analysis_lib.review.certificate import read_manifest, write_certificate
+from analysis_lib.review.coarse import distribution, monthly
+from analysis_lib.review.compare import number_differences, parameter_differences, write_comparison
+from analysis_lib.review.facts import facts
+from analysis_lib.review.package import PackageError, Patients, write_package
+from analysis_lib.survival import survival
+
+
+def read(path):
+    return pd.read_csv(path, float_precision="round_trip")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        point_library_to(root, patch)
+        finish_study(toy_params())
+    return root
+
+
+@pytest.fixture
+def finished(template, tmp_path, monkeypatch):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    point_library_to(tmp_path, monkeypatch)
+    return toy_params()
+
+
+def test_run_json_says_what_was_run(finished):
+    run = json.loads((finished.figures_path / "run.json").read_text())
+    assert run == json.loads((finished.build_path / "run.json").read_text())
+    assert run["git"] is None  # the folder of the test is no checkout
+    assert run["parameters"]["definitions"]["PMI"]["men"] == 6.36
+    assert run["inputs"]["clinical table"]["files"] == 1
+    assert run["inputs"]["images and masks"]["files"] == 1
+    assert run["outputs"]["figures/toy/table2.csv"] == record.file_hash(finished.figures_path / "table2.csv")
+    assert run["environment"]["packages"]["numpy"] == np.__version__
+    assert run["environment"]["threads"] == PINNED
+    assert run["stages"][0]["peak_memory_mb"]["command"] > 20
+    assert "D0001" not in json.dumps(run)
+
+
+def test_pins_reach_the_processes():
+    code = "import analysis_lib, threadpoolctl as t, numpy; print([p['num_threads'] for p in t.threadpool_info()])"
+    done = subprocess.run([record.sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {1}
+
+
+def test_commit_and_whether_it_was_clean(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    assert record.git_state() is None
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a.txt").write_text("a")
+    git("add", "a.txt")
+    git("commit", "-m", "first")
+    state = record.git_state()
+    assert state["clean"] and len(state["commit"]) == 40
+    (tmp_path / "b.txt").write_text("b")
+    assert record.git_state() == {**state, "clean": False, "changed": 1}
+    inner = tmp_path / "unpacked"
+    inner.mkdir()
+    monkeypatch.setattr(record, "ROOT", inner)
+    assert record.git_state() is None  # an archive inside somebody else's repository
+
+
+def test_verify_sees_a_changed_and_a_missing_file(finished):
+    assert verify.verify(finished).intact
+    (finished.figures_path / "fig1.png").unlink()
+    with (finished.figures_path / "table2.csv").open("a") as file:
+        file.write("x")
+    verdict = verify.verify(finished)
+    assert verdict.missing == ["figures/toy/fig1.png"] and verdict.changed == ["figures/toy/table2.csv"]
+    assert "OUTPUTS CHANGED" in verdict.text
+
+
+def test_verify_compares_to_the_byte_on_the_same_platform(finished):
+    verify.write_expectation(finished)
+    verdict = verify.verify(finished)
+    assert verdict.agrees and verdict.same_platform and verdict.numbers > 500
+    table = read(finished.figures_path / "table2.csv")
+    table.loc[0, "hr"] *= 1 + 1e-9
+    table.to_csv(finished.figures_path / "table2.csv", index=False, lineterminator="\n")
+    record.write_run(finished)
+    verdict = verify.verify(finished)
+    assert verdict.intact and not verdict.agrees
+    assert verdict.differences[["file", "column"]].values.tolist() == [["table2.csv", "hr"]]
+    assert "DIFFERS" in verdict.text and "table2.csv, 1: discovery PMA OS, hr" in verdict.text
+
+
+@pytest.mark.parametrize(("factor", "agrees"), [(1 + 1e-9, True), (1 + 1e-4, False)])
+def test_verify_allows_rounding_on_another_platform(finished, factor, agrees):
+    folder = verify.write_expectation(finished)
+    expected = json.loads((folder / "expected.json").read_text())
+    expected["platform"]["cpu_target"] = "another"
+    (folder / "expected.json").write_text(json.dumps(expected))
+    table = read(finished.figures_path / "table2.csv")
+    table.loc[0, "hr"] *= factor
+    table.to_csv(finished.figures_path / "table2.csv", index=False, lineterminator="\n")
+    record.write_run(finished)
+    verdict = verify.verify(finished)
+    assert not verdict.same_platform
+    assert verdict.agrees is agrees
+
+
+def test_an_expectation_is_small_and_shows_no_patient(finished):
+    folder = verify.write_expectation(finished)
+    guard = Patients(Study(finished))
+    texts = {}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        texts[path.name] = (lzma.decompress(content) if path.suffix == ".xz" else content).decode()
+    assert {"risk.csv", "fig3.csv", "exclusions.csv", "table2.csv", "expected.json"} <= {
+        n.removesuffix(".xz") for n in texts
+    }
+    assert {name: trace for name, text in texts.items() if (trace := guard.seen_in(text))} == {}
+    curves = pd.read_csv(io.StringIO(next(text for name, text in texts.items() if name.startswith("fig2"))))
+    assert (curves["month"].dropna() % 1 == 0).all()
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 500_000
+
+
+def test_a_changed_risk_shows_on_another_platform_too(finished):
+    folder = verify.write_expectation(finished)
+    expected = json.loads((folder / "expected.json").read_text())
+    expected["platform"]["libc"] = "another"
+    (folder / "expected.json").write_text(json.dumps(expected))
+    assert verify.verify(finished).agrees
+    risk = read(finished.build_path / "risk.csv")
+    risk.assign(risk=risk["risk"] + 0.5).to_csv(finished.build_path / "risk.csv", index=False)
+    record.write_run(finished)
+    verdict = verify.verify(finished)
+    assert not verdict.agrees and set(verdict.differences["file"]) == {"risk.csv"}
+    (finished.figures_path / "fig1.png").unlink()
+    record.write_run(finished)
+    assert "fig1.png" in set(verify.verify(finished).differences["file"])
+
+
+def test_patients_are_told_by_group_and_small_groups_by_number():
+    table = pd.DataFrame({"patient_id": list("abcdefg"), "set": ["x"] * 5 + ["y"] * 2, "risk": [1.0, 2, 3, 4, 5, 6, 7]})
+    told = distribution(table).set_index("set")
+    assert told.loc["x", ["patients", "risk_mean", "risk_skewness"]].tolist() == [5, 3, 0]
+    assert told.loc["y", "patients"] == 2 and told.loc["y"].drop("patients").isna().all()
+    assert distribution(table.iloc[:0]).empty and list(distribution(table[["patient_id"]])["patients"]) == [7]
+
+
+def test_verify_sees_a_missing_row_and_another_word():
+    expected = pd.DataFrame({"set": ["a", "b"], "text": ["1.50 (1.20)", "x"]})
+    found = pd.DataFrame({"set": ["a"], "text": ["1.51 (1.20)"]})
+    rows, _ = verify.compare_tables(expected, found, "t.csv", {None: (1e-6, 0.0)})
+    assert rows["column"].tolist() == ["number of rows"]  # the last digit of a printed number may differ
+    rows, _ = verify.compare_tables(expected, found.assign(text="1.60 (1.20)"), "t.csv", {None: (1e-6, 0.0)})
+    assert rows["column"].tolist() == ["number of rows", "text"]
+    rows, _ = verify.compare_tables(expected, expected, "t.csv", None)
+    assert rows.empty
+
+
+def test_certificate_names_outputs_and_verdict(finished, tmp_path):
+    verify.write_expectation(finished)
+    steps = tmp_path / "steps.tsv"
+    steps.write_text("run\t12\tmake study STUDY=toy\n")
+    assert write_certificate(finished, steps, "A. Reviewer", tmp_path / "R.md") == 0
+    text = (tmp_path / "R.md").read_text()
+    for words in ("A. Reviewer", "**Reproduced", "| `figures/toy/fig1.png` | Fig. 1 |", "same bytes", "ynthetic"):
+        assert words in text
+
+
+def test_every_artefact_is_described_and_in_the_manifest():
+    assert [s for s in stems() if s not in ARTEFACTS] == [], "add them to artefacts.ARTEFACTS"
+    assert [s for s in ARTEFACTS if s not in stems()] == []
+    files = {f"figures/standin/{f}" for made in NOTEBOOKS.values() for f in made}
+    assert set(read_manifest()) == files
+    for stem in stems():
+        pictured = f"{stem}.png" in ALL_NOTEBOOKS[notebook_of(stem)]
+        assert bool(describe(stem).alt) == pictured, f"{stem}: a figure needs alternative text, a table none"
+
+
+def test_captions_name_nothing_unknown(finished):
+    found = facts(Study(finished))
+    for stem, entry in ARTEFACTS.items():
+        for text in (entry.caption, entry.alt):
+            assert "{" not in text.format_map(found), stem
+    assert found["discovery"].startswith("Discovery: n = 60, ")
+
+
+def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
+    definitions = dict(finished.definitions)
+    definitions["PMI"] = definitions["PMI"].model_copy(update={"men": 6.0})
+    other = toy_params("other", definitions=definitions, data_dir="data/other")
+    finish_study(other)
+    parameters = parameter_differences(finished, other)
+    assert parameters[parameters["parameter"] != "data"].values.tolist() == [["definitions.PMI.men", 6.36, 6.0]]
+    numbers = number_differences(finished, other)
+    moved = numbers[(numbers["file"] == "table2.csv") & (numbers["difference"].abs() > 0)]
+    assert len(moved) and moved["row"].str.contains("PMI").all()
+    row = numbers[(numbers["row"] == "discovery PMI OS") & (numbers["column"] == "hr")].iloc[0]
+    table = pd.read_csv(other.figures_path / "table2.csv").set_index(["set", "definition", "outcome"])
+    assert row["b"] == table.at[("discovery", "PMI", "OS"), "hr"]
+    folder, text = write_comparison(finished, other)
+    assert folder == tmp_path / "build" / "compare" / "toy-other"
+    assert "definitions.PMI.men: 6.36 -> 6.0" in text
+    page = (folder / "compare.html").read_text()
+    assert page.count("<img ") == 2 * 5 and "ynthetic" in page and "http" not in page
+
+
+def test_package_holds_no_patient(finished):
+    path = write_package(finished)
+    patients = pd.read_parquet(finished.build_path / "patients.parquet")
+    risk = read(finished.build_path / "risk.csv")["risk"]
+    values = {repr(v) for v in [*patients["sm_area_cm2"], *patients["pmi"], *risk]}
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        texts = {n: archive.read(n).decode() for n in names if not n.endswith((".png", ".pdf"))}
+    assert {"run.json", "parameters.yaml", "ro-crate-metadata.json", "LEFT_OUT.md"} <= set(names)
+    assert {"figures/table2.csv", "figures/fig3.png", "notebooks/02_sarcopenia.ipynb"} <= set(names)
+    assert not {"figures/fig3.csv", "figures/fig3.pdf", "figures/exclusions.csv"} & set(names)
+    for name, text in texts.items():
+        for patient_id in [*patients["patient_id"], "D9999"]:
+            assert patient_id not in text, (name, patient_id)
+        assert not [v for v in values if v in text], name
+        if name.endswith(".csv"):
+            assert "patient_id" not in pd.read_csv(io.StringIO(text)).columns
+    for name in ("fig2", "cumulative_incidence"):
+        curves = pd.read_csv(io.StringIO(texts[f"figures/{name}.csv"]))
+        assert (curves["month"].dropna() % 1 == 0).all() and "events" not in curves
+        assert len(curves) > 50 and f"figures/{name}.pdf" not in names
+    spline = pd.read_csv(io.StringIO(texts["figures/spline.csv"]))
+    assert spline.groupby("panel")["n"].sum().between(1, len(patients)).all()
+    assert (spline["part"].value_counts()["counts"]) == 5 * results_extended.BINS  # not one row a patient
+    crate = json.loads(texts["ro-crate-metadata.json"])
+    assert {"figures/table2.csv", "run.json"} <= {entity["@id"] for entity in crate["@graph"]}
+    assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]
+
+
+def test_the_same_run_packs_to_the_same_bytes(finished):
+    first = write_package(finished).read_bytes()
+    with zipfile.ZipFile(write_package(finished)) as again, zipfile.ZipFile(io.BytesIO(first)) as before:
+        differing = [n for n in again.namelist() if again.read(n) != before.read(n)]
+    assert differing in ([], ["ro-crate-metadata.json"])
+
+
+def test_a_site_may_say_what_its_column_of_identifiers_is_called(finished):
+    path = finished.build_path / "run.json"
+    run = json.loads(path.read_text())
+    run["parameters"]["clinical"] = {"columns": {"patient_id": "Pat-Nr"}}
+    path.write_text(json.dumps(run))
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        assert "patient_id: Pat-Nr" in archive.read("parameters.yaml").decode()
+
+
+def test_package_is_refused_when_a_patient_would_be_in_it(finished, monkeypatch):
+    run = json.loads((finished.build_path / "run.json").read_text())
+    run["title"] = "of D0001"
+    (finished.build_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(PackageError, match="run.json still shows a patient"):
+        write_package(finished)
+
+
+def test_traces_of_patients_are_found(finished):
+    guard = Patients(Study(finished))
+    value = pd.read_parquet(finished.build_path / "patients.parquet")["pmi"].iloc[0]
+    assert guard.seen_in(f"<td>{value}</td>") and guard.seen_in("patient D0003.") and guard.seen_in("patient_id,x")
+    assert not guard.seen_in("HR 1.58 (1.07-2.35), n = 492, E0001x, 24.0")
+
+
+def test_monthly_curves_are_the_estimate_at_whole_months():
+    patients = toy_patients()
+    time, event = patients["os_months"], patients["os_event"]
+    curve = survival.kaplan_meier(time, event, 0.95).assign(panel="a", group="g")
+    coarse = monthly(curve)
+    assert "events" not in coarse
+    months = coarse["month"].to_numpy()
+    expected = survival.survival_at(survival.kaplan_meier(time, event, 0.95), months)
+    np.testing.assert_array_equal(coarse["survival"], expected["survival"])
+    np.testing.assert_array_equal(coarse["at_risk"], survival.numbers_at_risk(time, months))

@@ -1,0 +1,315 @@
+"""The whole study, from DICOM to tables, run by make in a copy of the checkout as a newcomer would run it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib.core.artefacts import NOTEBOOKS
+from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = ["TFDeepSurv", "PMA", "PMI", "PD", "SMI", "MA"]
+COMPARATORS = [
+    "Cox indices",
+    "Cox clinical",
+    "Cox clinical + risk",
+    "Coxnet",
+    "Random survival forest",
+    "Gradient boosting",
+    "TFDeepSurv joint",
+    "SM area",
+    "True risk",
+]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what the repository holds, compiled code too, with the environment linked in; smoke run once."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("analysis_lib", "notebooks", "params", "tools"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    # The copy of the lock must not look newer than the environment that was made from it.
+    old = (Path(sys.prefix) / "pyvenv.cfg").stat().st_mtime - 10
+    for path in [copy / "pyproject.toml", copy / "requirements.lock", *(copy / "tools").iterdir()]:
+        os.utime(path, (old, old))
+    make(copy, "study", "STUDY=smoke")
+    return copy
+
+
+def make(copy: Path, *arguments: str, succeed: bool = True) -> subprocess.CompletedProcess:
+    result = subprocess.run(["make", *arguments], cwd=copy, capture_output=True, text=True)
+    assert (result.returncode == 0) == succeed, result.stdout[-2000:] + result.stderr[-4000:]
+    return result
+
+
+def outputs(copy: Path, study: str) -> dict[str, bytes]:
+    """Tables and figures in every format, and the risks; not the record of the run, which has times in it."""
+    files = {p.name: p.read_bytes() for p in sorted((copy / "figures" / study).iterdir()) if p.name != "run.json"}
+    return files | {"risk": (copy / "build" / study / "risk.csv").read_bytes()}
+
+
+def site_of_few(copy: Path, name: str, each: int) -> pd.DataFrame:
+    """A site's folder with the first patients of each set of smoke; returns their clinical table, as text."""
+    smoke, site = copy / "data" / "smoke", copy / "data" / name
+    table = pd.read_csv(smoke / "patients.csv", dtype=str).groupby("set").head(each).reset_index(drop=True)
+    (site / "masks").mkdir(parents=True)
+    for patient_id in table["patient_id"]:
+        shutil.copytree(smoke / "ct" / patient_id, site / "ct" / patient_id)
+        shutil.copy(smoke / "masks" / f"{patient_id}.seg.nrrd", site / "masks")
+    return table
+
+
+def test_every_table_and_figure_is_there_with_its_columns(checkout):
+    figures, build = checkout / "figures" / "smoke", checkout / "build" / "smoke"
+    for files in NOTEBOOKS.values():
+        for file in files:
+            assert (figures / file).stat().st_size > 0, file
+    table2 = pd.read_csv(figures / "table2.csv")
+    assert table2.columns.tolist() == [
+        "set",
+        "definition",
+        "outcome",
+        "n",
+        "n_sarcopenic",
+        "prevalence",
+        "hr",
+        "hr_low",
+        "hr_high",
+        "p",
+    ]
+    assert set(table2["set"]) == {"discovery", "external", "lt"}
+    assert "RFS" not in set(table2.loc[table2["set"] == "external", "outcome"])
+    c_index = pd.read_csv(figures / "c_index.csv")
+    assert c_index.columns.tolist() == ["set", "model", "c_index", "low", "high", "n", "events"]
+    assert c_index["model"].unique().tolist() == MODELS + COMPARATORS
+    assert c_index["set"].unique().tolist() == ["train", "internal", "external", "lt"]
+    auc = pd.read_csv(figures / "auc.csv")
+    assert auc.columns.tolist() == ["set", "model", "month", "auc", "low", "high"]
+    assert auc[["auc", "low", "high"]].stack().between(0, 1).all()
+    comparison = pd.read_csv(figures / "paper_comparison.csv")
+    assert comparison.columns.tolist()[:6] == ["item", "published", "ours", "low", "high", "inside"]
+    assert pd.read_csv(figures / "exclusions.csv").columns.tolist() == ["patient_id", "stage", "reason"]
+    features = pd.read_parquet(build / "features.parquet")
+    assert features.shape == (62, 1343) and np.isfinite(features).all(axis=None)
+    patients = pd.read_parquet(build / "patients.parquet")
+    measured = {"sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", "smi", "pmi"}
+    needed = measured | {"os_months", "os_event", "rfs_months", "rfs_event"}
+    assert needed <= set(patients.columns) and len(patients) == 62
+    risk = pd.read_csv(build / "risk.csv")
+    assert risk.columns.tolist() == ["patient_id", "set", "risk"]
+    assert sorted(risk["patient_id"]) == patients["patient_id"].tolist()
+
+
+def test_measured_indices_are_those_that_were_drawn(checkout):
+    truth = pd.read_csv(checkout / "data" / "smoke" / "truth.csv").set_index("patient_id")
+    patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
+    for name, tolerance in (("sm_area_cm2", 0.3), ("pm_area_cm2", 0.02), ("sm_mean_hu", 0.1), ("pm_mean_hu", 0.1)):
+        assert (patients[name] - truth.loc[patients.index, name]).abs().max() < tolerance
+
+
+def test_everything_synthetic_says_so(checkout):
+    figures = checkout / "figures" / "smoke"
+    for path in [*figures.glob("*.html"), *figures.glob("fig*.csv")]:
+        assert "ynthetic" in path.read_text(encoding="utf-8"), path.name
+
+
+def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
+    """To some of its patients, whose outcomes are not told."""
+    risk = pd.read_csv(checkout / "build" / "smoke" / "risk.csv", dtype=str).set_index("patient_id")["risk"]
+    some = site_of_few(checkout, "later", each=5)
+    outcomes = ["os_months", "os_event", "rfs_months", "rfs_event"]
+    some.drop(columns=outcomes).to_csv(checkout / "data" / "later" / "patients.csv", index=False)
+    (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\n")
+    make(checkout, "predict", "STUDY=later", "MODEL=build/smoke/model")
+    table = pd.read_csv(checkout / "build" / "later" / "predictions.csv", dtype=str).set_index("patient_id")
+    assert len(table) == 15 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
+    assert table["note"].str.contains("synthetic").all()
+    result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
+    assert "no saved model" in result.stderr
+
+
+def test_a_second_run_runs_nothing(checkout):
+    result = make(checkout, "study", "STUDY=smoke")
+    assert "notebook" not in result.stdout.replace("executed notebooks in build/smoke/notebooks", "")
+    assert "patient" not in result.stderr
+
+
+def test_a_deleted_figure_is_made_again_by_its_notebook_alone(checkout):
+    (checkout / "figures" / "smoke" / "fig1.pdf").unlink()
+    result = make(checkout, "study", "STUDY=smoke")
+    assert [line for line in result.stdout.splitlines() if line.startswith("notebook")] == ["notebook 01_cohort ..."]
+    assert (checkout / "figures" / "smoke" / "fig1.pdf").is_file()
+
+
+def test_same_bytes_from_scratch_with_another_number_of_workers(checkout):
+    before = outputs(checkout, "smoke")
+    for folder in ("build", "figures"):
+        shutil.rmtree(checkout / folder)
+    smoke = checkout / "params" / "smoke.yaml"
+    smoke.write_text(smoke.read_text() + "\nworkers: 1\n")
+    make(checkout, "study", "STUDY=smoke")
+    after = outputs(checkout, "smoke")
+    assert {name.rsplit(".")[-1] for name in before} >= {"csv", "html", "pdf", "png", "risk"}
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_a_new_cut_off_changes_what_depends_on_it_and_extracts_nothing(checkout):
+    figures, smoke = checkout / "figures" / "smoke", checkout / "params" / "smoke.yaml"
+    before, text = pd.read_csv(figures / "table2.csv"), smoke.read_text()
+    places = ("build/smoke/*.parquet", "build/cache/smoke-*/*", "data/smoke/**/*.dcm")
+    kept = [path for place in places for path in sorted(checkout.glob(place))]
+    stamps = [path.stat().st_mtime_ns for path in kept]
+    smoke.write_text(text + "\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n")
+    result = make(checkout, "build/smoke/notebooks/02_sarcopenia.ipynb", "STUDY=smoke")
+    smoke.write_text(text)
+    ran = [line for line in result.stdout.splitlines() if line.startswith("notebook")]
+    assert ran == ["notebook 02_sarcopenia ..."]
+    after = pd.read_csv(figures / "table2.csv")
+    changed = before.ne(after) & ~(before.isna() & after.isna())
+    assert set(before.loc[changed.any(axis=1), "definition"]) == {"PMI"}
+    assert len(kept) > 62 and [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+def test_a_study_of_anothers_patients_draws_none(checkout):
+    (checkout / "params" / "tweak.yaml").write_text("base: smoke\ndata_dir: data/smoke\n")
+    stamps = {path: path.stat().st_mtime_ns for path in (checkout / "data" / "smoke").rglob("*")}
+    result = make(checkout, "build/tweak/inputs.txt", "STUDY=tweak")
+    assert "synthetic CT" not in result.stderr and not (checkout / "data" / "tweak").exists()
+    assert {path: path.stat().st_mtime_ns for path in (checkout / "data" / "smoke").rglob("*")} == stamps
+
+
+def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(checkout):
+    site, table = checkout / "data" / "site", site_of_few(checkout, "site", each=8)
+    (checkout / "params" / "site.yaml").write_text("base: defaults\ntitle: Ours\n")
+    ids = table["patient_id"].tolist()
+    table.loc[table["patient_id"] == ids[0], "height_m"] = "1700"
+    table.loc[table["patient_id"] == ids[1], "os_months"] = "-2"
+    table.to_csv(site / "patients.csv", index=False)
+    (site / "masks" / f"{ids[2]}.seg.nrrd").unlink()
+    shutil.rmtree(site / "ct" / ids[3])
+    slices = sorted((site / "ct" / ids[4]).iterdir())
+    slices[3].write_bytes(slices[3].read_bytes()[:5000])
+    shutil.copy(site / "masks" / f"{ids[6]}.seg.nrrd", site / "masks" / f"{ids[5]}.seg.nrrd")
+    make(checkout, "build/site/notebooks/01_cohort.ipynb", "STUDY=site")
+    excluded = pd.read_csv(checkout / "figures" / "site" / "exclusions.csv").set_index("patient_id")
+    assert set(ids[:5]) <= set(excluded.index) <= set(ids[:6])
+    for patient_id, stage, reason in (
+        (ids[0], "clinical table", "height_m 1700 is outside 1.2 to 2.3"),
+        (ids[1], "clinical table", "os_months -2 is negative"),
+        (ids[2], "images", "is missing"),
+        (ids[3], "images", "does not exist"),
+        (ids[4], "images", "export it again|export the series again"),
+    ):
+        assert excluded.at[patient_id, "stage"] == stage
+        assert pd.Series([excluded.at[patient_id, "reason"]]).str.contains(reason).all()
+    all_patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
+    rest = pd.read_parquet(checkout / "build" / "site" / "patients.parquet").set_index("patient_id")
+    assert len(rest) + len(excluded) == len(ids) == 24
+    rest = rest.drop(index=[ids[5]], errors="ignore")
+    pd.testing.assert_frame_equal(
+        rest.drop(columns="split"), all_patients.loc[rest.index].drop(columns="split"), check_exact=True
+    )
+    features = pd.read_parquet(checkout / "build" / "smoke" / "features.parquet").loc[rest.index]
+    ours = pd.read_parquet(checkout / "build" / "site" / "features.parquet").loc[rest.index]
+    pd.testing.assert_frame_equal(ours, features, check_exact=True)
+
+
+OWN_SETS = """base: defaults
+title: Our hospitals
+cohort:
+  sets:
+    discovery: null
+    external: null
+    lt: null
+    kiel: {label: Kiel, role: discovery}
+    lyon: {label: Lyon, role: train}
+    porto: {label: Porto, role: test}
+    graz: {label: Graz, role: test}
+    lund: {label: Lund, role: test}
+    oslo: {label: Oslo, role: test}
+clinical:
+  columns: {patient_id: Pat-Nr, sex: Geschlecht, height_m: Groesse (cm), os_months: Zeit}
+  codes: {sex: {M: [1], F: [2]}}
+  units: {height: cm}
+statistics: {bootstrap_replicates: 100, imputations: 3, imputation_rounds: 2, horizons_months: [24, 36]}
+autoencoder: {max_epochs: 20}
+network: {max_epochs: 50, ensemble: 1}
+comparators: {trees: 10}
+optimism: {repeats: 0}
+"""
+
+
+def test_sets_of_other_names_that_lack_this_and_that(checkout):
+    """Two sets to train on, four to test; these lack recurrence, vascular invasion, height and patients, one each."""
+    site = checkout / "data" / "ours"
+    shutil.copytree(checkout / "data" / "smoke", site, ignore=shutil.ignore_patterns("truth.csv", ".drawn"))
+    table = pd.read_csv(site / "patients.csv", dtype=str, keep_default_na=False)
+    rows = {name: table.index[table["set"] == name] for name in ("discovery", "external", "lt")}
+    for name, index in (("kiel", rows["discovery"][8:]), ("lyon", rows["discovery"][:8]), ("porto", rows["external"])):
+        table.loc[index, "set"] = name
+    table.loc[rows["lt"][:6], ["set", "height_m"]] = ["lund", ""]
+    table.loc[rows["lt"][6:], ["set", "vascular_invasion"]] = ["graz", ""]
+    table["height_m"] = [str(round(float(text) * 100)) if text else "" for text in table["height_m"]]
+    table["sex"] = table["sex"].map({"M": "1", "F": "2"})
+    names = {"patient_id": "Pat-Nr", "sex": "Geschlecht", "height_m": "Groesse (cm)", "os_months": "Zeit"}
+    table.rename(columns=names).to_csv(site / "patients.csv", index=False, sep=";")
+    without_psoas = [table.loc[rows["discovery"][20], "patient_id"], table.loc[rows["external"][0], "patient_id"]]
+    for patient_id in without_psoas:
+        mask = site / "masks" / f"{patient_id}.seg.nrrd"
+        mask.write_bytes(mask.read_bytes().replace(b"_Name:=PM", b"_Name:=xx"))
+    (checkout / "params" / "ours.yaml").write_text(OWN_SETS)
+    make(checkout, "study", "STUDY=ours")
+    figures = checkout / "figures" / "ours"
+    excluded = pd.read_csv(figures / "exclusions.csv")
+    assert excluded["patient_id"].tolist() == without_psoas and set(excluded["stage"]) == {"radiomics"}
+    risk = pd.read_csv(checkout / "build" / "ours" / "risk.csv")
+    assert len(risk) == 60 and not set(without_psoas) & set(risk["patient_id"])
+    table2 = pd.read_csv(figures / "table2.csv").set_index(["set", "definition", "outcome"])
+    assert set(table2.index.unique("set")) == {"kiel", "lyon", "porto", "graz", "lund"}
+    assert ("porto", "PMA", "RFS") not in table2.index and ("graz", "PMA", "RFS") in table2.index
+    assert table2.loc[("lund", "PMI", "OS"), "n"] == 0 and np.isnan(table2.loc[("lund", "PMI", "OS"), "hr"])
+    assert table2.loc[("lund", "PMA", "OS"), "n"] == 6
+    assert table2.loc[("porto", "SMI", "OS"), "n"] == 12 and table2.loc[("porto", "PMA", "OS"), "n"] == 11
+    c_index = pd.read_csv(figures / "c_index.csv").set_index(["set", "model"])["c_index"]
+    assert c_index.index.unique("set").tolist() == ["train", "internal", "porto", "graz", "lund", "oslo"]
+    assert c_index["oslo"].isna().all()
+    fitted_without = c_index[[("porto", "Cox clinical"), ("graz", "Cox clinical")]]  # these sets lack a covariate
+    assert fitted_without.between(0, 1).all()
+    assert c_index.xs("TFDeepSurv", level="model").drop("oslo").between(0, 1).all()
+    for name in ("figS4.png", "figS5.png"):
+        assert (figures / name).is_file(), "the third and fourth sets that were never trained on have their curves too"
+    calibration = pd.read_csv(figures / "calibration_summary.csv").set_index("set")
+    assert (calibration.loc["oslo", "note"] == "no patient").all() and calibration.loc["lund", "n"].eq(6).all()
+    for path in [*figures.glob("*.html"), *figures.glob("*.csv")]:
+        assert "no patient data" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_a_misspelt_parameter_stops_the_run_at_once(checkout):
+    (checkout / "params" / "typo.yaml").write_text("base: smoke\nstatistics: {confidense: 0.9}\n")
+    result = make(checkout, "study", "STUDY=typo", succeed=False)
+    assert "did you mean 'confidence'" in result.stderr
+    assert not (checkout / "data" / "typo").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_clean_and_take_the_study_alone(path):
+    check_parameter_cell(path)
+    text = path.read_text(encoding="utf-8")
+    assert '"output_type"' not in text and '"papermill"' not in text
+
+
+def test_a_notebook_with_other_parameters_is_refused(tmp_path):
+    source = (ROOT / "notebooks" / "01_cohort.ipynb").read_text(encoding="utf-8")
+    (tmp_path / "x.ipynb").write_text(source.replace('study = \\"standin\\"', "seed = 1"), encoding="utf-8")
+    with pytest.raises(NotebookError, match="sets study and nothing else"):
+        check_parameter_cell(tmp_path / "x.ipynb")

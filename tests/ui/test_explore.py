@@ -1,0 +1,112 @@
+"""The exploring notebook's logic against the tables' own functions, and the parameter files it writes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from finished import finish_study, point_library_to, toy_params, toy_patients
+
+from analysis_lib.core.parameters import load_params
+from analysis_lib.core.study import Study
+from analysis_lib.results import results
+from analysis_lib.survival import survival
+from analysis_lib.ui import explore as x
+
+PARAMS = toy_params()
+PATIENTS = toy_patients()
+RISK = pd.Series(np.random.default_rng(0).normal(size=len(PATIENTS)), index=PATIENTS["patient_id"])
+
+
+def choose(**changes) -> x.Choice:
+    return x.replace(x.Choice.of(PARAMS), **changes)
+
+
+@pytest.mark.parametrize("outcome", ["OS", "RFS"])
+@pytest.mark.parametrize("name", ["discovery", "lt"])
+def test_published_cut_offs_give_table_2(name, outcome):
+    table = results.table_two(PATIENTS, PARAMS.definitions, PARAMS.cohort, PARAMS.statistics)
+    table = table.set_index(["set", "definition", "outcome"])
+    for definition in PARAMS.definitions:
+        result = x.explore(PATIENTS, RISK, PARAMS, choose(set=name, outcome=outcome, definition=definition))
+        row = table.loc[(name, definition, outcome)]
+        got = [result.hazard[k] for k in ("hr", "low", "high", "p", "n")]
+        np.testing.assert_array_equal(got, row[["hr", "hr_low", "hr_high", "p", "n"]].astype(float))
+        shown = result.prevalence.set_index("definition").loc[definition]
+        assert shown["n_sarcopenic"] == row["n_sarcopenic"] and shown["prevalence"] == row["prevalence"]
+
+
+def test_a_moved_cut_off_moves_its_definition_alone():
+    before = x.explore(PATIENTS, RISK, PARAMS, choose())
+    after = x.explore(PATIENTS, RISK, PARAMS, choose().with_cut_off("PMI", 5.0, 5.0))
+    moved = before.prevalence["n_sarcopenic"] != after.prevalence["n_sarcopenic"]
+    assert before.prevalence.loc[moved, "definition"].tolist() == ["PMI"]
+    discovery = PATIENTS[PATIENTS["set"] == "discovery"]
+    expected = int((discovery["pmi"] < 5.0).sum())
+    assert after.prevalence.set_index("definition").at["PMI", "n_sarcopenic"] == expected
+
+
+def test_adjustment_is_the_multivariable_model():
+    got = x.explore(PATIENTS, RISK, PARAMS, choose(set="lt", definition="SMI", adjustment="age and sex")).hazard
+    part = PATIENTS[PATIENTS["set"] == "lt"]
+    cut_off = part["sex"].map({"M": 50.0, "F": 39.0})
+    covariates = pd.DataFrame({"s": part["smi"] < cut_off, "age": part["age"], "m": part["sex"] == "M"}).astype(float)
+    fit = survival.cox_adjusted(part["os_months"], part["os_event"], covariates, 0.95).set_index("covariate").loc["s"]
+    assert got["hr"] == pytest.approx(fit["hr"], rel=1e-9) and got["p"] == pytest.approx(fit["p"], rel=1e-9)
+
+
+def test_what_a_set_lacks_is_said():
+    result = x.explore(PATIENTS, RISK, PARAMS, choose(set="external", adjustment="age, sex and tumour"))
+    assert "not known in this set: vascular_invasion" in result.hazard["note"]
+    empty = x.explore(PATIENTS, RISK, PARAMS, choose(set="external", outcome="RFS"))
+    assert np.isnan(empty.hazard["hr"]) and "no patient of this set has RFS" in empty.hazard["note"]
+    assert empty.auc.empty and empty.note
+
+
+def test_auc_is_that_of_the_library_at_the_horizon():
+    result = x.explore(PATIENTS, RISK, PARAMS, choose(set="internal", horizon_months=36.0))
+    part = PATIENTS[PATIENTS["split"] == "internal"]
+    risk = part["patient_id"].map(RISK)
+    ones = survival.auc_curve(part["os_months"], part["os_event"], {"a": risk}, [36.0], 100, 0.95, 1)
+    assert result.auc.set_index("model").at["TFDeepSurv", "auc"] == ones["auc"].iloc[0]
+    without = x.explore(PATIENTS, None, PARAMS, choose())
+    assert without.auc["model"].tolist() == ["PMA", "PMA continuous"]
+
+
+def test_written_parameters_are_a_study(tmp_path):
+    params = load_params("smoke")
+    for name in ("defaults", "standin", "smoke"):
+        (tmp_path / f"{name}.yaml").write_bytes((x.PARAMS_DIR / f"{name}.yaml").read_bytes())
+    choice = x.Choice.of(params).with_cut_off("PMI", 6.0, 4.0)
+    choice = x.replace(choice, horizon_months=48.0)
+    path = x.write_params(params, choice, "mytweak", tmp_path)
+    study = load_params("mytweak", tmp_path)
+    assert (study.definitions["PMI"].men, study.definitions["PMI"].women) == (6.0, 4.0)
+    assert study.definitions["PMA"] == params.definitions["PMA"]
+    assert study.statistics.horizons_months == [12.0, 36.0, 48.0, 60.0]
+    assert study.data_path == params.data_path and study.network == params.network
+    assert list(yaml.safe_load(path.read_text())["definitions"]) == ["PMI"]
+    assert x.write_params(params, choice, "mytweak", tmp_path) == path  # its own file may be written again
+    for name, words in (("smoke", "is the study being explored"), ("standin", "by hand"), ("../x", "cannot name")):
+        with pytest.raises(x.ExploreError, match=words):
+            x.write_params(params, choice, name, tmp_path)
+
+
+def test_widgets_show_the_result_and_write_the_choice(tmp_path, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    from analysis_lib.ui.explore_widgets import Explorer
+
+    point_library_to(tmp_path, monkeypatch)
+    finish_study(toy_params())
+    panel = Explorer(Study(toy_params()))
+    panel.definition.value = "PMI"
+    panel.sliders["PMI", "men"].value = 6.0
+    expected = x.explore(panel.patients, panel.risk, panel.params, panel.choice)
+    assert f"HR {expected.hazard['hr']:.2f}" in panel.summary.value
+    assert "Synthetic" in panel.summary.value and bytes(panel.curve.value).startswith(b"\x89PNG")
+    written = []
+    monkeypatch.setattr(x, "write_params", lambda *a: written.append(a[1:]) or tmp_path / "mine.yaml")
+    panel.name.value = "mine"
+    panel.write.click()
+    assert written == [(panel.choice, "mine")] and "make study STUDY=mine" in panel.said.value
+    panel.reset.click()
+    assert panel.choice.cut_offs == x.Choice.of(panel.params).cut_offs

@@ -1,0 +1,49 @@
+"""The pictures of docs/gallery come from a study's own files, and never from real patients."""
+
+import pandas as pd
+import pytest
+from finished import point_library_to, toy_params
+from PIL import Image
+from tiny_study import TinyStudy
+
+from analysis_lib.core.parameters import ParameterError
+from analysis_lib.core.study import Study
+from analysis_lib.figures import plots
+from analysis_lib.stages import stages
+from analysis_lib.ui import gallery
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Five measured patients and one figure."""
+    point_library_to(tmp_path, monkeypatch)
+    (tmp_path / "params").mkdir()
+    tiny, ids = TinyStudy(tmp_path, "tiny"), [f"G{k}" for k in range(5)]
+    for patient_id in ids:
+        tiny.add_patient(patient_id)
+    tiny.write_table(ids)
+    images = toy_params().images.model_copy(update={"min_mask_pixels": 20})
+    params = toy_params("tiny", images=images, workers=1)
+    stages.measure_patients(params, quiet=True)
+    pd.read_parquet(tiny.build / "measured.parquet").to_parquet(tiny.build / "patients.parquet")
+    plots.save_figure(plots.new_figure(90, 45), tiny.figures, "fig1", pd.DataFrame({"x": [1]}), True)
+    monkeypatch.setattr(gallery, "FIGURES", ("fig1",))
+    return Study(params)
+
+
+def test_four_patients_and_small_copies_of_the_figures(study, tmp_path):
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "old.png").write_bytes(b"")
+    written = gallery.make_gallery(study, tmp_path / "gallery")
+    assert sorted(p.name for p in (tmp_path / "gallery").iterdir()) == ["fig1.png", "patients.png"]
+    sizes = []
+    for path in written:
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    assert sizes[0][0] > 1000 and sizes[1] == (900, 500)
+
+
+def test_real_patients_have_no_gallery(study, tmp_path):
+    real = Study(study.params.model_copy(update={"standin": None}))
+    with pytest.raises(ParameterError, match="holds real patients"):
+        gallery.make_gallery(real, tmp_path / "gallery")
