@@ -62,20 +62,22 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
 READING := $(call room,ct)
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(wildcard analysis_lib/cohort/*.py) \
-                       analysis_lib/cohort/sarcopenia.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(call room,cohort) \
+                       analysis_lib/stages/measure.py
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
-                       $(call room,radiomics)
+                       $(call room,radiomics) $(addprefix analysis_lib/,cohort/sources.py stages/features.py)
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json analysis_lib/cohort/cohort.py
+$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json \
+                       $(addprefix analysis_lib/,cohort/cohort.py stages/assemble.py)
 	@$(RUN) assemble --study $(STUDY)
 $(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
-                   $(call room,coxnet)
+                   $(call room,coxnet) analysis_lib/stages/optimism.py
 	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
-$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(call room,radiomics)
+$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(call room,radiomics) \
+                     $(addprefix analysis_lib/,cohort/sources.py stages/features.py stages/stability.py stages/variants.py)
 	@$(RUN) stability --study $(STUDY) && touch $@
 $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # make's questions need no pandas
+    import pandas as pd
 
 R = TypeVar("R")
 TEMPORARY = ".writing-"
@@ -68,6 +71,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_parquet(table: pd.DataFrame, path: Path, index: bool = False) -> None:
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=index)
 
 
 def write_text_if_changed(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.cohort.sarcopenia import add_height_indices
+from analysis_lib.cohort.sources import located
 from analysis_lib.common.files import code_digest, replacing
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import HuWindow, Params
@@ -28,7 +29,7 @@ from analysis_lib.figures import plots, plots_multiverse
 from analysis_lib.results.extended import covariate_table
 from analysis_lib.results.power import power, sizes_needed
 from analysis_lib.results.results import MODEL, OUTCOMES, continuous_markers, marker_table
-from analysis_lib.stages import stages
+from analysis_lib.stages.measure import measured_rows
 from analysis_lib.survival import survival
 
 HR_COLUMNS = [
@@ -162,7 +163,7 @@ def _with_window(
     if not path.is_file():
         if not params.data_path.is_dir():
             return None
-        measured, _ = stages.measured_rows(params.model_copy(update={"images": images}), stages.located(params), quiet)
+        measured, _ = measured_rows(params.model_copy(update={"images": images}), located(params), quiet)
         with replacing(path) as temporary:
             measured.to_parquet(temporary, index=False)
     measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import KEPT
+from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import PARAMS_DIR, ImageParams, Params
@@ -17,7 +18,7 @@ from analysis_lib.ct import ct, indices, masks
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.figures.check_page import check_page, thumbnail
 from analysis_lib.radiomics.plan import too_deep, too_thin
-from analysis_lib.stages.stages import CRASHED, Source, sources
+from analysis_lib.stages.measure import CRASHED
 
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}

@@ -27,6 +27,7 @@ from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.common.files import code_digest, write_text
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
+from analysis_lib.core.study import Study
 from analysis_lib.coxnet.fitting import derived_seed, strata_of
 from analysis_lib.survival.survival import c_index, cox_binary
 
@@ -42,6 +43,17 @@ COLUMNS = [
     "c_index_left_out",
     "hr",
 ]
+
+
+def resample_pipeline(params: Params, quiet: bool = False) -> None:
+    """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
+    study = Study(params)
+    if not params.radiomics:
+        write_text(study.build / "optimism.csv", "")  # make waits for it; there is no pipeline to resample
+        return
+    patients, features = study.patients(with_radiomics=True), study.features()
+    table = resample(patients, features, params, params.cache_path / "optimism", quiet)
+    write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def resample(

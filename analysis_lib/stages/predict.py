@@ -18,7 +18,9 @@ from analysis_lib.core.parameters import SYNTHETIC_NOTE, Params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.coxnet.scaling import FeatureError
 from analysis_lib.radiomics.features import FeatureCountError
-from analysis_lib.stages.stages import StageError, features_of, measured_rows
+from analysis_lib.stages import StageError
+from analysis_lib.stages.features import features_of
+from analysis_lib.stages.measure import measured_rows
 
 SMALLEST_BATCH = 8
 NAMED_FEATURES = 3

@@ -21,16 +21,36 @@ from optuna.storages.journal import JournalFileBackend
 from scipy.optimize import minimize_scalar
 
 from analysis_lib.common.files import code_digest, write_text
-from analysis_lib.core.parameters import Params
+from analysis_lib.core.parameters import PARAMS_DIR, ROOT, Params
+from analysis_lib.core.study import Study
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.deepsurv import TrainingError
-from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.fitting import derived_seed, strata_of
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.partial_likelihood import negative_log_partial_likelihood
 
 HIDDEN = {"none": [], "16": [16], "32": [32], "64": [64], "32-16": [32, 16], "64-32": [64, 32]}
 
 DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200), (0.0, 1.0)
+
+
+def search_hyperparameters(params: Params, quiet: bool = False) -> None:
+    """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
+    from analysis_lib.figures import plots, plots_small_data
+
+    study = Study(params)
+    patients = study.patients(with_radiomics=True)
+    train = patients[patients["split"] == "train"]
+    features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)
+    months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
+    trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
+    write_text(params.figures_path / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    own = trials.loc[trials["trial"] == 1, "value"].dropna()
+    figure = plots_small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
+    plots.save_figure(figure, params.figures_path, "search", trials, params.synthetic)
+    path = PARAMS_DIR / f"{params.study}-tuned.yaml"
+    write_tuned(path, params.study, best, trials, params)
+    print(f"chosen values are in {path.relative_to(ROOT)}; run them with make study STUDY={path.stem}")
 
 
 def search(

@@ -192,14 +192,14 @@ def _check(params: Params, options: argparse.Namespace) -> int:
 
 
 def _measure(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.stages.stages import measure_patients
+    from analysis_lib.stages.measure import measure_patients
 
     measure_patients(params, options.quiet)
 
 
 def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> int | None:
     if options.study:
-        from analysis_lib.stages.stages import extract_features
+        from analysis_lib.stages.features import extract_features
 
         return _recorded(
             load_params(options.study), "features", lambda params, _: extract_features(params, options.quiet), options
@@ -224,7 +224,7 @@ def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> 
 
 
 def _assemble(params: Params, _: argparse.Namespace) -> None:
-    from analysis_lib.stages.stages import assemble_patients
+    from analysis_lib.stages.assemble import assemble_patients
 
     assemble_patients(params)
 
@@ -232,19 +232,19 @@ def _assemble(params: Params, _: argparse.Namespace) -> None:
 def _stability(params: Params, options: argparse.Namespace) -> None:
     if params.stability.patients == 0:
         return
-    from analysis_lib.stages.stages import analyse_stability
+    from analysis_lib.stages.stability import analyse_stability
 
     analyse_stability(params, options.quiet)
 
 
 def _optimism(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.stages.stages import resample_pipeline
+    from analysis_lib.stages.optimism import resample_pipeline
 
     resample_pipeline(params, options.quiet)
 
 
 def _search(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.stages.stages import search_hyperparameters
+    from analysis_lib.stages.search import search_hyperparameters
 
     search_hyperparameters(params, options.quiet)
 

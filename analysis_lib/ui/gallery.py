@@ -12,13 +12,13 @@ import pandas as pd
 import SimpleITK as sitk
 from PIL import Image
 
+from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.files import replacing
 from analysis_lib.core.parameters import ROOT, ImageParams, ParameterError
 from analysis_lib.core.study import Study
 from analysis_lib.ct.indices import load_images
 from analysis_lib.figures import plots
 from analysis_lib.figures.plots_masks import Slice, masks_picture
-from analysis_lib.stages.stages import Source, located, sources
 
 GALLERY = ROOT / "docs" / "gallery"
 FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")

@@ -9,7 +9,7 @@ from conftest import write_seg
 from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.core.parameters import ROOT, FeatureParams, Params, RoiFeatures, load_params
 from analysis_lib.review.check import check_study, table_as_read
-from analysis_lib.stages.stages import measure_patients
+from analysis_lib.stages.measure import measure_patients
 from analysis_lib.ui.command_line import main
 
 PM = RoiFeatures(parameter_file="features_pm.yaml")

@@ -11,14 +11,14 @@ from conftest import write_seg, write_series
 from ct_files import change
 
 import analysis_lib.core.parameters
-import analysis_lib.stages.stages
+import analysis_lib.stages.features
 from analysis_lib.core.feature_settings import differences, training_settings
 from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams, load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.radiomics.workers import run_here
+from analysis_lib.stages.features import features_of
 from analysis_lib.stages.predict import PredictError, predict, prediction_table
-from analysis_lib.stages.stages import features_of
 from analysis_lib.ui.command_line import main
 
 N = 24
@@ -71,9 +71,8 @@ def project(tmp_path_factory):
 
 def move_to(root, patch):
     patch.setattr(analysis_lib.radiomics.features, "run_local", run_here)  # starting workers takes seconds
-    for module in (analysis_lib.core.parameters, analysis_lib.stages.stages):
-        patch.setattr(module, "ROOT", root)
-    for module in (analysis_lib.core.parameters, analysis_lib.stages.stages, analysis_lib.core.feature_settings):
+    patch.setattr(analysis_lib.core.parameters, "ROOT", root)
+    for module in (analysis_lib.core.parameters, analysis_lib.stages.features, analysis_lib.core.feature_settings):
         patch.setattr(module, "PARAMS_DIR", root / "params")
 
 

@@ -12,12 +12,13 @@ import SimpleITK as sitk
 
 import analysis_lib.core.parameters
 import analysis_lib.radiomics.features
-import analysis_lib.stages.stages
 from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import ROOT, load_params
 from analysis_lib.radiomics.workers import run_here
-from analysis_lib.stages.stages import assemble_patients, extract_features, measure_patients
+from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.features import extract_features
+from analysis_lib.stages.measure import measure_patients
 
 PAGE = (ROOT / "docs" / "public_data.md").read_text(encoding="utf-8")
 PATIENT = "CRLM-CT-1006"
@@ -46,8 +47,7 @@ def convert(folder: Path, study: str, row: dict, listed: list[str]) -> Path:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for module in (analysis_lib.core.parameters, analysis_lib.stages.stages):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(analysis_lib.core.parameters, "ROOT", tmp_path)
     monkeypatch.setattr(analysis_lib.radiomics.features, "run_local", run_here)
     return tmp_path
 

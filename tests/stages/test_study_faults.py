@@ -19,13 +19,15 @@ from test_ct_faults import DICOM_FAULTS
 from tiny_study import STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib.cohort import RADIOMICS_STAGE
+from analysis_lib.cohort.sources import LOCATIONS, Source, sources
 from analysis_lib.core.parameters import PARAMS_DIR, load_params
 from analysis_lib.ct import indices
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.ct.data_paths import files_of
 from analysis_lib.radiomics.features import Task
 from analysis_lib.review.check import look_at
-from analysis_lib.stages import stages
+from analysis_lib.stages.features import image_fingerprint, load_images
+from analysis_lib.stages.measure import measure_one
 
 GOOD = ["G01", "G02", "G03"]
 # Found out only when all slices are decoded, for the features.
@@ -75,7 +77,7 @@ def studies(project):  # noqa: F811
         sitk.WriteImage(volume, str(broken.data / "ct" / place))
     ids = [*GOOD, *FAULTS, *broken_extra, "GONE", "TWICE", *MASK_FAULTS]
     places = {patient_id: broken_mask(broken, patient_id) for patient_id in MASK_FAULTS}
-    columns = {name: [places.get(patient_id, {}).get(name, "") for patient_id in ids] for name in stages.LOCATIONS[:2]}
+    columns = {name: [places.get(patient_id, {}).get(name, "") for patient_id in ids] for name in LOCATIONS[:2]}
     broken.write_table(ids, **columns)
     runs = {study.name: study.run() for study in (clean, broken)}
     return clean, broken, runs
@@ -148,9 +150,9 @@ def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
     params = load_params("defaults")
     images = params.images.model_copy(update={"min_mask_pixels": 20})
     files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
-    checked = look_at(stages.Source(broken.data, "L3ALONE"), images, files)
+    checked = look_at(Source(broken.data, "L3ALONE"), images, files)
     assert checked["status"] == "ok" and checked["warnings"].startswith("indices only, no radiomics: SM: log-sigma")
-    assert look_at(stages.Source(broken.data, "G01"), images, files)["warnings"] == ""
+    assert look_at(Source(broken.data, "G01"), images, files)["warnings"] == ""
 
 
 def test_a_study_of_patients_of_whom_l3_alone_is_there(project):  # noqa: F811
@@ -183,12 +185,12 @@ def test_what_was_read_is_written_down(studies):
     assert features.loc[["B04", "B05"]].notna().all(axis=None)
     images = load_params("defaults").images.model_copy(update={"min_mask_pixels": 20})
     for name in ("B04", "B05"):
-        source = stages.Source(broken.data, name)
+        source = Source(broken.data, name)
         assert look_at(source, images)["series"] == "8 slices, 5 mm"
-        before = stages._fingerprint({name: source}, images, name)
+        before = image_fingerprint({name: source}, images, name)
         file = next(file for file in files_of(source.ct()))
         file.write_bytes(file.read_bytes() + b" ")
-        assert stages._fingerprint({name: source}, images, name) != before
+        assert image_fingerprint({name: source}, images, name) != before
     assert measured.loc["B03", "ct_notes"] == "1 identical copies of slices left out"
     noted = measured["ct_notes"][lambda notes: notes != ""].drop("B03")
     assert {FAULTS[patient_id] for patient_id in noted.index} == {"slice cut in its pixels", "slice without pixels"}
@@ -213,21 +215,21 @@ def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     folder.rename(study.data / "ct" / "elsewhere")
     params = load_params("named", project / "params").model_copy(update={"data_dir": str(study.data)})
     table = pd.DataFrame({"patient_id": ["N01"], "ct_path": ["ct/elsewhere"], "series_uid": [None]})
-    source = stages.sources(params, table)["N01"]
+    source = sources(params, table)["N01"]
     images = load_params("named", project / "params").images
-    row = stages._measure_one(source, images)
+    row = measure_one(source, images)
     assert row["ct_series"] == "series 1 of 1, 8 slices, 5 mm"
     for path, message in (("../broken/ct/G01", "outside the data folder"), ("ct/none", "does not exist")):
-        source = stages.sources(params, table.assign(ct_path=path))["N01"]
-        assert message in stages._measure_one(source, images)["reason"]
+        source = sources(params, table.assign(ct_path=path))["N01"]
+        assert message in measure_one(source, images)["reason"]
     for file in (study.data / "ct" / "elsewhere").iterdir():
         other = file.with_name("second " + file.name)
         other.write_bytes(file.read_bytes())
         change(other, SeriesInstanceUID="1.2.3", SOPInstanceUID=pydicom.uid.generate_uid())
-    source = stages.sources(params, table)["N01"]
-    assert "2 CT series of 8 slices are equally good" in stages._measure_one(source, images)["reason"]
-    source = stages.sources(params, table.assign(series_uid="1.2.3"))["N01"]
-    assert stages._measure_one(source, images)["series_uid"] == "1.2.3"
+    source = sources(params, table)["N01"]
+    assert "2 CT series of 8 slices are equally good" in measure_one(source, images)["reason"]
+    source = sources(params, table.assign(series_uid="1.2.3"))["N01"]
+    assert measure_one(source, images)["series_uid"] == "1.2.3"
 
 
 # ---- errors that nobody foresaw ------------------------------------------------------------------------
@@ -241,11 +243,11 @@ def failing_source(tmp_path, monkeypatch, error: BaseException):
     for name in ("ct/P1/a.dcm", "masks/P1.nrrd"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    return stages.Source(tmp_path, "P1"), load_params("defaults").images
+    return Source(tmp_path, "P1"), load_params("defaults").images
 
 
 def features_task(source, images, tmp_path) -> Task:
-    load, fingerprint = (partial(f, {"P1": source}, images) for f in (stages._load_one, stages._fingerprint))
+    load, fingerprint = (partial(f, {"P1": source}, images) for f in (load_images, image_fingerprint))
     return Task(load, fingerprint, {}, tmp_path / "cache")
 
 
@@ -262,7 +264,7 @@ def features_task(source, images, tmp_path) -> Task:
 def test_an_unforeseen_error_costs_its_patient_and_tells_only_its_kind(tmp_path, monkeypatch, error):
     source, images = failing_source(tmp_path, monkeypatch, error)
     reasons = [
-        stages._measure_one(source, images)["reason"],
+        measure_one(source, images)["reason"],
         look_at(source, images)["reason"],
         features_task(source, images, tmp_path)("P1").reason,
     ]
@@ -278,7 +280,7 @@ def test_an_unforeseen_error_costs_its_patient_and_tells_only_its_kind(tmp_path,
 )
 def test_a_full_disk_and_the_like_stop_the_run(tmp_path, monkeypatch, error):
     source, images = failing_source(tmp_path, monkeypatch, error)
-    for read in (stages._measure_one, look_at, lambda s, i: stages._load_one({"P1": s}, i, "P1")):
+    for read in (measure_one, look_at, lambda s, i: load_images({"P1": s}, i, "P1")):
         with pytest.raises(type(error)):
             read(source, images)
     if isinstance(error, OSError):

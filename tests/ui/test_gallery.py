@@ -9,7 +9,7 @@ from tiny_study import TinyStudy
 from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.study import Study
 from analysis_lib.figures import plots
-from analysis_lib.stages import stages
+from analysis_lib.stages.measure import measure_patients
 from analysis_lib.ui import gallery
 
 
@@ -24,7 +24,7 @@ def study(tmp_path, monkeypatch):
     tiny.write_table(ids)
     images = toy_params().images.model_copy(update={"min_mask_pixels": 20})
     params = toy_params("tiny", images=images, workers=1)
-    stages.measure_patients(params, quiet=True)
+    measure_patients(params, quiet=True)
     pd.read_parquet(tiny.build / "measured.parquet").to_parquet(tiny.build / "patients.parquet")
     plots.save_figure(plots.new_figure(90, 45), tiny.figures, "fig1", pd.DataFrame({"x": [1]}), True)
     monkeypatch.setattr(gallery, "FIGURES", ("fig1",))

@@ -1,0 +1,83 @@
+"""Radiomics of every measured patient, resuming where a run stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from analysis_lib.cohort.sources import Source, located, sources
+from analysis_lib.common.files import remove_leftovers, write_parquet
+from analysis_lib.core.parameters import PARAMS_DIR, ImageParams, Params
+from analysis_lib.ct import indices
+from analysis_lib.ct.data_paths import files_of
+from analysis_lib.ct.geometry import refusing_damage
+from analysis_lib.ct.label_table import find_label_table
+from analysis_lib.radiomics.features import feature_table
+from analysis_lib.stages import StageError
+
+
+def extract_features(params: Params, quiet: bool = False) -> None:
+    """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
+    remove_leftovers(params.build_path)
+    patients = located(params)
+    if not params.radiomics:
+        patients = patients.head(0)
+    table, failures = features_of(params, patients, quiet)
+    write_parquet(failures, params.build_path / "features_exclusions.parquet")
+    if params.radiomics and table.empty:
+        first = failures.iloc[0]
+        raise StageError(
+            f"no patient's features could be extracted; for example {first.patient_id}: {first.reason}. "
+            f"'features: null' in params/{params.study}.yaml makes it a study of the indices, without a model"
+        )
+    write_parquet(table, params.build_path / "features.parquet", index=True)
+
+
+def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
+    found = sources(params, patients)
+    return feature_table(
+        patients["patient_id"].tolist(),
+        load=partial(load_images, found, params.images),
+        fingerprint=partial(image_fingerprint, found, params.images),
+        parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
+        expected_count=params.features.expected_count,
+        cache_dir=_feature_cache(params),
+        workers=params.workers,
+        quiet=quiet,
+    )
+
+
+def _feature_cache(params: Params) -> Path:
+    """One folder for all studies of the same data and feature parameters, so that a what-if extracts nothing again."""
+    digest = hashlib.blake2b(digest_size=6)
+    for roi, entry in sorted(params.features.rois.items()):
+        digest.update(roi.encode() + (PARAMS_DIR / entry.parameter_file).read_bytes())
+    return params.cache_path / f"{params.data_path.name}-{digest.hexdigest()}"
+
+
+def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
+    source = found[patient_id]
+    with refusing_damage():
+        return indices.load_images(source.ct(), source.mask(), images, **source.where())
+
+
+def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
+    """Hash of everything a patient's images depend on: the bytes of CT and mask, and how both are chosen."""
+    source = found[patient_id]
+    digest = hashlib.blake2b(digest_size=16)
+    windows = {"sm": {"hu_window"}, "pm": {"hu_window"}}  # of the indices alone
+    choice = [images.model_dump(mode="json", exclude=windows), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
+    digest.update(json.dumps(choice, sort_keys=True).encode())
+    mask = source.mask()
+    table = source.where()["label_table"] or find_label_table(mask)
+    folders = [source.ct(), mask] + ([table] if table else [])
+    for path in [file for place in folders for file in files_of(place)]:
+        digest.update(os.fsencode(path.name))  # which need not be UTF-8
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

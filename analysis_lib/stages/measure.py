@@ -1,0 +1,93 @@
+"""Areas and densities of every patient from CT and mask; who cannot be used is excluded with the reason."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+
+from analysis_lib.cohort import cohort
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.cohort.sarcopenia import add_height_indices
+from analysis_lib.cohort.sources import LOCATIONS, Source, sources
+from analysis_lib.common.files import remove_leftovers, write_parquet
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import ImageParams, Params
+from analysis_lib.ct import indices
+from analysis_lib.ct.geometry import ImageError, refusing_damage
+from analysis_lib.stages import StageError
+
+
+def measure_patients(params: Params, quiet: bool = False) -> None:
+    """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
+    remove_leftovers(params.build_path)
+    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    # A row refused for its values still had a set, which the flowchart counts by.
+    measured, failures = measured_rows(params, clinical, quiet)
+    clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
+    exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
+    write_parquet(exclusions, params.build_path / "measured_exclusions.parquet")
+    if measured.empty:
+        first = exclusions.iloc[0]
+        raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
+    measured = measured.drop(columns="identity_in_headers")
+    table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
+    write_parquet(table, params.build_path / "measured.parquet")
+
+
+def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
+    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    results = map_patients(measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed)
+    failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
+    rows = [r for r in results if "reason" not in r]
+    measured = pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"])
+    if rows:
+        _report(measured, quiet)
+    return measured, failures
+
+
+def _report(measured: pd.DataFrame, quiet: bool) -> None:
+    """What the user should know of the images, one line each, without a name."""
+    named, noted = int(measured["identity_in_headers"].sum()), int((measured["ct_notes"] != "").sum())
+    if named:
+        print(
+            f"warning: the DICOM headers of {named} of {len(measured)} measured patients carry identity (names, birth "
+            "dates, numbers or institutions); no output shows it, but de-identify the files before passing them on",
+            file=sys.stderr,
+        )
+    uids = measured["series_uid"]
+    if shared := int((uids.duplicated(keep=False) & (uids != "")).sum()):
+        print(
+            f"warning: {shared} patients share their CT series with another (one patient twice, or a CT in the wrong "
+            "place?); make check names them",
+            file=sys.stderr,
+        )
+    if noted and not quiet:
+        print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
+
+
+def measure_one(source: Source, images: ImageParams) -> dict[str, object]:
+    try:
+        with refusing_damage():
+            row = indices.measure(source.ct(), source.mask(), images, **source.where())
+    except ImageError as error:
+        return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
+    return {
+        "patient_id": source.patient_id,
+        **{name: row[name] for name in ("ct_series", "ct_notes", "identity_in_headers")},
+        **{name: row[name] for name in indices.MEASURES},
+        "series_uid": row["series_uid"],
+        "slices_z_mm": json.dumps(row["slices_z_mm"]),
+    }
+
+
+CRASHED = (
+    "reading CT and mask ended the process (out of memory, or a file that crashes its decoder); export the series "
+    "again, and the segmentation"
+)
+
+
+def _killed(source: Source, images: ImageParams) -> dict[str, object]:
+    return {"patient_id": source.patient_id, "stage": "images", "reason": CRASHED}
