@@ -12,7 +12,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env check study predict search multiverse docs gallery test test-slow lint bench explore clean distclean \
+.PHONY: help env check study predict search multiverse docs gallery test test-slow lint lock bench explore clean distclean \
         FORCE report verify expect reproduce compare package
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -130,13 +130,23 @@ explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab 
 	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
+# As many processes as notebooks, one thread each (analysis_lib/__init__.py); a file's tests stay in one process.
+PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --durations=25
 test: $(ENV) ## the tests
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 test-slow: $(ENV) ## the tests that take minutes
-	$(PYTHON) -m pytest -m slow
+	$(PYTEST) -m slow
 lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
+# Not after $(ENV): a changed pyproject.toml would first rebuild the environment from the lock that lacks the change.
+# A lock that stays the same keeps its date, and with it the environment.
+lock: ## renew requirements.lock from pyproject.toml; versions stay, but UPGRADE="name name"
+	@uv=$$(command -v uv || echo .tools/bin/uv); mkdir -p build; cp requirements.lock build/requirements.lock; \
+	"$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra dev \
+	    $(UPGRADE:%=--upgrade-package %) pyproject.toml --output-file build/requirements.lock >/dev/null || exit; \
+	if cmp -s build/requirements.lock requirements.lock; then echo "requirements.lock stays as it is"; \
+	else mv build/requirements.lock requirements.lock; git --no-pager diff --stat requirements.lock; fi
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
 gallery: study ## write the small pictures of docs/gallery from this study's figures
