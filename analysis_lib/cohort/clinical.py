@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort import mapping, units
-from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.cohort.columns import BY_NAME, COLUMNS, KEPT, NUMERIC, SAFE_ID, UID, Column, schema
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, read_table
+from analysis_lib.core.clinical_params import ClinicalParams
 
 __all__ = ["EXCLUSION_COLUMNS", "ClinicalTableError", "read_clinical", "read_patient_ids"]
 

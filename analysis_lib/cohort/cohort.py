@@ -7,9 +7,11 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
+from analysis_lib.common.errors import ParameterError
 from analysis_lib.core.parameters import CohortParams
+from analysis_lib.coxnet.settings import NetworkParams
+from analysis_lib.radiomics import RADIOMICS_STAGE
 
 MONTHS_PER_YEAR = 12
 
@@ -33,6 +35,21 @@ def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> p
         split.loc[ranked[:n_internal]] = "internal"
         split.loc[ranked[n_internal:]] = "train"
     return split.rename("split")
+
+
+def strata_of(patients: pd.DataFrame, network: NetworkParams) -> pd.Series | None:
+    """Stratum of each patient by ``network.strata``, None without; those whose value is unknown are one stratum.
+
+    Raises ParameterError where nobody has a value.
+    """
+    if network.strata == "none":
+        return None
+    if network.strata not in patients or patients[network.strata].replace("", None).isna().all():
+        raise ParameterError(
+            f"network.strata is {network.strata}, but no patient of the clinical table has a {network.strata}; "
+            "fill that column or set network.strata: none"
+        )
+    return patients[network.strata].replace("", None).fillna("unknown").astype(str)
 
 
 def _hash(seed: int, patient_id: str) -> str:

@@ -9,9 +9,9 @@ import unicodedata
 
 import pandas as pd
 
-from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.cohort.columns import BY_NAME
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, fold
+from analysis_lib.core.clinical_params import ClinicalParams
 
 DAYS_PER_MONTH = 30.4375
 EMPTY = {"", "na", "nan", "n/a", "none", "null", ".", "-", "#n/a"}

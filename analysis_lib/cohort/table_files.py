@@ -18,8 +18,8 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 
-from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.common.errors import StudyError
+from analysis_lib.core.clinical_params import ClinicalParams
 
 BLANKS = " \t\r\n\u00a0\u2007\u202f\u200b\ufeff"  # with no-break spaces and what web pages leave behind
 MAX_EXACT = 2**53  # beyond it a float has lost digits

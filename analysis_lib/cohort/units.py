@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.cohort.columns import Column
 from analysis_lib.cohort.mapping import DAYS_PER_MONTH, shown
+from analysis_lib.core.clinical_params import ClinicalParams
 
 KILOGRAMS_PER_POUND = 0.45359237
 # Unit: factor to the study's unit, which comes first.

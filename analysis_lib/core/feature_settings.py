@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from analysis_lib.core.parameters import PARAMS_DIR, HuWindow, Params
+from analysis_lib.core.parameters import PARAMS_DIR, Params
+from analysis_lib.ct.settings import HuWindow
 from analysis_lib.radiomics import fast_radiomics
 
 PACKAGES = ("pyradiomics", "SimpleITK", "PyWavelets")  # that compute the features

@@ -7,35 +7,25 @@ section to its own JSON file, and only if it changed, so that make re-runs what 
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from analysis_lib.cohort.clinical_params import ClinicalParams
-from analysis_lib.common.errors import StudyError
+from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
-from analysis_lib.standin.params import StandinParams
+from analysis_lib.common.settings import Fraction, Positive, Section, Width
+from analysis_lib.core.clinical_params import ClinicalParams
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.ct.settings import HuWindow, ImageParams
+from analysis_lib.standin.settings import StandinParams
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS_DIR = ROOT / "params"
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Width = Annotated[int, Field(gt=0)]
-
-
-class ParameterError(StudyError, ValueError):
-    """A parameter is misspelt or impossible; the message names it, the cause and the fix."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SetParams(Section):
@@ -100,61 +90,6 @@ class CohortParams(Section):
     def label(self, name: str) -> str:
         """Label of a set or of a part of the discovery set."""
         return {"train": "Training", "internal": "Internal test"}.get(name) or self.sets[name].label
-
-
-class HuWindow(Section):
-    """Pixels of the mask that count, in HU, both ends included."""
-
-    low: float = Field(description="Lowest HU counted.")
-    high: float = Field(description="Highest HU counted.")
-    source: str = Field("", description="Where the window comes from (DOI).")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> HuWindow:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
-        return self
-
-
-class SegmentParams(Section):
-    """How a muscle is found in the mask file and which of its pixels count."""
-
-    names: list[str] = Field(
-        min_length=1, description="Accepted segment names; case, blanks, hyphens and underscores do not count."
-    )
-    labels: list[int] = Field(
-        default_factory=list,
-        description="Label numbers in a label map without a label table; several are taken together.",
-    )
-    parts: list[list[str]] = Field(
-        default_factory=list, description="Lists of segments that make the muscle together, such as left and right."
-    )
-    hu_window: HuWindow | None = Field(
-        None, description="Pixels outside are left out of area and density; none counts the whole mask."
-    )
-
-
-class ImageParams(Section):
-    """Reading CT and masks."""
-
-    sm: SegmentParams = Field(description="Skeletal muscle.")
-    pm: SegmentParams = Field(description="Psoas muscle.")
-    label_table: str | None = Field(
-        None,
-        description="Table that names the labels of all label maps, below the data folder; without it, the table of "
-        "the same name beside each mask.",
-    )
-    l3_slice: Literal["all", "middle", "vertebra", "z_mm", "sop_instance_uid"] = Field(
-        "all",
-        description="Which slices of the mask count: all that it occupies (mean area), their middle one, the middle of "
-        "the vertebra's segment, or the one that column l3_z_mm or l3_sop_instance_uid of the clinical table names.",
-    )
-    vertebra_names: list[str] = Field(
-        ["vertebrae_L3", "vertebra L3", "L3"], description="Segment names of the vertebra, for l3_slice: vertebra."
-    )
-    min_mask_pixels: int = Field(
-        50, ge=1, description="A segment with fewer pixels is taken for a slip of the mouse and excluded."
-    )
 
 
 class BmiClass(Section):
@@ -229,66 +164,6 @@ class PcaParams(Section):
 
     components: int = Field(3, ge=2, description="Components shown and used to measure separation.")
     folds: int = Field(5, ge=2, description="Cross-validation folds of the linear rule on the components.")
-
-
-class AutoEncoderParams(Section):
-    """AutoEncoder from the features to the variables of the network."""
-
-    code_size: int = Field(100, gt=0, description="Variables kept.")
-    hidden: list[Width] = Field(default_factory=list, description="Widths of layers between input and code.")
-    activation: Literal["linear", "relu", "tanh", "selu", "elu"] = Field(
-        "elu", description="Activation of the hidden layers."
-    )
-    code_activation: Literal["linear", "relu", "tanh", "selu", "elu", "sigmoid"] = Field(
-        "linear", description="Activation of the code; linear keeps what PCA keeps, tanh loses a tenth of it."
-    )
-    noise: float = Field(0.4, ge=0, description="SD of Gaussian noise on the scaled input while training.")
-    l1_code: float = Field(0.0, ge=0, description="L1 penalty on the code (sparsity).")
-    l2: float = Field(1e-5, ge=0, description="L2 penalty on the weights.")
-    learning_rate: Positive = Field(2e-3, description="Adam learning rate.")
-    batch_size: int = Field(64, gt=0, description="Patients in a step.")
-    max_epochs: int = Field(200, gt=0, description="Upper limit of epochs.")
-    patience: int = Field(20, gt=0, description="Epochs without better validation loss before stopping.")
-    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
-    clip: Positive = Field(5.0, description="Scaled features are clipped at this many SDs.")
-    joint: bool = Field(
-        False,
-        description="Train AutoEncoder and Cox network as one; false is the paper's two steps, one after the other.",
-    )
-    joint_weight: Positive = Field(
-        0.1, description="With joint: weight of the partial likelihood per event beside the reconstruction error."
-    )
-    compare_folds: int = Field(5, ge=2, description="Folds in the training set that compare two steps with joint.")
-
-
-class NetworkParams(Section):
-    """TFDeepSurv: the Cox proportional hazards network."""
-
-    rotate: bool = Field(
-        True,
-        description="Turn more than 10 inputs to their principal axes, so that strong directions are learnt first.",
-    )
-    hidden: list[Width] = Field(default_factory=lambda: [32, 16], description="Widths of hidden layers.")
-    activation: Literal["relu", "tanh", "selu", "elu"] = Field("elu", description="Hidden activation.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the hidden layers.")
-    l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
-    l2: float = Field(1e-4, ge=0, description="L2 penalty on the weights.")
-    ties: Literal["efron", "breslow"] = Field("efron", description="Handling of tied deaths.")
-    strata: Literal["none", "centre", "set"] = Field(
-        "none",
-        description="Training patients are compared only with those of the same centre or set; baseline hazard of all.",
-    )
-    optimizer: Literal["sgd", "adam", "rmsprop"] = Field("adam", description="Optimiser.")
-    learning_rate: Positive = Field(
-        1e-2, description="Initial learning rate; for d > 10 inputs it is divided by sqrt(d / 10)."
-    )
-    decay_rate: Positive = Field(1.0, le=1, description="Learning rate factor every decay_steps steps.")
-    decay_steps: int = Field(100, gt=0, description="Steps between two decays.")
-    max_epochs: int = Field(1000, gt=0, description="Upper limit of full-batch epochs.")
-    patience: int = Field(50, gt=0, description="Epochs without better validation loss before stopping.")
-    validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
-    ensemble: int = Field(10, ge=1, description="Networks over as many seeds; their mean risk counts.")
-    c_index_every: int = Field(5, gt=0, description="Steps between two C-indices of the learning curve.")
 
 
 class ComparatorParams(Section):
@@ -525,13 +400,6 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def suggest(name: str, known: list[str]) -> str:
-    """The end of a message on an unknown name: the nearest known one, else all; case does not count."""
-    by_folded = {entry.casefold(): entry for entry in reversed(known)}  # of two alike, the first
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-    return f"; did you mean '{by_folded[close[0]]}'?" if close else f"; known: {', '.join(known)}"
 
 
 def _explain(error: ValidationError, where: str, raw: dict[str, Any]) -> str:

@@ -45,7 +45,8 @@ def _check_features(params: Params, stamp: Path) -> None:
         return
     from analysis_lib.radiomics.parameter_files import check_parameter_files
 
-    check_parameter_files(files, params.features.expected_count)
+    usual = (PARAMS_DIR / "feature_names.txt").read_text(encoding="utf-8").split()  # those of params/defaults.yaml
+    check_parameter_files(files, params.features.expected_count, usual)
     write_text_if_changed(stamp, digest.hexdigest())
 
 

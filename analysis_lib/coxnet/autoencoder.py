@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.core.parameters import AutoEncoderParams
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.scaling import canonical_order
+from analysis_lib.coxnet.settings import AutoEncoderParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras, tf
 
 

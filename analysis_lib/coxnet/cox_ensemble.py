@@ -17,12 +17,12 @@ from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.deepsurv import CoxNetwork, train_network
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.joint import train_joint
 from analysis_lib.coxnet.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
 from analysis_lib.coxnet.scaling import canonical_order
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras
 
 LARGE_PRODUCT = 1_000_000  # multiplications, from which on OpenBLAS no longer counts a product as small

@@ -21,12 +21,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.core.parameters import NetworkParams
 from analysis_lib.coxnet.partial_likelihood import (
     RiskSets,
     efron_fractions,
     loss_and_gradient,
 )
+from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.coxnet.tf_setup import tf
 
 MAX_PAIRED = 2000  # patients whose pairs are counted for the C-index of the learning curve

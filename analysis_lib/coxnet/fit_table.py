@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.common.files import write_text
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.covariates import (
     FEWEST_ROWS,
     PROVENANCE,
@@ -25,6 +24,7 @@ from analysis_lib.coxnet.covariates import (
     mostly_numbers,
     numbers,
 )
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import bootstrap_c_index, c_index
 
 LEARNT_FROM = ("train", "valid")

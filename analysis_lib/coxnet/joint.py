@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.deepsurv import CoxNetwork, TrainingError, learning_curve
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.partial_likelihood import RiskSets, efron_fractions, loss_and_gradient
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, tf
 
 

@@ -19,11 +19,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis_lib.common.files import temporary_prefix
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, tf
 from analysis_lib.coxnet.training_range import TrainingRange
 

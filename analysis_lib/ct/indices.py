@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis_lib.core.parameters import HuWindow, ImageParams, SegmentParams
 from analysis_lib.ct import ct, masks
 from analysis_lib.ct.geometry import ImageError
+from analysis_lib.ct.settings import HuWindow, ImageParams, SegmentParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
 

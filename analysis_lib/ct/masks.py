@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pydicom
 
-from analysis_lib.core.parameters import SegmentParams
 from analysis_lib.ct import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.ct.ct import CtSeries
 from analysis_lib.ct.data_paths import files_below, named_after
 from analysis_lib.ct.geometry import ImageError
 from analysis_lib.ct.mask_segments import Segment, UnionSegment, VoxelSegment, same_name
 from analysis_lib.ct.segment_names import described
+from analysis_lib.ct.settings import SegmentParams
 
 __all__ = ["Segment", "check_frame", "choose", "find_mask", "missing", "read_segments"]
 

@@ -17,7 +17,7 @@ from analysis_lib.common.errors import StudyError
 from analysis_lib.common.pool import DEATHS
 from analysis_lib.radiomics.workers import Result
 
-ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = Path(__file__).resolve().parents[2]  # the folder that workers import analysis_lib from
 WORKER_TIMEOUT_S = 120  # without any worker for so long, the run ends; what is done is kept
 
 
@@ -120,7 +120,7 @@ def _settings(allowed_failures: int, saturation: float) -> Callable:
 def _worker_setup() -> Any:
     from distributed import WorkerPlugin
 
-    path = str(ROOT)
+    path = str(LIBRARY)
 
     class Setup(WorkerPlugin):
         """One thread a patient, and this checkout's library first."""

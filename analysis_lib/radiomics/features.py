@@ -23,20 +23,16 @@ import pandas as pd
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.common.files import remove_leftovers, write_text
 from analysis_lib.common.pool import worker_count
-from analysis_lib.core.parameters import PARAMS_DIR
-from analysis_lib.radiomics import fast_radiomics
+from analysis_lib.radiomics import RADIOMICS_STAGE, fast_radiomics
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
 from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
 from analysis_lib.radiomics.workers import Result, run_local
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
-
-DEFAULT_NAMES = PARAMS_DIR / "feature_names.txt"  # the 1343 columns of params/defaults.yaml
 
 
 class FeatureCountError(StudyError, ValueError):
@@ -155,27 +151,31 @@ def feature_table(
     return table, failures
 
 
-def feature_names(parameter_files: dict[str, Path], expected_count: int | None = None) -> list[str]:
-    """Columns of the table, ``<roi>_<image>_<class>_<Feature>``, in the order of the parameter files."""
+def feature_names(
+    parameter_files: dict[str, Path], expected_count: int | None = None, usual: Sequence[str] = ()
+) -> list[str]:
+    """Columns of the table, ``<roi>_<image>_<class>_<Feature>``, in the order of the parameter files.
+
+    Raises FeatureCountError where they are not ``expected_count``; if so many are ``usual``, it names the difference.
+    """
     names = [_column(roi, name) for roi, path in parameter_files.items() for name in expected_names(path)]
     if expected_count is not None and len(names) != expected_count:
         groups = Counter("_".join(name.split("_")[i] for i in (0, 2)) for name in names)
         counts = ", ".join(f"{group} {n}" for group, n in groups.items())
         raise FeatureCountError(
             f"features.expected_count is {expected_count}, but the parameter files give {len(names)} "
-            f"({counts}); change the parameter files or expected_count{_difference(names, expected_count)}"
+            f"({counts}); change the parameter files or expected_count{_difference(names, usual, expected_count)}"
         )
     return names
 
 
-def _difference(names: list[str], expected_count: int) -> str:
-    """What is missing and what is too much, as far as the study expects the features of the default."""
-    default = DEFAULT_NAMES.read_text(encoding="utf-8").split()
-    if len(default) != expected_count:
+def _difference(names: list[str], usual: Sequence[str], expected_count: int) -> str:
+    """What is missing and what is too much, as far as the usual features are expected."""
+    if len(usual) != expected_count:
         return ""
     parts = {
-        "missing": [n for n in default if n not in set(names)],
-        "not expected": [n for n in names if n not in default],
+        "missing": [n for n in usual if n not in set(names)],
+        "not expected": [n for n in names if n not in usual],
     }
     return "".join(f". {len(found)} {what}: {', '.join(found)}" for what, found in parts.items() if found)
 

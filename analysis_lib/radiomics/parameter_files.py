@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import radiomics
 import yaml
 from radiomics import getFeatureClasses, getImageTypes
 
-from analysis_lib.core.parameters import ParameterError, suggest
+from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.radiomics.features import feature_names
 from analysis_lib.radiomics.plan import expected_names
 
@@ -18,8 +19,10 @@ from analysis_lib.radiomics.plan import expected_names
 UNKNOWN = re.compile(r"(?:Key '|Class |Type |features: \{')([\w.-]+)")
 
 
-def check_parameter_files(files: dict[str, Path], expected_count: int) -> None:
+def check_parameter_files(files: dict[str, Path], expected_count: int, usual: Sequence[str] = ()) -> None:
     """Refuse parameter files that are missing or misspelt, or that give another number of features.
+
+    ``usual`` names features as ``feature_names`` takes them.
 
     Raises ParameterError naming file, cause and the nearest name that there is, and FeatureCountError.
     """
@@ -39,7 +42,7 @@ def check_parameter_files(files: dict[str, Path], expected_count: int) -> None:
             raise ParameterError(f"params/{path.name} is not valid: {text}{remedy}") from None
         finally:
             logger.setLevel(level)
-    feature_names(files, expected_count)
+    feature_names(files, expected_count, usual)
 
 
 def _known_names() -> list[str]:

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.cohort import split_patients
+from analysis_lib.cohort.cohort import split_patients, strata_of
 from analysis_lib.cohort.sarcopenia import add_height_indices
 from analysis_lib.cohort.sources import located
 from analysis_lib.common.files import code_digest, replacing
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import HuWindow, Params
+from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
-from analysis_lib.coxnet.fitting import strata_of
+from analysis_lib.ct.settings import HuWindow
 from analysis_lib.figures import plots, plots_multiverse
 from analysis_lib.results.extended import covariate_table
 from analysis_lib.results.power import power, sizes_needed

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort import RADIOMICS_STAGE
 from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.common.files import keeping
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, FeatureParams, StatisticsParams
 from analysis_lib.figures.tables import format_p, format_ratio
+from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.survival import survival
 from analysis_lib.survival.analytic import c_index_analytic, c_index_difference_analytic
 from analysis_lib.survival.separation import separation

@@ -13,9 +13,10 @@ from analysis_lib.cohort.columns import KEPT
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import PARAMS_DIR, ImageParams, Params
+from analysis_lib.core.parameters import PARAMS_DIR, Params
 from analysis_lib.ct import ct, indices, masks
 from analysis_lib.ct.geometry import ImageError, refusing_damage
+from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page, thumbnail
 from analysis_lib.radiomics.plan import too_deep, too_thin
 from analysis_lib.stages.measure import CRASHED

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis_lib.cohort import RADIOMICS_STAGE, cohort
+from analysis_lib.cohort import cohort
 from analysis_lib.common.files import write_parquet, write_text
 from analysis_lib.core.parameters import Params
 from analysis_lib.ct import indices
+from analysis_lib.radiomics import RADIOMICS_STAGE
 
 # What the images give to measured.parquet and patients.parquet.
 IMAGE_COLUMNS = (*indices.MEASURES, "smi", "pmi", "series_uid", "ct_series", "ct_notes", "slices_z_mm")

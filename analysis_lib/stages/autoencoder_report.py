@@ -11,11 +11,11 @@ import pandas as pd
 
 from analysis_lib.common.files import code_digest, write_text
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.autoencoder import explained_variance, pca_explained_variance
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import c_index
 
 OPTIONS = {"two steps": False, "joint": True}

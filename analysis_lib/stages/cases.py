@@ -20,8 +20,8 @@ import SimpleITK as sitk
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
-from analysis_lib.core.parameters import SegmentParams
 from analysis_lib.ct import ct, masks
+from analysis_lib.ct.settings import SegmentParams
 from analysis_lib.radiomics.fast_radiomics import extract, whole_numbers
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.radiomics.plan import default_region, expected_names

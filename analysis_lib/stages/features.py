@@ -12,11 +12,12 @@ import pandas as pd
 
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.files import remove_leftovers, write_parquet
-from analysis_lib.core.parameters import PARAMS_DIR, ImageParams, Params
+from analysis_lib.core.parameters import PARAMS_DIR, Params
 from analysis_lib.ct import indices
 from analysis_lib.ct.data_paths import files_of
 from analysis_lib.ct.geometry import refusing_damage
 from analysis_lib.ct.label_table import find_label_table
+from analysis_lib.ct.settings import ImageParams
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.stages import StageError
 

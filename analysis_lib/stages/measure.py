@@ -13,9 +13,10 @@ from analysis_lib.cohort.sarcopenia import add_height_indices
 from analysis_lib.cohort.sources import LOCATIONS, Source, sources
 from analysis_lib.common.files import remove_leftovers, write_parquet
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import ImageParams, Params
+from analysis_lib.core.parameters import Params
 from analysis_lib.ct import indices
 from analysis_lib.ct.geometry import ImageError, refusing_damage
+from analysis_lib.ct.settings import ImageParams
 from analysis_lib.stages import StageError
 
 

@@ -20,12 +20,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from scipy.optimize import minimize_scalar
 
+from analysis_lib.cohort.cohort import strata_of
 from analysis_lib.common.files import code_digest, write_text
 from analysis_lib.core.parameters import PARAMS_DIR, ROOT, Params
 from analysis_lib.core.study import Study
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.deepsurv import TrainingError
-from analysis_lib.coxnet.fitting import derived_seed, strata_of
+from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.partial_likelihood import negative_log_partial_likelihood
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from analysis_lib.common.files import remove_leftovers, write_text
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import Params, load_params
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
 from analysis_lib.standin.patients import (
@@ -21,30 +21,38 @@ from analysis_lib.standin.patients import (
     truth_table,
 )
 from analysis_lib.standin.segmentation import write_seg_nrrd
+from analysis_lib.standin.settings import Definition, StandinParams
 from analysis_lib.standin.spec import PatientSpec
 
 DRAWING = "1"  # raise when the drawing changes, so that images on disk are drawn anew
 
 
-def make_cohort(params: Params, quiet: bool = False) -> None:
-    """Write CT, masks, patients.csv, data_dictionary.csv and truth.csv of the study's synthetic cohort.
+def make_cohort(
+    standin: StandinParams,
+    definitions: Mapping[str, Definition],
+    seed: int,
+    folder: Path,
+    workers: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Write CT, masks, patients.csv, data_dictionary.csv and truth.csv of a synthetic cohort to ``folder``.
+
+    ``definitions`` are the published ones: of those that the sets count, the numbers of sarcopenic patients are met.
 
     A patient whose images are there already, drawn from the same specification, is not drawn again. The
     clinical table is written last, so that an interrupted run never looks complete.
     """
-    # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
-    definitions = calibrated(params.standin, load_params("defaults").definitions)
-    frame = draw_patients(params.standin, definitions, params.seed)
-    for folder in ("", "ct", "masks", ".drawn"):
-        remove_leftovers(params.data_path / folder)
-    jobs = [(spec, params.data_path) for spec in patient_specs(frame, params.standin)]
-    map_patients(_write_patient, jobs, workers=params.workers, label="synthetic CT", quiet=quiet)
+    frame = draw_patients(standin, calibrated(standin, definitions), seed)
+    for place in ("", "ct", "masks", ".drawn"):
+        remove_leftovers(folder / place)
+    jobs = [(spec, folder) for spec in patient_specs(frame, standin)]
+    map_patients(_write_patient, jobs, workers=workers, label="synthetic CT", quiet=quiet)
     for name, table in (
         ("data_dictionary.csv", data_dictionary()),
         ("truth.csv", truth_table(frame)),
         ("patients.csv", clinical_table(frame)),
     ):
-        write_text(params.data_path / name, table.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _write_patient(spec: PatientSpec, folder: Path) -> None:

@@ -11,7 +11,7 @@ drawn shows that the analysis can find what was put in; it is no evidence for th
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.standin.params import AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
+from analysis_lib.standin.settings import AnatomyParams, Definition, SexAnatomy, StandinParams, StandinSetParams
 from analysis_lib.standin.spec import PatientSpec, Scanner
-
-if TYPE_CHECKING:  # params imports this package for its section
-    from analysis_lib.core.parameters import DefinitionParams
 
 Array = NDArray[np.float64]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")
@@ -38,7 +35,7 @@ class StandinError(StudyError, ValueError):
     """The parameters ask for patients that cannot exist; the message says which."""
 
 
-def calibrated(standin: StandinParams, definitions: dict[str, DefinitionParams]) -> dict[str, DefinitionParams]:
+def calibrated(standin: StandinParams, definitions: Mapping[str, Definition]) -> dict[str, Definition]:
     """The definitions whose numbers of sarcopenic patients the sets give; a further one has no say in the patients.
 
     Raises StandinError for a number of a definition that there is not, and for two of one index.
@@ -53,7 +50,7 @@ def calibrated(standin: StandinParams, definitions: dict[str, DefinitionParams])
     return chosen
 
 
-def draw_patients(standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int) -> pd.DataFrame:
+def draw_patients(standin: StandinParams, definitions: Mapping[str, Definition], seed: int) -> pd.DataFrame:
     """Draw the cohort.
 
     Parameters
@@ -147,7 +144,7 @@ def data_dictionary() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "meaning", "unit_or_codes"])
 
 
-def _draw_set(name: str, standin: StandinParams, definitions: dict[str, DefinitionParams], seed: int) -> pd.DataFrame:
+def _draw_set(name: str, standin: StandinParams, definitions: Mapping[str, Definition], seed: int) -> pd.DataFrame:
     conditions, best = standin.conditions, None
     for attempt in range(conditions.attempts):
         rng = np.random.default_rng([seed, _number(name), attempt])
@@ -174,7 +171,7 @@ def _number(text: str) -> int:
 
 
 def _attempt(
-    name: str, standin: StandinParams, definitions: dict[str, DefinitionParams], rng: np.random.Generator
+    name: str, standin: StandinParams, definitions: Mapping[str, Definition], rng: np.random.Generator
 ) -> pd.DataFrame:
     part = standin.sets[name]
     frame = _draw_body(name, part, standin, rng)
@@ -249,7 +246,7 @@ def _place_targets(
     frame: pd.DataFrame,
     part: StandinSetParams,
     standin: StandinParams,
-    definitions: dict[str, DefinitionParams],
+    definitions: Mapping[str, Definition],
     rng: np.random.Generator,
 ) -> None:
     """Areas and densities of each patient, with the wanted number below every cut-off."""
@@ -452,7 +449,7 @@ def _scale_for(events: int, count) -> float:
     raise StandinError(f"no follow-up gives {events} events; ask for fewer")
 
 
-def sarcopenia_status(frame: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> dict[str, NDArray[np.bool_]]:
+def sarcopenia_status(frame: pd.DataFrame, definitions: Mapping[str, Definition]) -> dict[str, NDArray[np.bool_]]:
     """Who is sarcopenic by each definition, of an index in ``DRAWN``, if the image meets its targets exactly."""
     men, squared = (frame["sex"] == "M").to_numpy(), frame["height_m"].to_numpy() ** 2
     value = {name: frame[name].to_numpy() for name in TARGETS}
@@ -461,7 +458,7 @@ def sarcopenia_status(frame: pd.DataFrame, definitions: dict[str, DefinitionPara
 
 
 def _missed_hazard_ratios(
-    frame: pd.DataFrame, name: str, standin: StandinParams, definitions: dict[str, DefinitionParams]
+    frame: pd.DataFrame, name: str, standin: StandinParams, definitions: Mapping[str, Definition]
 ) -> list[str]:
     """Outcome and definition of each published hazard ratio outside the drawn interval."""
     wide, missed = stats.norm.ppf((1 + standin.conditions.level) / 2), []

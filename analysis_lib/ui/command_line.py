@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis_lib.common.errors import FULL_DISK, StudyError
-from analysis_lib.core.parameters import ROOT, HuWindow, ParameterError, Params, load_params
+from analysis_lib.core.parameters import ROOT, ParameterError, Params, load_params
+from analysis_lib.ct.settings import HuWindow
 from analysis_lib.review.commands import add_commands
 
 STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
@@ -168,7 +169,9 @@ def _cohort(params: Params, options: argparse.Namespace) -> None:
         return  # real patients, or another study's: data that this study reads and must not write
     from analysis_lib.standin.make import make_cohort
 
-    make_cohort(params, quiet=options.quiet)
+    # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
+    published = load_params("defaults").definitions
+    make_cohort(params.standin, published, params.seed, params.data_path, params.workers, options.quiet)
 
 
 def _inputs(params: Params, _: argparse.Namespace) -> None:

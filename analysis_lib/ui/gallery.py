@@ -14,9 +14,10 @@ from PIL import Image
 
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.files import replacing
-from analysis_lib.core.parameters import ROOT, ImageParams, ParameterError
+from analysis_lib.core.parameters import ROOT, ParameterError
 from analysis_lib.core.study import Study
 from analysis_lib.ct.indices import load_images
+from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures import plots
 from analysis_lib.figures.plots_masks import Slice, masks_picture
 

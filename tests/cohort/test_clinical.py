@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical, read_patient_ids
-from analysis_lib.cohort.clinical_params import ClinicalParams
 from analysis_lib.cohort.columns import COLUMNS, KEPT, data_dictionary, schema
+from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.ui.reference import pages
 
 SETS = ["discovery", "external"]

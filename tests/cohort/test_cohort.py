@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort.cohort import excluded_text, exclusion_table, split_patients, table_one
+from analysis_lib.cohort.cohort import excluded_text, exclusion_table, split_patients, strata_of, table_one
+from analysis_lib.common.errors import ParameterError
 from analysis_lib.core.parameters import CohortParams, load_params
+from analysis_lib.coxnet.settings import NetworkParams
 
 COHORT = load_params("defaults").cohort
 
@@ -104,3 +106,12 @@ def test_own_sets_with_and_without_a_split():
     whole = cohort.model_copy(update={"internal_fraction": 0.0})
     assert split_patients(table, whole, seed=1).value_counts().to_dict() == {"train": 26, "porto": 4}
     assert whole.test_sets == ["porto"]
+
+
+def test_strata_are_a_column_of_the_clinical_table():
+    patients = pd.DataFrame({"set": ["a", "b", "a"], "centre": ["x", None, "y"]})
+    assert strata_of(patients, NetworkParams()) is None
+    assert strata_of(patients, NetworkParams(strata="set")).tolist() == ["a", "b", "a"]
+    assert strata_of(patients, NetworkParams(strata="centre")).tolist() == ["x", "unknown", "y"]
+    with pytest.raises(ParameterError, match="network.strata is centre, but no patient .* has a centre"):
+        strata_of(patients.assign(centre=None), NetworkParams(strata="centre"))

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.core.parameters import AutoEncoderParams
 from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report, pca_explained_variance
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
+from analysis_lib.coxnet.settings import AutoEncoderParams
 
 PARAMS = AutoEncoderParams(code_size=5, max_epochs=150, patience=30, learning_rate=5e-3, batch_size=32)
 

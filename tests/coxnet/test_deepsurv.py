@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis_lib.core.parameters import NetworkParams
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble, breslow_baseline
 from analysis_lib.coxnet.deepsurv import TrainingError, train_network
 from analysis_lib.coxnet.partial_likelihood import (
@@ -18,6 +17,7 @@ from analysis_lib.coxnet.partial_likelihood import (
     negative_log_partial_likelihood,
     risk_sets,
 )
+from analysis_lib.coxnet.settings import NetworkParams
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SMALL = NetworkParams(hidden=[8], ensemble=2, max_epochs=120, patience=30, learning_rate=0.01)

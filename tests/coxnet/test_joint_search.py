@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams, SearchParams, load_params
+from analysis_lib.core.parameters import SearchParams, load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.stages import autoencoder_report as report
 from analysis_lib.stages import search
 from analysis_lib.survival.survival import c_index

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams, ParameterError
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble, principal_axes
-from analysis_lib.coxnet.fitting import strata_of
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "survival-benchmarks"
 AUTOENCODER = AutoEncoderParams(code_size=12, max_epochs=60)  # above 10, so that inputs are turned to principal axes
@@ -180,12 +179,3 @@ def test_published_benchmarks_with_the_default_setting(name, least):
         )
         values.append(c_index(test["time"], test["event"], model.risk(scaler.transform(test[covariates]))))
     assert np.median(values) >= least
-
-
-def test_strata_are_a_column_of_the_clinical_table():
-    patients = pd.DataFrame({"set": ["a", "b", "a"], "centre": ["x", None, "y"]})
-    assert strata_of(patients, NetworkParams()) is None
-    assert strata_of(patients, NetworkParams(strata="set")).tolist() == ["a", "b", "a"]
-    assert strata_of(patients, NetworkParams(strata="centre")).tolist() == ["x", "unknown", "y"]
-    with pytest.raises(ParameterError, match="network.strata is centre, but no patient .* has a centre"):
-        strata_of(patients.assign(centre=None), NetworkParams(strata="centre"))

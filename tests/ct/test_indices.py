@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis_lib.cohort.sarcopenia import add_height_indices, sarcopenic
-from analysis_lib.core.parameters import HuWindow, load_params
+from analysis_lib.core.parameters import load_params
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.ct.geometry import ImageError
 from analysis_lib.ct.indices import MEASURES, area_and_density, measure
+from analysis_lib.ct.settings import HuWindow
 from analysis_lib.ui.command_line import main
 
 PARAMS = load_params("defaults")

@@ -12,13 +12,14 @@ from conftest import REMEDY, SHARED, write_seg
 from ct_files import change, change_all
 from mask_files import outlines, write_rtstruct, write_seg_dicom
 
-from analysis_lib.core.parameters import SegmentParams, load_params
+from analysis_lib.core.parameters import load_params
 from analysis_lib.ct import masks
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.ct.geometry import Geometry, ImageError
 from analysis_lib.ct.indices import load_images, measure, open_patient
 from analysis_lib.ct.label_table import read_label_table
 from analysis_lib.ct.mask_rtstruct import ContourSegment
+from analysis_lib.ct.settings import SegmentParams
 
 IMAGES = load_params("defaults").images
 SM, PM = IMAGES.sm, IMAGES.pm

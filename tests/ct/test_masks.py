@@ -9,10 +9,11 @@ from conftest import write_seg
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from analysis_lib.core.parameters import SegmentParams, load_params
+from analysis_lib.core.parameters import load_params
 from analysis_lib.ct import masks
 from analysis_lib.ct.geometry import Geometry, ImageError
 from analysis_lib.ct.segment_names import described, is_harmless
+from analysis_lib.ct.settings import SegmentParams
 
 GRID = Geometry((10, 8, 6), (-5.0, 3.0, -40.0), (0.7, 0.8, 5.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 

@@ -5,22 +5,34 @@ The values and the reason for each stand in ``params/standin.yaml``; here are na
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from analysis_lib.common.settings import Fraction, Positive, Section
+
 Correlation = Annotated[float, Field(gt=-1, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Outcome = Literal["OS", "RFS"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Definition(Protocol):
+    """A definition of sarcopenia that a cohort can be drawn to: below the cut-off of an index is sarcopenic."""
+
+    @property
+    def column(self) -> str:
+        """Index that is compared, of ``patients.DRAWN``."""
+
+    @property
+    def men(self) -> float:
+        """Cut-off for men, in the index's unit."""
+
+    @property
+    def women(self) -> float:
+        """Cut-off for women, in the index's unit."""
 
 
-class ScannerParams(_Section):
+class ScannerParams(Section):
     """A CT scanner as it shows in the image and in the DICOM header."""
 
     manufacturer: str = Field(description="Manufacturer in the DICOM header.")
@@ -34,7 +46,7 @@ class ScannerParams(_Section):
     intercept: float = Field(-1024.0, description="Rescale intercept in the DICOM header, HU.")
 
 
-class MeanSd(_Section):
+class MeanSd(Section):
     """Mean and SD that the drawn patients have exactly, before rounding."""
 
     mean: float = Field(description="Mean.")
@@ -42,14 +54,14 @@ class MeanSd(_Section):
     missing: Count = Field(0, description="Patients whose value is left empty in patients.csv.")
 
 
-class FlagCount(_Section):
+class FlagCount(Section):
     """A yes/no characteristic."""
 
     count: Count | None = Field(description="Patients with yes; null where the paper has no value for any.")
     missing: Count = Field(0, description="Patients whose value is left empty in patients.csv.")
 
 
-class Range(_Section):
+class Range(Section):
     """Lowest and highest value drawn."""
 
     low: float = Field(description="Lowest.")
@@ -62,7 +74,7 @@ class Range(_Section):
         return self
 
 
-class StandinSetParams(_Section):
+class StandinSetParams(Section):
     """One set of patients: its Table 1, Table 2, numbers of events and scanners."""
 
     prefix: str = Field(pattern="^[A-Z]$", description="Letter that its patient identifiers start with.")
@@ -108,7 +120,7 @@ class StandinSetParams(_Section):
         return self
 
 
-class SexAnatomy(_Section):
+class SexAnatomy(Section):
     """Body size of one sex."""
 
     height_mean_m: Positive = Field(description="Mean height, m.")
@@ -120,7 +132,7 @@ class SexAnatomy(_Section):
     sm_sd_cm2: Positive = Field(description="SD of skeletal muscle area, cm2.")
 
 
-class AnatomyParams(_Section):
+class AnatomyParams(Section):
     """How latent muscle quantity and density become areas and densities."""
 
     men: SexAnatomy = Field(description="Men.")
@@ -143,7 +155,7 @@ class AnatomyParams(_Section):
     unequal_spacing: Fraction = Field(description="Share of patients with rows and columns apart.")
 
 
-class EffectParams(_Section):
+class EffectParams(Section):
     """Log hazard ratios of death; quantity and density protect, so their effect is subtracted."""
 
     infiltration: float = Field(ge=0, description="Per SD of infiltration.")
@@ -157,7 +169,7 @@ class EffectParams(_Section):
     recurrence_clinical: float = Field(ge=0, description="Times the tumour effects for recurrence.")
 
 
-class FollowUpParams(_Section):
+class FollowUpParams(Section):
     """Times of death, recurrence and last contact."""
 
     death_shape: Positive = Field(description="Weibull shape of the time to death.")
@@ -167,7 +179,7 @@ class FollowUpParams(_Section):
     longest_months: Positive = Field(description="Longest administrative follow-up, months.")
 
 
-class ConditionParams(_Section):
+class ConditionParams(Section):
     """The draw is repeated with the next sub-seed until these conditions hold."""
 
     hazard_ratios: bool = Field(description="Whether published hazard ratios must lie in the drawn interval.")
@@ -180,7 +192,7 @@ class ConditionParams(_Section):
     )
 
 
-class StandinParams(_Section):
+class StandinParams(Section):
     """The synthetic cohort: who, what the images show, and what happens to them."""
 
     sets: dict[str, StandinSetParams] = Field(description="Sets of patients by the value of the column set.")

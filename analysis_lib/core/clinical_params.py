@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from analysis_lib.common.settings import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ClinicalUnits(_Section):
+class ClinicalUnits(Section):
     """Units of the table, where they are not the study's."""
 
     height: Literal["m", "cm"] = Field("m", description="Unit of height_m in the table.")
@@ -21,7 +19,7 @@ class ClinicalUnits(_Section):
     tumour_size: Literal["cm", "mm"] = Field("cm", description="Unit of tumour_size_cm in the table.")
 
 
-class ClinicalDates(_Section):
+class ClinicalDates(Section):
     """Dates instead of months: columns surgery_date, death_date, recurrence_date and last_contact_date."""
 
     format: str = Field(
@@ -34,7 +32,7 @@ class ClinicalDates(_Section):
     )
 
 
-class ClinicalParams(_Section):
+class ClinicalParams(Section):
     """The clinical table and how its columns, codes and units are read."""
 
     file: str = Field("patients.csv", description="File in the data folder: .csv, .tsv, .txt, .xlsx or .parquet.")
