@@ -3,7 +3,7 @@
 PyRadiomics' C code walks the bounding box once a matrix, image and direction and finds each neighbour anew.
 The neighbours depend on the mask alone: here they are found once and serve all matrices of all images. The
 counts are whole numbers and the sum of reals (NGTDM) adds whole neighbourhoods in the same order, so that the
-matrices equal ``radiomics.cMatrices`` to the last bit (tests/test_fast_radiomics.py). Distance 1 only.
+matrices equal ``radiomics.cMatrices`` to the last bit (tests/radiomics/test_fast_radiomics.py). Distance 1 only.
 """
 
 from __future__ import annotations

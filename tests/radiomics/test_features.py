@@ -179,7 +179,7 @@ def test_workers_give_the_same_and_survive_a_death(tmp_path: Path, capfd: pytest
 
 def test_a_killed_run_resumes(tmp_path: Path) -> None:
     script = (
-        f"import sys, time; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+        f"import sys, time; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests' / 'radiomics')!r}]\n"
         "import test_features as t; from pathlib import Path\n"
         "def slow(p):\n    if p == 'P2': time.sleep(60)\n    return t.load(p)\n"
         "t.feature_table(['P1', 'P2'], slow, t.fingerprint, t.FILES, Path(sys.argv[1]), quiet=True,\n"
