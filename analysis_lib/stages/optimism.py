@@ -15,4 +15,3 @@ patient is in any of them. Three kinds:
 """
 
 from __future__ import annotations
-

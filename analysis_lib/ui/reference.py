@@ -72,7 +72,7 @@ def _ibsi_codes() -> str:
         "- Wavelet: sub-bands of the undecimated transform, one code for all eight; letters in the order x, y, z.",
         "- LoG: ITK's recursive approximation, multiplied by sigma squared; IBSI's reference filter is cut off at four",
         "  sigma and not multiplied.\n",
-        "Kurtosis and the axis lengths differ by a known constant or factor, see the notes; `tests/radiomics/test_ibsi.py`",
+        "Kurtosis and the axis lengths differ by a known constant or factor; `tests/radiomics/test_ibsi.py`",
         "converts them and compares all others with the consensus values of the digital phantom.\n",
         "| column | family | feature | aggregation | filter | note |",
         "|---|---|---|---|---|---|",

@@ -3,4 +3,3 @@
 from __future__ import annotations
 
 from tiny_study import STAGES, TinyStudy, project  # noqa: F401
-
