@@ -9,14 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort import cohort
 from analysis_lib.core import parameters as params_module
 from analysis_lib.core.parameters import Params, load_params
 from analysis_lib.core.study import Study
-from analysis_lib.figures import plots, plots_curves, plots_flowchart, plots_km, plots_model, tables
-from analysis_lib.results import beyond as results_beyond
-from analysis_lib.results import extended as results_extended
-from analysis_lib.results import paper, results
+from analysis_lib.figures import style, tables
+from analysis_lib.figures.components import pca_frame
+from analysis_lib.figures.curves import incidence_grid, spline_grid
+from analysis_lib.figures.flowchart import flowchart
+from analysis_lib.figures.kaplan_meier import km_grid
+from analysis_lib.results import published
+from analysis_lib.results.incidence import CAUSES, incidences
+from analysis_lib.results.splines import spline_curves
+from analysis_lib.results.table1 import flowchart_counts, table_one
+from analysis_lib.results.table2 import TABLE2_COLUMNS, sarcopenia_curves, table_two
 from analysis_lib.review import certificate, compare, package, record, verify
 
 SIZES = {"discovery": 60, "external": 25, "lt": 25}
@@ -97,34 +102,34 @@ def finish_study(params: Params) -> None:
 def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     params, patients, synthetic = s.params, s.patients(), s.params.synthetic
     tables.write_table(exclusions[["patient_id", "stage", "reason"]], s.figures, "exclusions", "E", "E.", synthetic)
-    counts = results.flowchart_counts(patients, exclusions, params.cohort, ["CT", "risk"])
-    plots.save_figure(plots_flowchart.flowchart(counts), s.figures, "fig1", counts, synthetic)
-    table1 = cohort.table_one(patients, params.cohort)
+    counts = flowchart_counts(patients, exclusions, params.cohort, ["CT", "risk"])
+    style.save_figure(flowchart(counts), s.figures, "fig1", counts, synthetic)
+    table1 = table_one(patients, params.cohort)
     tables.write_table(table1, s.figures, "table1", "Table 1", "T.", synthetic)
-    table2 = results.table_two(patients, params.definitions, params.cohort, params.statistics)
+    table2 = table_two(patients, params.definitions, params.cohort, params.statistics)
     reading = tables.table2_for_reading(table2, {k: k for k in SIZES}, {k: k for k in params.definitions})
-    table2 = table2[results.TABLE2_COLUMNS]
+    table2 = table2[TABLE2_COLUMNS]
     tables.write_table(table2, s.figures, "table2", "Table 2", "T.", synthetic, reading=reading)
     part = patients[patients["set"] == "discovery"]
-    frames = results.sarcopenia_curves(part, params.definitions, "OS", params.statistics, [0, 24, 60])
-    plots.save_figure(plots_km.km_grid(**frames), s.figures, "fig2", frames, synthetic)
-    frames = results_extended.spline_curves(part, params.definitions, "OS", params.statistics)
-    plots.save_figure(plots_curves.spline_grid(**frames), s.figures, "spline", frames, synthetic)
-    incidence, _ = results_beyond.incidences(patients, params.cohort, params.statistics)
-    sets, causes = {k: k for k in SIZES}, results_beyond.CAUSES
-    fig = plots_curves.incidence_grid(incidence, sets, causes, params.statistics.auc_last_month)
-    plots.save_figure(fig, s.figures, "cumulative_incidence", incidence, synthetic)
+    frames = sarcopenia_curves(part, params.definitions, "OS", params.statistics, [0, 24, 60])
+    style.save_figure(km_grid(**frames), s.figures, "fig2", frames, synthetic)
+    frames = spline_curves(part, params.definitions, "OS", params.statistics)
+    style.save_figure(spline_grid(**frames), s.figures, "spline", frames, synthetic)
+    incidence, _ = incidences(patients, params.cohort, params.statistics)
+    sets, causes = {k: k for k in SIZES}, CAUSES
+    fig = incidence_grid(incidence, sets, causes, params.statistics.auc_last_month)
+    style.save_figure(fig, s.figures, "cumulative_incidence", incidence, synthetic)
     scores = pd.DataFrame(np.random.default_rng(1).normal(size=(len(patients), 3)), columns=["PC1", "PC2", "PC3"])
     scores.index = pd.Index(patients["patient_id"], name="patient_id")
     groups = pd.DataFrame({"PMI": patients["pmi"].to_numpy() < 6}, index=scores.index)
-    frame = plots_model.pca_frame(scores, groups)
-    plots.save_figure(plots.new_figure(40, 30), s.figures, "fig3", frame, synthetic)
+    frame = pca_frame(scores, groups)
+    style.save_figure(style.new_figure(40, 30), s.figures, "fig3", frame, synthetic)
     c_index = pd.DataFrame(
         [(n, "TFDeepSurv", 0.7, 0.6, 0.8, 25, 12) for n in ("train", "internal", "external", "lt")],
         columns=["set", "model", "c_index", "low", "high", "n", "events"],
     )
     tables.write_table(c_index, s.figures, "c_index", "C-index", "C.", synthetic)
-    comparison = paper.compare(patients, table2, c_index, params.statistics.confidence)
+    comparison = published.compare(patients, table2, c_index, params.statistics.confidence)
     tables.write_table(comparison, s.figures, "paper_comparison", "Comparison", "C.", synthetic)
 
 

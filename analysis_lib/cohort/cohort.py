@@ -1,4 +1,4 @@
-"""Who is analysed: split of the discovery set, exclusions of every stage, Table 1 and the flowchart."""
+"""Who is analysed: split of the discovery set, exclusions of every stage."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from analysis_lib.common.errors import ParameterError
 from analysis_lib.core.parameters import CohortParams
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
-
-MONTHS_PER_YEAR = 12
 
 
 def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> pd.Series:
@@ -82,78 +80,3 @@ def excluded_text(exclusions: pd.DataFrame) -> str:
     out = len(exclusions) - without
     text = f"{out} patient{'' if out == 1 else 's'} excluded"
     return f"{text}, {without} analysed by indices only" if without else text
-
-
-def table_one(patients: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
-    """Table 1: characteristics by set.
-
-    Columns characteristic, then ``<set>`` (text as printed) and ``<set>_missing`` (patients without the value) for each
-    set. Percentages are of the patients whose value is known; NA where no patient's is.
-    """
-    rows = []
-    for label, function in _CHARACTERISTICS:
-        row: dict[str, object] = {"characteristic": label}
-        for name in cohort.sets:
-            part = patients[patients["set"] == name]
-            row[name], row[f"{name}_missing"] = function(part)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _count(part: pd.DataFrame) -> tuple[str, int]:
-    return str(len(part)), 0
-
-
-def _mean_sd(column: str, digits: int = 1):
-    def cell(part: pd.DataFrame) -> tuple[str, int]:
-        known = part[column].dropna()
-        missing = len(part) - len(known)
-        if len(known) < 2:
-            return "NA", missing
-        return f"{known.mean():.{digits}f} ± {known.std(ddof=1):.{digits}f}", missing
-
-    return cell
-
-
-def _share(column: str, value: object):
-    def cell(part: pd.DataFrame) -> tuple[str, int]:
-        known = part[column].dropna()
-        missing = len(part) - len(known)
-        if known.empty:
-            return "NA", missing
-        n = int((known == value).sum())
-        return f"{n} ({100 * n / len(known):.1f}%)", missing
-
-    return cell
-
-
-def _median_range(column: str):
-    def cell(part: pd.DataFrame) -> tuple[str, int]:
-        known = part[column].dropna()
-        missing = len(part) - len(known)
-        if known.empty:
-            return "NA", missing
-        return f"{known.median():.1f} ({known.min():.1f}-{known.max():.1f})", missing
-
-    return cell
-
-
-_CHARACTERISTICS = [
-    ("Patients, n", _count),
-    ("Age, years, mean ± SD", _mean_sd("age")),
-    ("Body mass index, kg/m², mean ± SD", _mean_sd("bmi")),
-    ("Male, n (%)", _share("sex", "M")),
-    ("Female, n (%)", _share("sex", "F")),
-    ("Total tumour diameter > 5 cm, n (%)", _share("tumour_diameter_over_5cm", 1)),
-    ("Single tumour, n (%)", _share("tumour_single", 1)),
-    ("Vascular invasion, n (%)", _share("vascular_invasion", 1)),
-    ("Deaths, n (%)", _share("os_event", 1)),
-    ("Recurrences or deaths, n (%)", _share("rfs_event", 1)),
-    ("Observed time (OS), months, median (range)", _median_range("os_months")),
-    ("SM area, cm², mean ± SD", _mean_sd("sm_area_cm2")),
-    ("SMI, cm²/m², mean ± SD", _mean_sd("smi")),
-    ("Muscle attenuation, HU, mean ± SD", _mean_sd("sm_mean_hu")),
-    ("PM area, cm², mean ± SD", _mean_sd("pm_area_cm2", 2)),
-    ("PMI, cm²/m², mean ± SD", _mean_sd("pmi", 2)),
-    ("Psoas density, HU, mean ± SD", _mean_sd("pm_mean_hu")),
-]

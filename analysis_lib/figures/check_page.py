@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from analysis_lib.core.parameters import CohortParams
-from analysis_lib.figures.plots import ORANGE, SKY, SYNTHETIC_LABEL
+from analysis_lib.figures.style import ORANGE, SKY, SYNTHETIC_LABEL
 
 WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
 WIDTH_PX = 260

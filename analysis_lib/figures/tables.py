@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from analysis_lib.common.files import replacing, write_text
-from analysis_lib.figures.plots import SYNTHETIC_LABEL, need_columns
+from analysis_lib.figures.style import SYNTHETIC_LABEL, need_columns
 
 NOT_AVAILABLE = "NA"
 

@@ -16,9 +16,9 @@ from joblib import Memory
 from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.common.files import keeping
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
-from analysis_lib.results.beyond import COLUMNS, ENDS, cells, followed
-from analysis_lib.results.extended import covariate_table
-from analysis_lib.results.results import MODEL
+from analysis_lib.results import MODEL
+from analysis_lib.results.calibration import COLUMNS, ENDS, cells, followed
+from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import comparison, evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 

@@ -25,10 +25,11 @@ from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
 from analysis_lib.ct.settings import HuWindow
-from analysis_lib.figures import plots, plots_multiverse
-from analysis_lib.results.extended import covariate_table
+from analysis_lib.figures import specification, style
+from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.power import power, sizes_needed
-from analysis_lib.results.results import MODEL, OUTCOMES, continuous_markers, marker_table
+from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.stages.measure import measured_rows
 from analysis_lib.survival import survival
 
@@ -74,13 +75,13 @@ def run_multiverse(study: Study, quiet: bool = False) -> None:
         beyond, small = (known[value] > reference).mean(), (known["p"] < 1 - params.statistics.confidence).mean()
         shares = f"above {reference:g} in {beyond:.0%}, significant in {small:.0%}"
         print(f"{name}: median {known[value].median():.2f}, {shares}")
-        fig = plots_multiverse.specification_curve(table, value, reference)
-        plots.save_figure(fig, study.figures, name, table, params.synthetic)
+        fig = specification.specification_curve(table, value, reference)
+        style.save_figure(fig, study.figures, name, table, params.synthetic)
     if params.standin is not None:
         curves = power(params, folder, quiet)
         needed = sizes_needed(curves, params.multiverse.power_wanted)
-        fig = plots_multiverse.power_curves(curves, needed, params.multiverse.power_wanted)
-        plots.save_figure(fig, study.figures, "power", {"power": curves, "needed": needed}, params.synthetic)
+        fig = specification.power_curves(curves, needed, params.multiverse.power_wanted)
+        style.save_figure(fig, study.figures, "power", {"power": curves, "needed": needed}, params.synthetic)
 
 
 # ---- hazard ratios ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis_lib.common.files import replacing
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params, load_params
-from analysis_lib.results.results import MODEL
+from analysis_lib.results import MODEL
 from analysis_lib.standin.patients import DRAWN, calibrated, draw_patients, sarcopenia_status
 from analysis_lib.survival import survival
 

@@ -8,7 +8,8 @@ from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
 from analysis_lib.figures.tables import format_estimate, format_ratio
-from analysis_lib.results.results import MODEL, process_labels
+from analysis_lib.results import MODEL
+from analysis_lib.results.table1 import process_labels
 
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.core.parameters import Params
-from analysis_lib.results.paper import NAMES
+from analysis_lib.results.published import NAMES
 
 
 def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:

@@ -24,9 +24,9 @@ from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.study import Study
-from analysis_lib.figures.plots import SYNTHETIC_LABEL
+from analysis_lib.figures.style import SYNTHETIC_LABEL
 from analysis_lib.figures.tables import format_p
-from analysis_lib.results.paper import published
+from analysis_lib.results.published import printed_numbers
 from analysis_lib.review.facts import Facts, facts, fill
 from analysis_lib.review.methods import methods
 from analysis_lib.review.record import read_run
@@ -88,7 +88,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         found=found,
         label=SYNTHETIC_LABEL,
         note=study.note,
-        letter=published()["doi"],
+        letter=printed_numbers()["doi"],
         paper=[e for e in entries if e["part"] == "paper"],
         extended=[e for e in entries if e["part"] == "extended"],
         methods=methods(params, study.patients()),

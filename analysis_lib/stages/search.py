@@ -37,7 +37,7 @@ DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200
 
 def search_hyperparameters(params: Params, quiet: bool = False) -> None:
     """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
-    from analysis_lib.figures import plots, plots_small_data
+    from analysis_lib.figures import small_data, style
 
     study = Study(params)
     patients = study.patients(with_radiomics=True)
@@ -47,8 +47,8 @@ def search_hyperparameters(params: Params, quiet: bool = False) -> None:
     trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
     write_text(params.figures_path / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
     own = trials.loc[trials["trial"] == 1, "value"].dropna()
-    figure = plots_small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
-    plots.save_figure(figure, params.figures_path, "search", trials, params.synthetic)
+    figure = small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
+    style.save_figure(figure, params.figures_path, "search", trials, params.synthetic)
     path = PARAMS_DIR / f"{params.study}-tuned.yaml"
     write_tuned(path, params.study, best, trials, params)
     print(f"chosen values are in {path.relative_to(ROOT)}; run them with make study STUDY={path.stem}")

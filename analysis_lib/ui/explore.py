@@ -17,7 +17,8 @@ from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import write_text
 from analysis_lib.core.parameters import PARAMS_DIR, ROOT, DefinitionParams, Params, load_params
-from analysis_lib.results.results import MODEL, OUTCOMES, sarcopenia_curves
+from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.results.table2 import sarcopenia_curves
 from analysis_lib.survival import survival
 
 ADJUSTMENTS = {

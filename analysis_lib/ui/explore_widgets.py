@@ -13,9 +13,11 @@ from PIL import Image
 from analysis_lib.common.errors import StudyError
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
-from analysis_lib.figures import plots, plots_km
+from analysis_lib.figures import style
+from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.figures.tables import format_count, format_estimate, format_p, format_ratio
-from analysis_lib.results.results import GROUPS, OUTCOMES
+from analysis_lib.results import OUTCOMES
+from analysis_lib.results.table2 import GROUPS
 from analysis_lib.ui import explore as x
 
 SPAN = 0.5  # a slider runs from half the published cut-off to half above it
@@ -146,8 +148,8 @@ def _prevalence(table: pd.DataFrame) -> str:
 def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
     name = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}[outcome]
     level, groups = params.statistics.confidence, list(GROUPS.values())[::-1]
-    fig = plots_km.km_grid(**panel, groups=groups, columns=1, ylabel=name, confidence=level)
-    plots.label_synthetic(fig, params.synthetic)
+    fig = km_grid(**panel, groups=groups, columns=1, ylabel=name, confidence=level)
+    style.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
     fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move
     buffer = io.BytesIO()

@@ -18,8 +18,8 @@ from analysis_lib.core.parameters import ROOT, ParameterError
 from analysis_lib.core.study import Study
 from analysis_lib.ct.indices import load_images
 from analysis_lib.ct.settings import ImageParams
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots_masks import Slice, masks_picture
+from analysis_lib.figures import style
+from analysis_lib.figures.masks import Slice, masks_picture
 
 GALLERY = ROOT / "docs" / "gallery"
 FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")
@@ -38,7 +38,7 @@ def make_gallery(study: Study, folder: Path = GALLERY) -> list[Path]:
     for stale in folder.glob("*.png"):
         stale.unlink()
     with replacing(folder / "patients.png") as temporary:
-        plots.label_synthetic(picture, True)
+        style.label_synthetic(picture, True)
         picture.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
         written.append(folder / "patients.png")
     for name in FIGURES:

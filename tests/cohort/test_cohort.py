@@ -1,10 +1,10 @@
-"""Split, exclusions and Table 1."""
+"""Split and exclusions."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.cohort.cohort import excluded_text, exclusion_table, split_patients, strata_of, table_one
+from analysis_lib.cohort.cohort import excluded_text, exclusion_table, split_patients, strata_of
 from analysis_lib.common.errors import ParameterError
 from analysis_lib.core.parameters import CohortParams, load_params
 from analysis_lib.coxnet.settings import NetworkParams
@@ -65,30 +65,6 @@ def test_those_without_a_risk_score_are_not_counted_as_excluded():
     assert excluded_text(stages) == "2 patients excluded, 3 analysed by indices only"
     assert excluded_text(stages.head(1)) == "1 patient excluded"
     assert excluded_text(stages.head(0)) == "0 patients excluded"
-
-
-def test_table_one_on_known_numbers():
-    table = pd.DataFrame({"patient_id": list("abcd"), "set": ["discovery"] * 3 + ["lt"], "sex": ["M", "M", "F", "F"]})
-    for name in (
-        "os_event",
-        "rfs_event",
-        "tumour_single",
-        "vascular_invasion",
-        "os_months",
-        "sm_area_cm2",
-        "smi",
-    ):
-        table[name] = [1.0, 0.0, np.nan, np.nan]
-    for name in ("sm_mean_hu", "pm_area_cm2", "pmi", "pm_mean_hu", "bmi", "tumour_diameter_over_5cm"):
-        table[name] = 1.0
-    table["age"] = [50.0, 60.0, 70.0, np.nan]
-    result = table_one(table, COHORT).set_index("characteristic")
-    assert result.at["Age, years, mean ± SD", "discovery"] == "60.0 ± 10.0"
-    assert result.at["Age, years, mean ± SD", "lt"] == "NA"
-    assert result.at["Male, n (%)", "discovery"] == "2 (66.7%)"
-    assert result.at["Vascular invasion, n (%)", "discovery"] == "1 (50.0%)"
-    assert result.at["Vascular invasion, n (%)", "discovery_missing"] == 1
-    assert result.at["Vascular invasion, n (%)", "external"] == "NA"
 
 
 def test_own_sets_with_and_without_a_split():

@@ -10,7 +10,7 @@ import yaml
 from finished import toy_patients
 
 from analysis_lib.core import parameters as params_module
-from analysis_lib.results import results
+from analysis_lib.results.table2 import table_two
 from analysis_lib.standin.patients import StandinError, calibrated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ def test_a_definition_is_a_few_lines_of_yaml(tmp_path):
         (tmp_path / f"{name}.yaml").write_bytes((params_module.PARAMS_DIR / f"{name}.yaml").read_bytes())
     (tmp_path / "mine.yaml").write_text(example("definition"), encoding="utf-8")
     params = params_module.load_params("mine", tmp_path)
-    table = results.table_two(toy_patients(), params.definitions, params.cohort, params.statistics)
+    table = table_two(toy_patients(), params.definitions, params.cohort, params.statistics)
     rows = table[table["definition"] == "JSH"]
     patients = toy_patients()
     expected = patients["smi"] < patients["sex"].map({"M": 42, "F": 38})

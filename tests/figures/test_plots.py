@@ -11,7 +11,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis_lib.figures import plots, plots_comparison, plots_flowchart, plots_km, plots_masks, plots_model
+from analysis_lib.figures import style
+from analysis_lib.figures.comparison import comparison_frame, paper_comparison
+from analysis_lib.figures.components import pca_frame, pca_grid
+from analysis_lib.figures.discrimination import auc_and_c_index
+from analysis_lib.figures.flowchart import flowchart
+from analysis_lib.figures.kaplan_meier import km_grid
+from analysis_lib.figures.masks import masks_picture
+from analysis_lib.figures.training import training_curves
 
 DEFINITIONS = ["PMA", "PMI", "PD", "SMI", "MA"]
 GROUPS = ["No sarcopenia", "Sarcopenia"]
@@ -103,9 +110,9 @@ def test_same_bytes_twice_and_in_another_process(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from test_plots import flow_frame\n"
         "from pathlib import Path\n"
-        "from analysis_lib.figures import plots, plots_flowchart\n"
-        "f = flow_frame(['Discovery', 'External']); fig = plots_flowchart.flowchart(f)\n"
-        "plots.save_figure(fig, Path(sys.argv[1]), 'fig1', f, True)\n"
+        "from analysis_lib.figures import style, flowchart\n"
+        "f = flow_frame(['Discovery', 'External']); fig = flowchart.flowchart(f)\n"
+        "style.save_figure(fig, Path(sys.argv[1]), 'fig1', f, True)\n"
     )
     here = str(Path(__file__).parent)
     for folder, seed in (("a", "1"), ("b", "2")):
@@ -117,22 +124,22 @@ def test_same_bytes_twice_and_in_another_process(tmp_path):
 
 
 def test_saving_twice_labels_once_and_closes(tmp_path):
-    fig = plots.new_figure(85, 40)
+    fig = style.new_figure(85, 40)
     frame = pd.DataFrame({"x": [0.1, 1 / 3], "name": ["a", "b"]})
-    first = plots.save_figure(fig, tmp_path, "one", frame, synthetic=True).read_bytes()
-    assert texts(fig) == [plots.SYNTHETIC_LABEL]
-    assert plots.save_figure(fig, tmp_path, "one", frame, synthetic=True).read_bytes() == first
-    assert texts(fig) == [plots.SYNTHETIC_LABEL]
+    first = style.save_figure(fig, tmp_path, "one", frame, synthetic=True).read_bytes()
+    assert texts(fig) == [style.SYNTHETIC_LABEL]
+    assert style.save_figure(fig, tmp_path, "one", frame, synthetic=True).read_bytes() == first
+    assert texts(fig) == [style.SYNTHETIC_LABEL]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.csv", "one.pdf", "one.png"]
-    plots.save_figure(fig, tmp_path, "one", frame, synthetic=False)
+    style.save_figure(fig, tmp_path, "one", frame, synthetic=False)
     assert texts(fig) == []
 
 
 def test_csv_is_the_frame_and_says_synthetic_only_when_it_is(tmp_path):
     frame = pd.DataFrame({"x": [0.1, 1 / 3, 1e-12], "n": [1, 2, 3], "name": ["a", "b, c", "ü"]})
-    plots.save_figure(plots.new_figure(85, 40), tmp_path, "real", frame, synthetic=False)
+    style.save_figure(style.new_figure(85, 40), tmp_path, "real", frame, synthetic=False)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "real.csv", float_precision="round_trip"), frame)
-    plots.save_figure(plots.new_figure(85, 40), tmp_path, "made", frame, synthetic=True)
+    style.save_figure(style.new_figure(85, 40), tmp_path, "made", frame, synthetic=True)
     again = pd.read_csv(tmp_path / "made.csv", float_precision="round_trip")
     assert list(again.columns) == [*frame.columns, "synthetic"]
     assert again["synthetic"].all()
@@ -142,7 +149,7 @@ def test_csv_is_the_frame_and_says_synthetic_only_when_it_is(tmp_path):
 def test_several_frames_go_into_one_csv_by_part(tmp_path):
     curves, at_risk, notes = km_frames(["PMA"])
     parts = {"curves": curves, "at_risk": at_risk, "annotations": notes}
-    plots.save_figure(plots.new_figure(85, 40), tmp_path, "km", parts, synthetic=False)
+    style.save_figure(style.new_figure(85, 40), tmp_path, "km", parts, synthetic=False)
     again = pd.read_csv(tmp_path / "km.csv", dtype=str, keep_default_na=False)
     for name, part in parts.items():
         mine = again[again["part"] == name].reset_index(drop=True)
@@ -151,8 +158,8 @@ def test_several_frames_go_into_one_csv_by_part(tmp_path):
 
 
 def test_pdf_embeds_truetype_and_png_has_300_dpi(tmp_path):
-    fig = plots_flowchart.flowchart(flow_frame(["Discovery"]))
-    plots.save_figure(fig, tmp_path, "f", pd.DataFrame({"x": [1]}), synthetic=True)
+    fig = flowchart(flow_frame(["Discovery"]))
+    style.save_figure(fig, tmp_path, "f", pd.DataFrame({"x": [1]}), synthetic=True)
     pdf = (tmp_path / "f.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf and b"/CreationDate" not in pdf
@@ -160,7 +167,7 @@ def test_pdf_embeds_truetype_and_png_has_300_dpi(tmp_path):
 
     with Image.open(tmp_path / "f.png") as image:
         assert round(image.info["dpi"][0]) == 300
-        assert image.size[0] == int(plots.TWO_COLUMNS_MM / 25.4 * 300)
+        assert image.size[0] == int(style.TWO_COLUMNS_MM / 25.4 * 300)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def test_pdf_embeds_truetype_and_png_has_300_dpi(tmp_path):
 )
 def test_flowchart_texts_stay_in_their_boxes(sets):
     counts = flow_frame(sets)
-    fig = plots_flowchart.flowchart(counts)
+    fig = flowchart(counts)
     fig.set_dpi(300)
     fig.canvas.draw()
     renderer = fig.canvas.get_renderer()
@@ -198,19 +205,19 @@ def test_flowchart_texts_stay_in_their_boxes(sets):
 def test_flowchart_names_what_is_wrong():
     counts = flow_frame(["Discovery"])
     with pytest.raises(ValueError, match="lacks column"):
-        plots_flowchart.flowchart(counts.drop(columns="kind"))
+        flowchart(counts.drop(columns="kind"))
     with pytest.raises(ValueError, match="unknown kind"):
-        plots_flowchart.flowchart(counts.replace("process", "proces"))
+        flowchart(counts.replace("process", "proces"))
     with pytest.raises(ValueError, match="parent 'nobody'"):
-        plots_flowchart.flowchart(counts.assign(parent=counts["parent"].replace("ct", "nobody")))
+        flowchart(counts.assign(parent=counts["parent"].replace("ct", "nobody")))
     with pytest.raises(ValueError, match="twice"):
-        plots_flowchart.flowchart(pd.concat([counts, counts.iloc[:1]]))
+        flowchart(pd.concat([counts, counts.iloc[:1]]))
 
 
 @pytest.mark.parametrize(("panels", "columns"), [(DEFINITIONS, 3), (["Training", "Internal"], 2)])
 def test_km_numbers_at_risk_stand_under_their_ticks(panels, columns):
     curves, at_risk, notes = km_frames(panels)
-    fig = plots_km.km_grid(curves, at_risk, notes, columns=columns)
+    fig = km_grid(curves, at_risk, notes, columns=columns)
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == len(panels)
     numbers = [t for t in fig.texts if t.get_gid() == "at-risk"]
@@ -226,7 +233,7 @@ def test_km_numbers_at_risk_stand_under_their_ticks(panels, columns):
 
 def test_km_draws_the_steps_of_the_frame():
     curves, at_risk, notes = km_frames(["PMA"])
-    fig = plots_km.km_grid(curves, at_risk, notes)
+    fig = km_grid(curves, at_risk, notes)
     lines = {line.get_label(): line for line in fig.axes[0].get_lines() if line.get_label() in GROUPS}
     for group in GROUPS:
         mine = curves[curves["group"] == group]
@@ -240,7 +247,7 @@ def test_km_draws_the_steps_of_the_frame():
 
 def test_km_names_the_level_of_its_intervals():
     for panels in (["PMA"], DEFINITIONS):  # the note stands above the panels, or in the free cell
-        fig = plots_km.km_grid(*km_frames(panels), confidence=0.9)
+        fig = km_grid(*km_frames(panels), confidence=0.9)
         assert "90% confidence interval" in " ".join(" ".join(texts(fig)).split())
         assert_no_text_leaves_the_figure(fig)
 
@@ -248,7 +255,7 @@ def test_km_names_the_level_of_its_intervals():
 def test_km_panel_without_patients_says_so():
     curves, at_risk, notes = km_frames(DEFINITIONS, empty=["PD"])
     notes["text"] = notes["text"].where(notes["panel"] != "PD", None)
-    fig = plots_km.km_grid(curves, at_risk, notes, empty_text="No patient below the cut-off: NA")
+    fig = km_grid(curves, at_risk, notes, empty_text="No patient below the cut-off: NA")
     said = [t.get_text() for ax in fig.axes for t in ax.texts]
     assert [("NA" in text) for text in said] == [panel == "PD" for panel in DEFINITIONS]
     assert said[2] == "No patient below the cut-off: NA"
@@ -270,14 +277,14 @@ def test_pca_grid_shows_every_patient_and_the_separation():
         }
     )
     explained = pd.DataFrame({"component": ["PC1", "PC2", "PC3"], "fraction": [0.3, 0.2, 0.1]})
-    fig = plots_model.pca_grid(scores, separations, explained)
+    fig = pca_grid(scores, separations, explained)
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == 10
     shown = [sum(len(c.get_offsets()) for c in ax.collections) for ax in fig.axes]
     assert shown == [39, 39] + [40] * 8
     assert "AUC 0.90 (0.50–0.95)" in texts(fig) and "separation: NA" in texts(fig)
     assert fig.axes[1].get_xlabel() == "PC1 (30% of variance)"
-    fig = plots_model.pca_grid(scores, separations.assign(p_permutation=[0.0001, 0.02, np.nan, 0.5, 0.5]))
+    fig = pca_grid(scores, separations.assign(p_permutation=[0.0001, 0.02, np.nan, 0.5, 0.5]))
     assert_no_text_leaves_the_figure(fig)
     assert {"permutation P<0.001", "permutation P=0.02", "permutation NA"} <= set(texts(fig))
 
@@ -299,7 +306,7 @@ def test_training_curves_draw_members_thin_and_mean_thick():
         for name in (0, 1)
     ]
     members[1] = members[1].iloc[:20].assign(train_loss=3.0)
-    fig = plots_model.training_curves(autoencoder, pd.concat(members))
+    fig = training_curves(autoencoder, pd.concat(members))
     assert_no_text_leaves_the_figure(fig)
     assert [len(ax.get_lines()) for ax in fig.axes] == [2, 6, 4]
     widths = sorted(line.get_linewidth() for line in fig.axes[1].get_lines())
@@ -312,7 +319,7 @@ def test_training_curves_draw_members_thin_and_mean_thick():
 
 def test_auc_and_c_index_rows_and_na():
     auc, c_index = discrimination_frames()
-    fig = plots_model.auc_and_c_index(auc, c_index, ["internal", "lt"], {"internal": "Internal test"})
+    fig = auc_and_c_index(auc, c_index, ["internal", "lt"], {"internal": "Internal test"})
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == 4
     assert [t for t in texts(fig) if t in "abcdef"] == ["a", "b", "c", "d"]
@@ -320,7 +327,7 @@ def test_auc_and_c_index_rows_and_na():
     assert right[0] == "0.700 (0.600–0.800)" and right[3] == "NA"
     assert "Internal test (n = 147, 30 deaths)" in texts(fig)
     with pytest.raises(ValueError, match="no C-index for set"):
-        plots_model.auc_and_c_index(auc, c_index, ["extrenal"], {})
+        auc_and_c_index(auc, c_index, ["extrenal"], {})
 
 
 def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals():
@@ -334,7 +341,7 @@ def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals
         ],
         columns=["group", "item", "published", "ours", "low", "high", "inside"],
     )
-    fig = plots_comparison.paper_comparison(frame)
+    fig = paper_comparison(frame)
     assert_no_text_leaves_the_figure(fig)
     hr, prevalence, c_index = fig.axes
     assert hr.get_xscale() == "log" and hr.get_xlim()[1] <= 50
@@ -358,16 +365,16 @@ def test_comparison_frame_takes_the_items_with_an_interval():
     ]
     comparison = pd.DataFrame({"item": items, "published": 1.0, "ours": 1.0, "low": 0.5, "high": 2.0})
     comparison["inside"] = True
-    frame = plots_comparison.comparison_frame(comparison, {"discovery": "Discovery"})
+    frame = comparison_frame(comparison, {"discovery": "Discovery"})
     assert frame["item"].tolist() == [items[3], items[2], items[5]]
     assert frame["label"].tolist() == ["Discovery, PMA OS", "Discovery, PMA", "internal, TFDeepSurv"]
-    assert len(plots_comparison.paper_comparison(frame).axes) == 3
+    assert len(paper_comparison(frame).axes) == 3
 
 
 def test_pca_frame_joins_verdicts_and_keeps_the_unknown():
     scores = pd.DataFrame({"PC1": [0.1, 0.2, 0.3], "PC2": 0.0}, index=["b", "a", "c"])
     groups = pd.DataFrame({"PMA": [True, False, None]}, index=["a", "b", "c"])
-    frame = plots_model.pca_frame(scores, groups)
+    frame = pca_frame(scores, groups)
     assert frame["patient_id"].tolist() == ["b", "a", "c"]
     assert frame["PMA"].fillna(-1).tolist() == [0, 1, -1]
 
@@ -377,7 +384,7 @@ def test_masks_picture_keeps_the_true_proportions():
     hu[30:70, 20:60] = 40
     sm = hu > 0
     pm = np.zeros_like(sm)
-    fig = plots_masks.masks_picture([("P001", hu, sm, pm, (0.7, 0.9)), ("P002", hu, sm, sm, (0.8, 0.6))])
+    fig = masks_picture([("P001", hu, sm, pm, (0.7, 0.9)), ("P002", hu, sm, sm, (0.8, 0.6))])
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == 4
     box = fig.axes[0].get_images()[0].get_extent()
@@ -389,11 +396,11 @@ def test_masks_picture_keeps_the_true_proportions():
         x, y = ax.get_xlim(), ax.get_ylim()
         assert width / height == pytest.approx((x[1] - x[0]) / (y[0] - y[1]), rel=1e-3)
     with pytest.raises(ValueError, match="not on one grid"):
-        plots_masks.masks_picture([("P001", hu, sm.T, pm, (1, 1))])
+        masks_picture([("P001", hu, sm.T, pm, (1, 1))])
 
 
 def test_wrap_breaks_only_what_is_too_wide():
-    assert plots.wrap_mm("one two", 100, 7) == ["one two"]
-    lines = plots.wrap_mm("Excluded (n\u00a0=\u00a012) Incomprehensibilities", 15, 7)
-    assert all(plots.text_width_mm(line, 7) <= 15 for line in lines)
+    assert style.wrap_mm("one two", 100, 7) == ["one two"]
+    lines = style.wrap_mm("Excluded (n\u00a0=\u00a012) Incomprehensibilities", 15, 7)
+    assert all(style.text_width_mm(line, 7) <= 15 for line in lines)
     assert "".join(lines).replace("-", "").replace(" ", "").endswith("Incomprehensibilities")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.figures import tables
-from analysis_lib.figures.plots import SYNTHETIC_LABEL
+from analysis_lib.figures.style import SYNTHETIC_LABEL
 
 
 @pytest.mark.parametrize(

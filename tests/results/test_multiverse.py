@@ -14,8 +14,10 @@ from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
-from analysis_lib.figures import plots_multiverse
-from analysis_lib.results import multiverse, results
+from analysis_lib.figures import specification
+from analysis_lib.results import multiverse
+from analysis_lib.results.discrimination import continuous_markers
+from analysis_lib.results.table2 import table_two
 
 PARAMS = load_params("smoke").model_copy(update={"workers": 1})
 
@@ -34,7 +36,7 @@ def ratios() -> pd.DataFrame:
 
 
 def test_the_study_is_one_of_its_specifications(ratios):
-    table2 = results.table_two(PATIENTS, PARAMS.definitions, PARAMS.cohort, PARAMS.statistics)
+    table2 = table_two(PATIENTS, PARAMS.definitions, PARAMS.cohort, PARAMS.statistics)
     ours = table2[(table2["definition"] == "PD") & (table2["set"] == "discovery")].set_index("outcome")
     middle = ratios[(ratios["index"] == "PD") & (ratios["cut_off"] == "38.5 / 38.5") & ~ratios["adjusted"]]
     for row in middle[middle["set"] == "discovery"].itertuples():
@@ -54,12 +56,12 @@ def test_specifications_are_all_different_and_counted(ratios):
 
 
 def test_curves_are_drawn(ratios):
-    fig = plots_multiverse.specification_curve(ratios, "hr", 1.0)
+    fig = specification.specification_curve(ratios, "hr", 1.0)
     assert "specifications" in fig.texts[0].get_text() and len(fig.axes) == 2
 
 
 def test_continuous_markers_are_higher_where_there_is_less_muscle():
-    markers = results.continuous_markers(PATIENTS, PARAMS.definitions)
+    markers = continuous_markers(PATIENTS, PARAMS.definitions)
     for key, definition in PARAMS.definitions.items():
         cut_off = np.where(PATIENTS["sex"] == "M", definition.men, definition.women)
         marker = markers[f"{key} continuous"]
@@ -103,7 +105,7 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
             definition = params.definitions[key]
             yes_or_no = sarcopenic(patients, definition).astype(float)[mine]
             # the cut-offs of the sexes put men and women on one scale
-            below = results.continuous_markers(patients, {key: definition}).iloc[:, 0][mine]
+            below = continuous_markers(patients, {key: definition}).iloc[:, 0][mine]
             outcome = patients["os_event"][mine] == 1, patients["os_months"][mine]
             model, *others = (
                 concordance_index_censored(*outcome, risk)[0] for risk in (fitted["risk"][mine], yes_or_no, below)

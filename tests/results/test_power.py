@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.core.parameters import load_params
-from analysis_lib.figures import plots_multiverse
+from analysis_lib.figures import specification
 from analysis_lib.results import power
 
 PARAMS = load_params("smoke").model_copy(update={"workers": 1})
@@ -41,7 +41,7 @@ def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(power, "map_patients", lambda *_, **__: pytest.fail("drawn again"))
     pd.testing.assert_frame_equal(power.power(PARAMS, tmp_path, quiet=True), found)
     needed = power.sizes_needed(found, 0.6)
-    fig = plots_multiverse.power_curves(found, needed, 0.6)
+    fig = specification.power_curves(found, needed, 0.6)
     assert len(fig.axes) == 2 and "HR" not in fig.axes[0].get_legend().texts[0].get_text()
 
 

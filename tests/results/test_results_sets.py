@@ -21,8 +21,8 @@ from analysis_lib.core.artefacts import wanted_notebooks
 from analysis_lib.core.notebooks import NOTEBOOKS_DIR
 from analysis_lib.core.parameters import FeatureParams, Params, SetParams
 from analysis_lib.core.study import Study
-from analysis_lib.figures import plots, plots_small_data
-from analysis_lib.results import beyond as results_beyond
+from analysis_lib.figures import small_data, style
+from analysis_lib.results.calibration import COLUMNS
 from analysis_lib.review.methods import methods
 from analysis_lib.stages import optimism
 
@@ -89,7 +89,7 @@ def run(tmp_path, monkeypatch):
         )
         write_study(params, patients)
         monkeypatch.setattr(study_module, "open_study", lambda name: Study(params))
-        monkeypatch.setitem(plots.STYLE, "savefig.dpi", 30)
+        monkeypatch.setitem(style.STYLE, "savefig.dpi", 30)
         monkeypatch.setattr(Figure, "savefig", quick_savefig)
         monkeypatch.setattr(dcurves, "dca", quick_dca)
         found = {}
@@ -171,7 +171,7 @@ def test_no_internal_set_and_nobody_in_a_test_set(run, further):
     single = table(params, "optimism_summary").set_index("quantity").loc["single split"]
     assert np.isnan(single["value"]) and single["n"] == 0
     own, probabilities = found["09_beyond_the_letter"]["own"], found["12_added_value"]["probabilities"]
-    assert list(own) == list(probabilities) == results_beyond.COLUMNS
+    assert list(own) == list(probabilities) == COLUMNS
 
 
 def test_test_sets_of_one_patient(run):
@@ -194,7 +194,7 @@ def test_optimism_without_an_internal_set():
     found = optimism.summary(replicates, 0.9, np.nan, 0.95).set_index("quantity")
     assert found.loc[["single split", "place of the single split"], "value"].isna().all()
     assert found.loc["repeated splits", "value"] == pytest.approx(0.63)
-    labels = [text.get_text() for text in plots_small_data.optimism(replicates, np.nan).legends[0].get_texts()]
+    labels = [text.get_text() for text in small_data.optimism(replicates, np.nan).legends[0].get_texts()]
     assert "this study's one split: NA" in labels
-    empty = plots_small_data.optimism(replicates[replicates["kind"] == "bootstrap"], np.nan)
+    empty = small_data.optimism(replicates[replicates["kind"] == "bootstrap"], np.nan)
     assert any("NA: no split" in text.get_text() for text in empty.axes[0].texts)

@@ -8,7 +8,7 @@ import pytest
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from test_results_beyond import PARAMS, PATIENTS, STATISTICS
 
-from analysis_lib.results import results
+from analysis_lib.results.risk_groups import risk_group_curves, risk_group_table
 
 TRAIN = PATIENTS[PATIENTS["split"] == "train"]
 # That of a patient, who is not above it.
@@ -24,7 +24,7 @@ def hazard_ratio(part: pd.DataFrame, x: pd.Series) -> list[float]:
 
 
 def test_table_of_risk_groups():
-    table = results.risk_group_table(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS).set_index("set")
+    table = risk_group_table(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS).set_index("set")
     assert table.index.tolist() == SPLITS
     assert table.loc["train", "n_high_risk"] == len(TRAIN) - len(TRAIN) // 2 - 1
     for name in SPLITS:
@@ -48,7 +48,7 @@ def test_table_of_risk_groups():
 
 
 def test_curves_of_risk_groups():
-    frames = results.risk_group_curves(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS, [0, 24])
+    frames = risk_group_curves(PATIENTS, PARAMS.cohort, CUT_OFF, STATISTICS, [0, 24])
     at_risk = frames["at_risk"].set_index(["panel", "group", "month"])["n"]
     notes = frames["annotations"].set_index("panel")
     for name in SPLITS:

@@ -15,7 +15,7 @@ from finished import finish_study, point_library_to, toy_params, toy_patients
 from analysis_lib import PINNED
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
 from analysis_lib.core.study import Study
-from analysis_lib.results import extended as results_extended
+from analysis_lib.results.splines import BINS
 from analysis_lib.review import record, verify
 from analysis_lib.review.certificate import read_manifest, write_certificate
 from analysis_lib.review.coarse import distribution, monthly
@@ -248,7 +248,7 @@ def test_package_holds_no_patient(finished):
         assert len(curves) > 50 and f"figures/{name}.pdf" not in names
     spline = pd.read_csv(io.StringIO(texts["figures/spline.csv"]))
     assert spline.groupby("panel")["n"].sum().between(1, len(patients)).all()
-    assert (spline["part"].value_counts()["counts"]) == 5 * results_extended.BINS  # not one row a patient
+    assert (spline["part"].value_counts()["counts"]) == 5 * BINS  # not one row a patient
     crate = json.loads(texts["ro-crate-metadata.json"])
     assert {"figures/table2.csv", "run.json"} <= {entity["@id"] for entity in crate["@graph"]}
     assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from analysis_lib.core.parameters import ParameterError, StabilityParams, load_params
 from analysis_lib.core.study import Study
-from analysis_lib.figures import plots, plots_stability
+from analysis_lib.figures import stability as figure
+from analysis_lib.figures import style
 from analysis_lib.radiomics.perturb import perturb
 from analysis_lib.radiomics.workers import run_here
 from analysis_lib.stages import variants as stability
@@ -139,8 +140,8 @@ def test_from_images_to_figure_and_chosen_features(tmp_path: Path) -> None:
     assert icc["shuffled", "sm_original_glcm_Correlation"] < 0.5
     assert icc["bins", "sm_original_firstorder_Mean"] == 1.0
     assert 0 < icc["mask", "sm_original_shape_VoxelVolume"] < 1
-    frame = plots_stability.stability_frame(table)
-    path = plots.save_figure(plots_stability.stability(frame), tmp_path, "stability", frame, synthetic=True)
+    frame = figure.stability_frame(table)
+    path = style.save_figure(figure.stability(frame), tmp_path, "stability", frame, synthetic=True)
     assert pd.read_csv(path.with_suffix(".csv")).shape[0] == 1343 * 5
 
 

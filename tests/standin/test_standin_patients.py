@@ -12,7 +12,7 @@ from lifelines.utils import concordance_index
 
 from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.core.parameters import PARAMS_DIR, ParameterError, load_params
-from analysis_lib.results.paper import published
+from analysis_lib.results.published import printed_numbers
 from analysis_lib.standin.patients import (
     StandinError,
     clinical_table,
@@ -27,7 +27,7 @@ from analysis_lib.standin.patients import (
 
 PARAMS = load_params("standin")
 SETS = list(PARAMS.standin.sets)
-PRINTED = published()
+PRINTED = printed_numbers()
 
 
 @pytest.fixture(scope="module")

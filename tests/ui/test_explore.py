@@ -8,7 +8,7 @@ from finished import finish_study, point_library_to, toy_params, toy_patients
 
 from analysis_lib.core.parameters import load_params
 from analysis_lib.core.study import Study
-from analysis_lib.results import results
+from analysis_lib.results.table2 import table_two
 from analysis_lib.survival import survival
 from analysis_lib.ui import explore as x
 
@@ -24,7 +24,7 @@ def choose(**changes) -> x.Choice:
 @pytest.mark.parametrize("outcome", ["OS", "RFS"])
 @pytest.mark.parametrize("name", ["discovery", "lt"])
 def test_published_cut_offs_give_table_2(name, outcome):
-    table = results.table_two(PATIENTS, PARAMS.definitions, PARAMS.cohort, PARAMS.statistics)
+    table = table_two(PATIENTS, PARAMS.definitions, PARAMS.cohort, PARAMS.statistics)
     table = table.set_index(["set", "definition", "outcome"])
     for definition in PARAMS.definitions:
         result = x.explore(PATIENTS, RISK, PARAMS, choose(set=name, outcome=outcome, definition=definition))

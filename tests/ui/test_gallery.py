@@ -8,7 +8,7 @@ from tiny_study import TinyStudy
 
 from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.study import Study
-from analysis_lib.figures import plots
+from analysis_lib.figures import style
 from analysis_lib.stages.measure import measure_patients
 from analysis_lib.ui import gallery
 
@@ -26,7 +26,7 @@ def study(tmp_path, monkeypatch):
     params = toy_params("tiny", images=images, workers=1)
     measure_patients(params, quiet=True)
     pd.read_parquet(tiny.build / "measured.parquet").to_parquet(tiny.build / "patients.parquet")
-    plots.save_figure(plots.new_figure(90, 45), tiny.figures, "fig1", pd.DataFrame({"x": [1]}), True)
+    style.save_figure(style.new_figure(90, 45), tiny.figures, "fig1", pd.DataFrame({"x": [1]}), True)
     monkeypatch.setattr(gallery, "FIGURES", ("fig1",))
     return Study(params)
 

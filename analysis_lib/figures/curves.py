@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import SMALL_PT, TITLE_PT
+from analysis_lib.figures import style
+from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 LEFT_MM, GAP_MM, ROW_GAP_MM, TOP_MM, KEY_MM = 15.0, 17.0, 16.0, 8.0, 4.0
 # colour and dashes, so that curves can be told apart without colour too
 LINES = [
-    (plots.BLUE, "-"),
-    (plots.VERMILLION, (0, (5, 2))),
-    (plots.GREEN, (0, (1, 1))),
-    (plots.ORANGE, (0, (5, 1, 1, 1))),
-    (plots.PURPLE, (0, (3, 1, 1, 1, 1, 1))),
+    (style.BLUE, "-"),
+    (style.VERMILLION, (0, (5, 2))),
+    (style.GREEN, (0, (1, 1))),
+    (style.ORANGE, (0, (5, 1, 1, 1))),
+    (style.PURPLE, (0, (3, 1, 1, 1, 1, 1))),
 ]
 
 
@@ -42,64 +42,64 @@ def panel_axes(
     rows = -(-len(titles) // columns)
     top, extra = TOP_MM + (key_rows - 1) * KEY_MM, 3.5 if under else 0.0
     step = height_mm + ROW_GAP_MM + extra + foot_mm
-    width = (plots.TWO_COLUMNS_MM - LEFT_MM - 3.0 - (columns - 1) * GAP_MM) / columns
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + rows * step - 3.0)
+    width = (style.TWO_COLUMNS_MM - LEFT_MM - 3.0 - (columns - 1) * GAP_MM) / columns
+    fig = style.new_figure(style.TWO_COLUMNS_MM, top + rows * step - 3.0)
     axes = []
     for k, title in enumerate(titles):
         x, y = LEFT_MM + (k % columns) * (width + GAP_MM), top + (k // columns) * step + 5.0 + extra
-        axes.append(plots.axes_mm(fig, x, y, width, height_mm))
-        plots.panel_letter(fig, x - 12.0, y - 5.2 - extra, string.ascii_lowercase[k])
+        axes.append(style.axes_mm(fig, x, y, width, height_mm))
+        style.panel_letter(fig, x - 12.0, y - 5.2 - extra, string.ascii_lowercase[k])
         for text, above, size in (
             (title, 4.8 + extra, TITLE_PT),
             *((line, 4.4, SMALL_PT) for line in under[k : k + 1]),
         ):
-            fitted = plots.fitting_pt(text, width + 8.0, size)
-            plots.text_mm(fig, x - 8.0, y - above, text, fontsize=fitted, va="top")
+            fitted = style.fitting_pt(text, width + 8.0, size)
+            style.text_mm(fig, x - 8.0, y - above, text, fontsize=fitted, va="top")
     return fig, axes
 
 
 def _legend(fig: Figure, keys: Sequence[Line2D], columns: int) -> None:
-    width, height = plots.size_mm(fig)
+    width, height = style.size_mm(fig)
     anchor = (2.0 / width, 1 - 0.8 / height)
     fig.legend(handles=list(keys), loc="upper left", bbox_to_anchor=anchor, borderaxespad=0, ncols=columns,
-               handlelength=3.2, columnspacing=1.6, labelspacing=0.3, fontsize=plots.TEXT_PT)  # fmt: skip
+               handlelength=3.2, columnspacing=1.6, labelspacing=0.3, fontsize=style.TEXT_PT)  # fmt: skip
 
 
-@plots.styled
+@style.styled
 def spline_grid(
     curves: pd.DataFrame, counts: pd.DataFrame, annotations: pd.DataFrame, confidence: float = 0.95
 ) -> Figure:
-    """Hazard ratio against each index, a panel an index; frames as from ``results_extended.spline_curves``.
+    """Hazard ratio against each index, a panel an index; frames as from ``splines.spline_curves``.
 
     ``confidence`` is the level of the band.
     """
-    plots.need_columns(curves, ["panel", "value", "hr", "low", "high"], "curves")
+    style.need_columns(curves, ["panel", "value", "hr", "low", "high"], "curves")
     fig, axes = panel_axes(annotations["title"].tolist(), 3, 36.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
         curve, bars = curves[curves["panel"] == note.panel], counts[counts["panel"] == note.panel]
-        ax.axhline(1, color=plots.GREY, linewidth=0.5)
-        ax.axvline(0, color=plots.GREY, linewidth=0.5, linestyle=(0, (2, 2)))
+        ax.axhline(1, color=style.GREY, linewidth=0.5)
+        ax.axvline(0, color=style.GREY, linewidth=0.5, linestyle=(0, (2, 2)))
         ax.set_yscale("log")
         if len(curve):
             x, low, high = (curve[c].to_numpy(float) for c in ("value", "low", "high"))
-            ax.fill_between(x, low, high, color=plots.BLUE, alpha=0.15, linewidth=0)
-            ax.plot(x, curve["hr"].to_numpy(float), color=plots.BLUE)
+            ax.fill_between(x, low, high, color=style.BLUE, alpha=0.15, linewidth=0)
+            ax.plot(x, curve["hr"].to_numpy(float), color=style.BLUE)
             height = 0.16 * bars["n"].to_numpy(float) / bars["n"].max()
-            ax.bar(bars["value"], height, width=(x[-1] - x[0]) / len(bars), color=plots.GREY, alpha=0.3, linewidth=0,
+            ax.bar(bars["value"], height, width=(x[-1] - x[0]) / len(bars), color=style.GREY, alpha=0.3, linewidth=0,
                    transform=ax.get_xaxis_transform())  # fmt: skip
             ax.set_ylim(max(low.min(), 0.05) / 1.1, min(high.max(), 20) * 1.1)
-        plots.plain_log_ticks(ax)
+        style.plain_log_ticks(ax)
         ax.set(xlabel=f"Index less the cut-off, {note.unit}", ylabel="Hazard ratio")
     keys = [
-        Line2D([], [], color=plots.BLUE, label=f"hazard ratio against the cut-off, {plots.level(confidence)} band"),
-        Line2D([], [], color=plots.GREY, linestyle=(0, (2, 2)), label="cut-off (left of it: sarcopenia)"),
-        Patch(color=plots.GREY, alpha=0.3, linewidth=0, label="patients (histogram)"),
+        Line2D([], [], color=style.BLUE, label=f"hazard ratio against the cut-off, {style.level(confidence)} band"),
+        Line2D([], [], color=style.GREY, linestyle=(0, (2, 2)), label="cut-off (left of it: sarcopenia)"),
+        Patch(color=style.GREY, alpha=0.3, linewidth=0, label="patients (histogram)"),
     ]
-    plots.top_legend(fig, keys, 2.0)
+    style.top_legend(fig, keys, 2.0)
     return fig
 
 
-@plots.styled
+@style.styled
 def calibration_grid(
     groups: pd.DataFrame, curves: pd.DataFrame, annotations: pd.DataFrame, columns: int = 3, confidence: float = 0.95
 ) -> Figure:
@@ -110,47 +110,47 @@ def calibration_grid(
     level of the intervals.
     """
     if annotations.empty:
-        return plots.figure_without_panels()
+        return style.figure_without_panels()
     fig, axes = panel_axes(annotations["title"].tolist(), columns, 42.0, under=annotations["text"].tolist())
     for ax, note in zip(axes, annotations.itertuples(), strict=True):
         part, curve = groups[groups["panel"] == note.panel], curves[curves["panel"] == note.panel]
         ends = [part[["predicted", "observed", "high"]].max().max(), curve[["predicted", "observed"]].max().max(), 0.2]
         top = min(1.0, np.ceil(np.nanmax(ends) * 10) / 10)
-        ax.plot([0, top], [0, top], color=plots.GREY, linewidth=0.5)
-        ax.plot(curve["predicted"], curve["observed"], color=plots.BLUE, linestyle=(0, (4, 1.5)))
+        ax.plot([0, top], [0, top], color=style.GREY, linewidth=0.5)
+        ax.plot(curve["predicted"], curve["observed"], color=style.BLUE, linestyle=(0, (4, 1.5)))
         observed = part["observed"].to_numpy(float)
         spread = [observed - part["low"].to_numpy(float), part["high"].to_numpy(float) - observed]
         # A group without a death lies on the axis, which must not halve its dot.
-        ax.errorbar(part["predicted"], observed, np.nan_to_num(spread), fmt="o", color=plots.VERMILLION, markersize=3.2,
+        ax.errorbar(part["predicted"], observed, np.nan_to_num(spread), fmt="o", color=style.VERMILLION, markersize=3.2,
                     linewidth=0.9, clip_on=False, zorder=3)  # fmt: skip
         ax.set(xlim=(0, top), ylim=(0, top), xlabel="Predicted risk of death", ylabel="Observed risk")
     keys = [
         Line2D(
             [],
             [],
-            color=plots.VERMILLION,
+            color=style.VERMILLION,
             marker="o",
             markersize=3.2,
-            label=f"groups (Kaplan-Meier, {plots.level(confidence)} interval)",
+            label=f"groups (Kaplan-Meier, {style.level(confidence)} interval)",
         ),
-        Line2D([], [], color=plots.BLUE, linestyle=(0, (4, 1.5)), label="smooth curve"),
-        Line2D([], [], color=plots.GREY, linewidth=0.5, label="perfect calibration"),
+        Line2D([], [], color=style.BLUE, linestyle=(0, (4, 1.5)), label="smooth curve"),
+        Line2D([], [], color=style.GREY, linewidth=0.5, label="perfect calibration"),
     ]
-    plots.top_legend(fig, keys, 2.0)
+    style.top_legend(fig, keys, 2.0)
     return fig
 
 
-@plots.styled
+@style.styled
 def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Sequence[str], columns: int = 3) -> Figure:
     """Net benefit against threshold; ``curves`` [panel, model, threshold, net_benefit]; models, all, none.
 
     Without titles the figure says that there is no test set.
     """
-    plots.need_columns(curves, ["panel", "model", "threshold", "net_benefit"], "curves")
+    style.need_columns(curves, ["panel", "model", "threshold", "net_benefit"], "curves")
     if not titles:
-        return plots.figure_without_panels()
+        return style.figure_without_panels()
     fig, axes = panel_axes(list(titles.values()), columns, 38.0, key_rows=2)
-    styles = dict(zip(models, LINES, strict=False)) | {"all": (plots.GREY, "-"), "none": (plots.BLACK, "-")}
+    styles = dict(zip(models, LINES, strict=False)) | {"all": (style.GREY, "-"), "none": (style.BLACK, "-")}
     for ax, panel in zip(axes, titles, strict=True):
         part = curves[curves["panel"] == panel]
         for name, (colour, dashes) in styles.items():
@@ -171,7 +171,7 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
     return fig
 
 
-@plots.styled
+@style.styled
 def incidence_grid(
     curves: pd.DataFrame,
     titles: Mapping[str, str],
@@ -208,6 +208,6 @@ def incidence_grid(
                 ax.text(tick, -12.6 / height, f"{number}", transform=below, ha="center", va="top", fontsize=SMALL_PT)
     keys = [Line2D([], [], color=c, linestyle=d, label=name)
             for name, (c, d) in zip(causes.values(), LINES, strict=False)]  # fmt: skip
-    plots.top_legend(fig, keys, 2.0)
-    plots.foot_note(fig, f"Bands: {plots.level(confidence)} intervals")
+    style.top_legend(fig, keys, 2.0)
+    style.foot_note(fig, f"Bands: {style.level(confidence)} intervals")
     return fig

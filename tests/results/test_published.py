@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.results.paper import compare, published
+from analysis_lib.results.published import compare, printed_numbers
 
 
 def results():
@@ -29,7 +29,7 @@ def results():
 
 
 def test_every_printed_number_has_a_row():
-    printed = published()
+    printed = printed_numbers()
     count = sum(1 + 4 * ("age" in c) + 2 * (len(c) - 3) for c in printed["table1"].values())
     for definitions in printed["table2"].values():
         count += sum(2 + 4 * (len(cells) - 1) for cells in definitions.values())

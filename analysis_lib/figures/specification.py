@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import SMALL_PT
-from analysis_lib.figures.plots_curves import LINES, panel_axes
+from analysis_lib.figures import style
+from analysis_lib.figures.curves import LINES, panel_axes
+from analysis_lib.figures.style import SMALL_PT
 
 # choices drawn under the curve: column, name
 CHOICES = {
@@ -20,7 +20,7 @@ CHOICES = {
 LABELS = {"hr": "Hazard ratio of low muscle", "gain": "C-index, model less marker"}
 
 
-@plots.styled
+@style.styled
 def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Figure:
     """Every specification in the order of its estimate, with interval, and under it the choices that made it.
 
@@ -33,29 +33,29 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
     ]
     left, row_mm, curve_mm = 38.0, 2.9, 48.0
     groups = len(CHOICES[value])
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, 10.0 + curve_mm + row_mm * (len(rows) + groups) + 6.0)
-    width = plots.TWO_COLUMNS_MM - left - 4.0
-    ax = plots.axes_mm(fig, left, 8.0, width, curve_mm)
+    fig = style.new_figure(style.TWO_COLUMNS_MM, 10.0 + curve_mm + row_mm * (len(rows) + groups) + 6.0)
+    width = style.TWO_COLUMNS_MM - left - 4.0
+    ax = style.axes_mm(fig, left, 8.0, width, curve_mm)
     x = np.arange(len(known))
     significant = ((known["low"] > reference) | (known["high"] < reference)).to_numpy()
-    for chosen, colour in ((~significant, plots.GREY), (significant, plots.BLUE)):
+    for chosen, colour in ((~significant, style.GREY), (significant, style.BLUE)):
         part = known[chosen]
         ax.vlines(x[chosen], part["low"], part["high"], color=colour, alpha=0.3, linewidth=0.6)
         ax.plot(x[chosen], part[value], ".", color=colour, markersize=2.0)
-    ax.axhline(reference, color=plots.BLACK, linewidth=0.6)
+    ax.axhline(reference, color=style.BLACK, linewidth=0.6)
     ax.set(ylabel=LABELS[value], xlim=(-1, max(len(known), 1)))
     if value == "hr":
         ax.set_yscale("log")
         ax.set_ylim(0.1, 10)
-        plots.plain_log_ticks(ax)
+        style.plain_log_ticks(ax)
     ax.set_xticks([])
-    below = plots.axes_mm(fig, left, 10.0 + curve_mm, width, row_mm * (len(rows) + groups), sharex=ax)
+    below = style.axes_mm(fig, left, 10.0 + curve_mm, width, row_mm * (len(rows) + groups), sharex=ax)
     y, ticks, labels = 0.0, [], []
     for column, name in CHOICES[value].items():
         for level in dict.fromkeys(table[column].astype(str)):
             member = (known[column].astype(str) == level).to_numpy()
             below.plot(
-                x[member], np.full(member.sum(), y), "|", color=plots.BLACK, markersize=4.0, markeredgewidth=0.35
+                x[member], np.full(member.sum(), y), "|", color=style.BLACK, markersize=4.0, markeredgewidth=0.35
             )
             ticks.append(y)
             labels.append(f"{name}: {level}")
@@ -68,16 +68,16 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
         side.set_visible(False)
     lost = len(table) - len(known)
     text = f"{len(known)} specifications" + (f" ({lost} more have no finite estimate)" if lost else "")
-    plots.text_mm(fig, left, 3.0, text, va="center")
+    style.text_mm(fig, left, 3.0, text, va="center")
     keys = [
-        Line2D([], [], color=plots.BLUE, marker=".", label="interval excludes no effect"),
-        Line2D([], [], color=plots.GREY, marker=".", label="interval holds no effect"),
+        Line2D([], [], color=style.BLUE, marker=".", label="interval excludes no effect"),
+        Line2D([], [], color=style.GREY, marker=".", label="interval holds no effect"),
     ]
     ax.legend(handles=keys, loc="upper left", ncols=2)
     return fig
 
 
-@plots.styled
+@style.styled
 def power_curves(table: pd.DataFrame, needed: pd.DataFrame, wanted: float) -> Figure:
     """Power against the number of deaths, HRs left, C-indices right, with the deaths that the power ``wanted`` needs.
 
@@ -98,9 +98,9 @@ def power_curves(table: pd.DataFrame, needed: pd.DataFrame, wanted: float) -> Fi
             size = note.removesuffix(" events") if note else f"{events:.0f}"
             label = f"{finding.removeprefix(prefix)}: {own['estimate'].iloc[-1]:.2f}, {size} deaths"
             ax.plot(own["events"], own["power"], color=colour, linestyle=dashes, marker=".", label=label)
-        ax.axhline(wanted, color=plots.GREY, linewidth=0.5)
+        ax.axhline(wanted, color=style.GREY, linewidth=0.5)
         ax.set_xscale("log")
-        plots.plain_log_ticks(ax, "x")
+        style.plain_log_ticks(ax, "x")
         share = part["events"].sum() / part["n"].sum()
         ax.set(ylim=(0, 1.02), xlabel=f"Deaths ({share:.0%} of the patients)", ylabel="Power")
         ax.legend(loc="lower right", fontsize=SMALL_PT,  # where power is high and the corner free

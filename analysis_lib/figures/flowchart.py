@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import TEXT_PT, TITLE_PT
+from analysis_lib.figures import style
+from analysis_lib.figures.style import TEXT_PT, TITLE_PT
 
 KINDS = ("patients", "excluded", "reason", "process")
 
@@ -38,7 +38,7 @@ class _Node:
         return sum(child.leaves for child in self.children) or 1
 
 
-@plots.styled
+@style.styled
 def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in every set") -> Figure:
     """Boxes and arrows of patients from eligible to analysed to split, and of the process.
 
@@ -49,7 +49,7 @@ def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in e
     patients, left to right; it may branch). Columns that do not fit side by side continue in a further band.
     ValueError for a missing column, an unknown kind, a repeated node or a parent that is not there.
     """
-    plots.need_columns(counts, ["node", "kind", "label", "n", "parent"], "frame of the flowchart")
+    style.need_columns(counts, ["node", "kind", "label", "n", "parent"], "frame of the flowchart")
     roots, chain = _trees(counts)
     bands = _bands(roots)
 
@@ -59,10 +59,10 @@ def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in e
         y = _place_band(band, y) + BAND_MM
     title_y = y
     if chain:
-        y = _place_chain(chain, y + plots.line_height_mm(TITLE_PT) + 2.0) + BAND_MM
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, y - BAND_MM + MARGIN_MM)
-    width, height = plots.size_mm(fig)
-    ax = plots.axes_mm(fig, 0, 0, width, height)
+        y = _place_chain(chain, y + style.line_height_mm(TITLE_PT) + 2.0) + BAND_MM
+    fig = style.new_figure(style.TWO_COLUMNS_MM, y - BAND_MM + MARGIN_MM)
+    width, height = style.size_mm(fig)
+    ax = style.axes_mm(fig, 0, 0, width, height)
     ax.set_axis_off()
     ax.set(xlim=(0, width), ylim=(height, 0))
     for band in bands:
@@ -111,7 +111,7 @@ def _label(label: object, n: object) -> str:
 
 def _bands(roots: list[_Node]) -> list[list[_Node]]:
     """Spread the starting boxes over as many bands as their columns need."""
-    most = int((plots.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_X_MM) // (MIN_COLUMN_MM + GAP_X_MM))
+    most = int((style.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_X_MM) // (MIN_COLUMN_MM + GAP_X_MM))
     bands: list[list[_Node]] = []
     used = most
     for root in roots:
@@ -128,16 +128,16 @@ def _fit(node: _Node, width: float) -> None:
     node.width = width
     lines = []
     for text, indent in node.lines:
-        broken = plots.wrap_mm(text, width - 2 * PAD_MM - indent, TEXT_PT)
+        broken = style.wrap_mm(text, width - 2 * PAD_MM - indent, TEXT_PT)
         lines += [("  " if indent else "") + line for line in broken]
     node.text = "\n".join(lines)
-    node.height = len(lines) * plots.line_height_mm(TEXT_PT) + 2 * PAD_MM
+    node.height = len(lines) * style.line_height_mm(TEXT_PT) + 2 * PAD_MM
 
 
 def _place_band(band: list[_Node], top: float) -> float:
     """Give every box of a band its place; boxes of one depth share their top. Returns the lower edge."""
     leaves = sum(root.leaves for root in band)
-    unit = (plots.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_X_MM) / leaves
+    unit = (style.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_X_MM) / leaves
     levels: list[list[_Node]] = []
 
     def across(node: _Node, left: float, depth: int) -> None:
@@ -184,7 +184,7 @@ def _place_chain(chain: list[_Node], top: float) -> float:
 
     for root in chain:
         collect(root, 0)
-    unit = (plots.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_Y_MM) / len(levels)
+    unit = (style.TWO_COLUMNS_MM - 2 * MARGIN_MM + GAP_Y_MM) / len(levels)
     for depth, level in enumerate(levels):
         for node in level:
             node.x = MARGIN_MM + depth * unit
@@ -212,7 +212,7 @@ def _draw_box(ax: Axes, node: _Node) -> None:
         node.height,
         boxstyle="round,pad=0,rounding_size=0.8",
         facecolor=FILL[node.kind],
-        edgecolor=plots.BLACK,
+        edgecolor=style.BLACK,
         linestyle="--" if node.kind == "excluded" else "-",
     )
     patch.set_gid(f"box-{node.name}")
@@ -230,7 +230,7 @@ def _draw_box(ax: Axes, node: _Node) -> None:
 
 
 def _line(ax: Axes, *points: tuple[float, float]) -> None:
-    ax.plot(*zip(*points, strict=True), color=plots.BLACK, linewidth=0.6, solid_capstyle="butt", zorder=0.5)
+    ax.plot(*zip(*points, strict=True), color=style.BLACK, linewidth=0.6, solid_capstyle="butt", zorder=0.5)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -241,7 +241,7 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> No
             arrowstyle="-|>",
             mutation_scale=5,
             linewidth=0.6,
-            color=plots.BLACK,
+            color=style.BLACK,
             shrinkA=0,
             shrinkB=0,
         )

@@ -11,7 +11,7 @@ import yaml
 from scipy import stats
 
 from analysis_lib.core.parameters import PARAMS_DIR
-from analysis_lib.results.results import MODEL
+from analysis_lib.results import MODEL
 
 COLUMNS = ["item", "published", "ours", "low", "high", "inside", "difference"]
 NAMES = {
@@ -25,7 +25,7 @@ NAMES = {
 }
 
 
-def published() -> dict:
+def printed_numbers() -> dict:
     """Contents of ``params/published.yaml``."""
     return yaml.safe_load((PARAMS_DIR / "published.yaml").read_text(encoding="utf-8"))
 
@@ -49,7 +49,7 @@ def compare(
     in it) and difference (ours - published). Counts, interval ends and P values have no interval of their
     own: low, high and inside are empty there. Ours is empty where this run has no such set or value.
     """
-    printed = published()
+    printed = printed_numbers()
     rows: list[list] = []
     for name, cells in printed["table1"].items():
         rows += _table1_rows(name, cells, patients[patients["set"] == name], confidence)
@@ -133,7 +133,7 @@ def _percentage(count: float, total: float, confidence: float) -> list[float]:
 def published_intervals(intervals: pd.DataFrame, printed: dict[str, list[float]]) -> pd.DataFrame:
     """The letter's C-indices with their intervals beside this run's, and the width of each.
 
-    ``intervals`` as from ``results.c_index_intervals``; ``printed`` maps set to value, low, high.
+    ``intervals`` as from ``discrimination.c_index_intervals``; ``printed`` maps set to value, low, high.
     """
     ours = intervals[intervals["model"] == MODEL].set_index("set")
     rows = []

@@ -12,20 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import SMALL_PT, TEXT_PT, TITLE_PT
+from analysis_lib.figures import style
+from analysis_lib.figures.style import SMALL_PT, TEXT_PT, TITLE_PT
 
 GROUP_STYLES = [
-    (plots.BLUE, "-"),
-    (plots.VERMILLION, (0, (4, 1.2))),
-    (plots.GREEN, (0, (1.2, 0.8))),
-    (plots.PURPLE, (0, (5, 1, 1, 1))),
+    (style.BLUE, "-"),
+    (style.VERMILLION, (0, (4, 1.2))),
+    (style.GREEN, (0, (1.2, 0.8))),
+    (style.PURPLE, (0, (5, 1, 1, 1))),
 ]
 
 LETTER_MM, TITLE_MM, PLOT_MM, AXIS_MM, ROW_MM, GAP_MM = 4.0, 4.5, 36.0, 9.0, 3.1, 4.0
 
 
-@plots.styled
+@style.styled
 def km_grid(
     curves: pd.DataFrame,
     at_risk: pd.DataFrame,
@@ -49,9 +49,9 @@ def km_grid(
     of bands and intervals, which ``note`` names. Months since the start, survival as a fraction. ValueError if a
     column is missing.
     """
-    plots.need_columns(curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves")
-    plots.need_columns(at_risk, ["panel", "group", "month", "n"], "frame of numbers at risk")
-    plots.need_columns(annotations, ["panel", "title", "text"], "frame of annotations")
+    style.need_columns(curves, ["panel", "group", "month", "survival", "low", "high", "censored"], "frame of curves")
+    style.need_columns(at_risk, ["panel", "group", "month", "n"], "frame of numbers at risk")
+    style.need_columns(annotations, ["panel", "title", "text"], "frame of annotations")
     names = list(groups) if groups is not None else list(dict.fromkeys(at_risk["group"]))
     if len(names) > len(GROUP_STYLES):
         raise ValueError(f"at most {len(GROUP_STYLES)} groups can be told apart, got {len(names)}")
@@ -62,17 +62,17 @@ def km_grid(
     rows = math.ceil(panels / columns)
     has_free_cell = rows * columns > panels
     legend_mm = 0.0 if has_free_cell else 6.0
-    label_mm = max(plots.text_width_mm(name, SMALL_PT) for name in names)
+    label_mm = max(style.text_width_mm(name, SMALL_PT) for name in names)
     left_mm = max(label_mm + 5.8, 12.0)
-    cell_w = plots.TWO_COLUMNS_MM / columns
+    cell_w = style.TWO_COLUMNS_MM / columns
     table_mm = ROW_MM * (len(names) + 1)
     cell_h = TITLE_MM + PLOT_MM + AXIS_MM + table_mm + GAP_MM
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, legend_mm + rows * cell_h)
+    fig = style.new_figure(style.TWO_COLUMNS_MM, legend_mm + rows * cell_h)
 
     letters = string.ascii_lowercase[string.ascii_lowercase.index(first_letter) :]
     for i, row in enumerate(annotations.itertuples(index=False)):
         x0, y0 = (i % columns) * cell_w, legend_mm + (i // columns) * cell_h
-        ax = plots.axes_mm(fig, x0 + left_mm, y0 + TITLE_MM, cell_w - left_mm - 3.5, PLOT_MM)
+        ax = style.axes_mm(fig, x0 + left_mm, y0 + TITLE_MM, cell_w - left_mm - 3.5, PLOT_MM)
         ax.set_gid(f"panel-{row.panel}")
         mine = curves[curves["panel"] == row.panel]
         empty = _draw_curves(ax, mine, names)
@@ -80,13 +80,13 @@ def km_grid(
         messages += [empty_text.format(group=name) for name in empty]
         ax.text(0.03, 0.04, "\n".join(messages), transform=ax.transAxes, va="bottom", linespacing=1.3)
         _frame_axes(ax, ticks, xlabel, ylabel if i % columns == 0 else "")
-        plots.panel_letter(fig, x0 + 0.5, y0 + 0.3, letters[i])
-        size = plots.fitting_pt(str(row.title), cell_w - LETTER_MM - 2.0, TITLE_PT)
-        plots.text_mm(fig, x0 + LETTER_MM, y0 + 0.6, str(row.title), fontsize=size, va="top")
+        style.panel_letter(fig, x0 + 0.5, y0 + 0.3, letters[i])
+        size = style.fitting_pt(str(row.title), cell_w - LETTER_MM - 2.0, TITLE_PT)
+        style.text_mm(fig, x0 + LETTER_MM, y0 + 0.6, str(row.title), fontsize=size, va="top")
         table = at_risk[at_risk["panel"] == row.panel]
         _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
 
-    note = note.format(level=plots.level(confidence))
+    note = note.format(level=style.level(confidence))
     _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
     return fig
 
@@ -140,17 +140,17 @@ def _number_rows(
     x0: float,
     top: float,
 ) -> None:
-    width, _ = plots.size_mm(fig)
+    width, _ = style.size_mm(fig)
     box = ax.get_position()
-    plots.text_mm(fig, x0 + 1.0, top, "Number at risk", fontsize=SMALL_PT, va="center")
+    style.text_mm(fig, x0 + 1.0, top, "Number at risk", fontsize=SMALL_PT, va="center")
     for k, (name, (colour, _)) in enumerate(zip(names, GROUP_STYLES, strict=False)):
         y = top + (k + 1) * ROW_MM
         numbers = table[table["group"] == name].set_index("month")["n"]
-        plots.text_mm(fig, x0 + 1.0, y, name, fontsize=SMALL_PT, va="center", color=colour)
+        style.text_mm(fig, x0 + 1.0, y, name, fontsize=SMALL_PT, va="center", color=colour)
         for tick in ticks:
             x = (box.x0 + box.width * tick / ticks[-1]) * width
             shown = f"{int(numbers[tick])}" if tick in numbers.index and pd.notna(numbers[tick]) else "–"
-            number = plots.text_mm(fig, x, y, shown, fontsize=SMALL_PT, va="center", ha="center")
+            number = style.text_mm(fig, x, y, shown, fontsize=SMALL_PT, va="center", ha="center")
             number.set_gid("at-risk")
 
 
@@ -159,12 +159,12 @@ def _legend(fig: Figure, names: Sequence[str], note: str, has_free_cell: bool, l
         Line2D([], [], color=colour, linestyle=dashes, label=name)
         for name, (colour, dashes) in zip(names, GROUP_STYLES, strict=False)
     ]
-    width, height = plots.size_mm(fig)
+    width, height = style.size_mm(fig)
     if has_free_cell:
         anchor = (left / width, 1 - (top + TITLE_MM) / height)
         fig.legend(handles=keys, loc="upper left", bbox_to_anchor=anchor, borderaxespad=0, handlelength=3)
-        lines = plots.wrap_mm(note, width - left - 3.0, TEXT_PT)
-        plots.text_mm(fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), "\n".join(lines), va="top", linespacing=1.4)
+        lines = style.wrap_mm(note, width - left - 3.0, TEXT_PT)
+        style.text_mm(fig, left + 0.5, top + TITLE_MM + 5.0 * len(names), "\n".join(lines), va="top", linespacing=1.4)
     else:
         anchor = (1.5 / width, 1 - 0.5 / height)
         fig.legend(
@@ -176,4 +176,4 @@ def _legend(fig: Figure, names: Sequence[str], note: str, has_free_cell: bool, l
             handlelength=3,
             columnspacing=2,
         )
-        plots.text_mm(fig, width - 1.5, 2.4, note.replace("\n", " "), va="center", ha="right")
+        style.text_mm(fig, width - 1.5, 2.4, note.replace("\n", " "), va="center", ha="right")

@@ -1,8 +1,7 @@
 """What every figure shares: journal style, colours, layout in millimetres, and saving.
 
-The drawing modules (``plots_flowchart``, ``plots_km``, ``plots_model``, ``plots_comparison``,
-``plots_masks``) compute no statistics: they draw tidy frames made upstream, and ``save_figure`` writes
-exactly those frames beside the picture.
+The drawing modules beside this one compute no statistics: they draw tidy frames made upstream, and
+``save_figure`` writes exactly those frames beside the picture.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import SMALL_PT, TITLE_PT
+from analysis_lib.figures import style
+from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 # marker, colour and label of the published value
 MARKS = {
-    "inside": ("D", plots.BLACK, "published, inside our interval"),
-    "outside": ("s", plots.VERMILLION, "published, outside our interval"),
-    "unknown": ("^", plots.GREY, "published, nothing to compare"),
+    "inside": ("D", style.BLACK, "published, inside our interval"),
+    "outside": ("s", style.VERMILLION, "published, outside our interval"),
+    "unknown": ("^", style.GREY, "published, nothing to compare"),
 }
 
 # a hazard ratio estimated from a handful of patients must not squeeze all others into a point
@@ -50,7 +50,7 @@ def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = 
     return frame[["group", "label", *comparison.columns]]
 
 
-@plots.styled
+@style.styled
 def paper_comparison(
     frame: pd.DataFrame,
     log_groups: Sequence[str] = ("Hazard ratio",),
@@ -64,7 +64,7 @@ def paper_comparison(
     nothing to compare. Groups in ``log_groups`` have a logarithmic axis. ``confidence`` is the level of our
     intervals. ValueError for a missing column.
     """
-    plots.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
+    style.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
     frame = frame if "label" in frame.columns else frame.assign(label=frame["item"])
     groups = list(dict.fromkeys(frame["group"]))
     row_mm, head_mm, axis_mm, top = 3.4, 6.0, 10.0, 7.0
@@ -76,26 +76,26 @@ def paper_comparison(
         column = int(used[1] < used[0])
         places[group] = (column, used[column])
         used[column] += heights[group]
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + max(used))
-    half = plots.TWO_COLUMNS_MM / 2
+    fig = style.new_figure(style.TWO_COLUMNS_MM, top + max(used))
+    half = style.TWO_COLUMNS_MM / 2
     letters = dict(zip(sorted(groups, key=lambda g: places[g]), string.ascii_lowercase, strict=False))
     for group in groups:
         part = frame[frame["group"] == group].reset_index(drop=True)
         column, y = places[group]
-        name_mm = max(plots.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
-        ax = plots.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
+        name_mm = max(style.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
+        ax = style.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
         _comparison_panel(ax, part, group in log_groups)
         ax.set_xlabel(group)
-        plots.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
-        plots.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")
-    keys = [Line2D([], [], color=plots.BLUE, marker="o", markersize=3.4, linewidth=1.0,
-                   label=f"this run, {plots.level(confidence)} interval")]  # fmt: skip
+        style.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
+        style.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")
+    keys = [Line2D([], [], color=style.BLUE, marker="o", markersize=3.4, linewidth=1.0,
+                   label=f"this run, {style.level(confidence)} interval")]  # fmt: skip
     drawn = set(frame.loc[frame["published"].notna(), "inside"].map(_verdict))
     for verdict, (marker, colour, label) in MARKS.items():
         if verdict in drawn:
-            style = {"marker": marker, "color": colour, "markersize": 4.2, "markerfacecolor": "none"}
-            keys.append(Line2D([], [], linestyle="none", label=label, **style))
-    plots.top_legend(fig, keys, 2.0)
+            look = {"marker": marker, "color": colour, "markersize": 4.2, "markerfacecolor": "none"}
+            keys.append(Line2D([], [], linestyle="none", label=label, **look))
+    style.top_legend(fig, keys, 2.0)
     return fig
 
 
@@ -110,8 +110,8 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
     ours, low, high, published = (part[c].to_numpy(float) for c in ("ours", "low", "high", "published"))
     if log:  # an interval without an end leaves the frame
         low, high = np.maximum(low, LOG_LIMITS[0] / 2), np.minimum(high, LOG_LIMITS[1] * 2)
-    ax.hlines(rows, low, high, color=plots.BLUE, linewidth=1.0, zorder=2)
-    ax.plot(ours, rows, linestyle="none", marker="o", markersize=3.4, color=plots.BLUE, zorder=3)
+    ax.hlines(rows, low, high, color=style.BLUE, linewidth=1.0, zorder=2)
+    ax.plot(ours, rows, linestyle="none", marker="o", markersize=3.4, color=style.BLUE, zorder=3)
     for k in rows:
         marker, colour, _ = MARKS[_verdict(part.loc[k, "inside"])]
         ax.plot(
@@ -132,20 +132,20 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
                 transform=ax.get_yaxis_transform(),
                 va="center",
                 fontsize=SMALL_PT,
-                color=plots.GREY,
+                color=style.GREY,
             )
     ax.set_yticks(rows, part["label"].astype(str))
     ax.set_ylim(len(part) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     if log:
         ax.set_xscale("log")
-        ax.axvline(1.0, color=plots.GREY, linewidth=0.5, zorder=0.5)
+        ax.axvline(1.0, color=style.GREY, linewidth=0.5, zorder=0.5)
         left, right = ax.get_xlim()
         ax.set_xlim(max(left, LOG_LIMITS[0]), min(right, LOG_LIMITS[1]))
         left, right = ax.get_xlim()
-        plots.plain_log_ticks(ax, "x")
+        style.plain_log_ticks(ax, "x")
         for beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):  # the interval goes on
             ax.plot(np.full(beyond.sum(), edge), rows[beyond], linestyle="none", marker=marker, markersize=3.4,
-                    color=plots.BLUE, clip_on=False, zorder=3)  # fmt: skip
+                    color=style.BLUE, clip_on=False, zorder=3)  # fmt: skip
     for k in rows[1::2]:
         ax.axhspan(k - 0.5, k + 0.5, color="#000000", alpha=0.035, linewidth=0, zorder=0)

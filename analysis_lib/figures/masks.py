@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis_lib.figures import plots
-from analysis_lib.figures.plots import SMALL_PT, TITLE_PT
+from analysis_lib.figures import style
+from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 # title, HU of one axial slice, SM and PM on its grid, spacing of rows and columns in mm
 Slice = tuple[str, np.ndarray, np.ndarray, np.ndarray, tuple[float, float]]
 
-SM_COLOUR, PM_COLOUR = plots.ORANGE, plots.SKY
+SM_COLOUR, PM_COLOUR = style.ORANGE, style.SKY
 
 
-@plots.styled
+@style.styled
 def masks_picture(
     slices: Sequence[Slice],
     window_hu: tuple[float, float] = (-160.0, 240.0),
@@ -42,14 +42,14 @@ def masks_picture(
     tall = max(hu.shape[0] * spacing[0] for _, hu, _, _, spacing in slices)
     if field_mm is not None:
         wide, tall = field_mm
-    side = (plots.TWO_COLUMNS_MM - gap * (count + 1)) / count
+    side = (style.TWO_COLUMNS_MM - gap * (count + 1)) / count
     height = side * tall / wide
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, top + 2 * height + gap + 1.0)
+    fig = style.new_figure(style.TWO_COLUMNS_MM, top + 2 * height + gap + 1.0)
     for i, (title, hu, sm, pm, spacing) in enumerate(slices):
         x0 = gap + i * (side + gap)
-        plots.text_mm(fig, x0 + side / 2, 1.0, title, fontsize=TITLE_PT, ha="center", va="top")
+        style.text_mm(fig, x0 + side / 2, 1.0, title, fontsize=TITLE_PT, ha="center", va="top")
         for j in range(2):
-            ax = plots.axes_mm(fig, x0, top + j * (height + gap), side, height)
+            ax = style.axes_mm(fig, x0, top + j * (height + gap), side, height)
             _slice_panel(ax, hu, spacing, window_hu, (wide, tall))
             _scale_bar(ax, scale_bar_mm, wide, tall)
             if j:
@@ -59,7 +59,7 @@ def masks_picture(
         Line2D([], [], color=colour, label=label)
         for colour, label in ((SM_COLOUR, "SM, skeletal muscle"), (PM_COLOUR, "PM, psoas muscle"))
     ]
-    width, total = plots.size_mm(fig)
+    width, total = style.size_mm(fig)
     fig.legend(
         handles=keys,
         loc="lower left",

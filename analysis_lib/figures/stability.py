@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis_lib.figures import plots
+from analysis_lib.figures import style
 
 # Koo and Li 2016, doi 10.1016/j.jcm.2016.02.012
 GRADES = [("poor, below 0.5", -np.inf, 0.5), ("moderate, below 0.75", 0.5, 0.75), ("good, below 0.9", 0.75, 0.9)]
 GRADES.append(("excellent, 0.9 or more", 0.9, np.inf))
-COLOURS = [plots.VERMILLION, plots.ORANGE, plots.SKY, plots.BLUE]
+COLOURS = [style.VERMILLION, style.ORANGE, style.SKY, style.BLUE]
 TITLES = {
     "mask": "Mask disturbed",
     "bins": "Bin width changed",
@@ -41,19 +41,19 @@ def stability_frame(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, parts], axis=1).assign(grade=grade)
 
 
-@plots.styled
+@style.styled
 def stability(frame: pd.DataFrame) -> Figure:
     """Share of the features of each class by grade of ICC, one panel a kind of disturbance.
 
     ``frame`` as of ``stability_frame``; features without an ICC are not part of the share.
     """
-    plots.need_columns(frame, ["feature", "family", "icc", "class", "grade", "patients"], "stability")
+    style.need_columns(frame, ["feature", "family", "icc", "class", "grade", "patients"], "stability")
     names = [family for family in TITLES if family in set(frame["family"])]
     classes = frame["class"].replace("shape2D", "shape")
-    fig = plots.new_figure(plots.TWO_COLUMNS_MM, 98)
+    fig = style.new_figure(style.TWO_COLUMNS_MM, 98)
     for number, family in enumerate(names):
         column, row = number % 3, number // 3
-        ax = plots.axes_mm(fig, 20 + 52 * column, 9 + 47 * row, 44, 31)
+        ax = style.axes_mm(fig, 20 + 52 * column, 9 + 47 * row, 44, 31)
         part = frame[(frame["family"] == family) & frame["icc"].notna()]
         for y, name in enumerate(CLASSES):
             grades = part.loc[classes[part.index] == name, "grade"]
@@ -63,15 +63,15 @@ def stability(frame: pd.DataFrame) -> Figure:
                 ax.barh(y, share, left=left, color=colour, height=0.75, linewidth=0)
                 left += share
             if not len(grades):
-                ax.text(2, y, "no ICC", va="center", fontsize=plots.SMALL_PT, color=plots.GREY)
+                ax.text(2, y, "no ICC", va="center", fontsize=style.SMALL_PT, color=style.GREY)
         ax.set(xlim=(0, 100), ylim=(len(CLASSES) - 0.5, -0.5), xticks=[0, 25, 50, 75, 100], yticks=range(len(CLASSES)))
         ax.set_yticklabels(CLASSES.values() if column == 0 else [])
         ax.set_xlabel("Features, %")
-        plots.text_mm(fig, 20 + 52 * column, 7.6 + 47 * row, TITLES[family], fontsize=plots.TEXT_PT, va="bottom")
-        plots.panel_letter(fig, 15 + 52 * column, 4.4 + 47 * row, "abcde"[number])
+        style.text_mm(fig, 20 + 52 * column, 7.6 + 47 * row, TITLES[family], fontsize=style.TEXT_PT, va="bottom")
+        style.panel_letter(fig, 15 + 52 * column, 4.4 + 47 * row, "abcde"[number])
     patients = frame["patients"]
     counted = f"{patients.min()}" if patients.min() == patients.max() else f"{patients.min()} to {patients.max()}"
     patches = [Patch(color=colour, label=grade[0]) for grade, colour in zip(GRADES, COLOURS, strict=True)]
-    legend_box = (128 / plots.TWO_COLUMNS_MM, 1 - 56 / plots.size_mm(fig)[1])
+    legend_box = (128 / style.TWO_COLUMNS_MM, 1 - 56 / style.size_mm(fig)[1])
     fig.legend(handles=patches, title=f"ICC(A,1), {counted} patients", loc="upper left", bbox_to_anchor=legend_box)
     return fig

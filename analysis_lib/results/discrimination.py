@@ -1,0 +1,172 @@
+"""Fig. 5: C-index and time-dependent AUC of the model and of each definition.
+
+Notebooks call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.results import MODEL
+from analysis_lib.survival import survival
+from analysis_lib.survival.analytic import c_index_analytic, c_index_difference_analytic
+
+DIFFERENCE_COLUMNS = ["set", "model", "difference", "low", "high", "p"]
+DIFFERENCE_COLUMNS += ["bca_low", "bca_high", "analytic_low", "analytic_high", "analytic_p"]
+
+
+def marker_table(patients: pd.DataFrame, risk: pd.Series, definitions: dict[str, DefinitionParams]) -> pd.DataFrame:
+    """One column a marker, higher is worse: the model's risk and each definition as 0 or 1; index patient_id."""
+    indexed = patients.set_index("patient_id")
+    markers = {MODEL: risk.reindex(indexed.index)}
+    for key, definition in definitions.items():
+        markers[key] = sarcopenic(indexed, definition).astype(float)
+    return pd.DataFrame(markers)
+
+
+def continuous_markers(patients: pd.DataFrame, definitions: dict[str, DefinitionParams]) -> pd.DataFrame:
+    """The indices behind the definitions as continuous markers, sign turned so that higher is worse.
+
+    Each index is taken relative to the cut-off of the patient's sex, so that men and women are on one scale,
+    as they are in the definition.
+    """
+    indexed = patients.set_index("patient_id")
+    columns = {}
+    for key, definition in definitions.items():
+        columns[f"{key} continuous"] = cut_offs(indexed, definition) - indexed[definition.column]
+    return pd.DataFrame(columns)
+
+
+def discrimination(
+    patients: pd.DataFrame,
+    markers: pd.DataFrame,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """C-index, its difference from the model, and AUC over time, for every marker in every split.
+
+    Returns c_index (set, model, c_index, low, high, n, events), difference (DIFFERENCE_COLUMNS: percentile interval and
+    P of the paired bootstrap, BCa and analytic interval, analytic P), auc (set, model, month, auc, low, high; test sets
+    only), bands (the same with simultaneous bands), horizons (the rows of ``bands`` at the horizons, empty with a note
+    where a set is not followed so far, with the patients dead by then and followed beyond) and notes (set, note: months
+    left out of the AUC). A marker that a patient lacks leaves that patient out of every marker's row in that set, so
+    that all are compared on the same patients. A marker that nobody of a set has gives rows of NaN there.
+    """
+    indexed = patients.set_index("patient_id")
+    c_index, difference, auc, horizons, notes = [], [], [], [], []
+    months = np.array(statistics.curve_months())
+    for name in ["train", *cohort.test_sets]:
+        part = indexed[indexed["split"] == name]
+        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        unknown = [m for m in markers if m not in scores]
+        part = part.loc[scores.index]
+        if part["os_event"].sum() == 0 or MODEL not in scores:
+            c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
+            difference.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
+            continue
+        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        settings = {
+            "replicates": statistics.bootstrap_replicates,
+            "confidence": statistics.confidence,
+            "seed": seed,
+        }
+        c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
+        if unknown:
+            c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
+        difference.append(_differences(time, event, scores, settings).assign(set=name))
+        if name != "train":
+            curve = survival.auc_curve(time, event, scores, months, **settings)
+            notes.append((name, curve.attrs["note"]))
+            auc.append(curve.assign(set=name))
+            cells = pd.MultiIndex.from_product([scores.columns, statistics.horizons_months], names=["model", "month"])
+            at = curve.set_index(["model", "month"]).reindex(cells).reset_index()
+            at["cases"] = [int((event & (time <= month)).sum()) for month in at["month"]]
+            at["controls"] = [int((time > month).sum()) for month in at["month"]]
+            horizons.append(at.assign(set=name, note=np.where(at["auc"].isna(), curve.attrs["note"], "")))
+    bands = ["set", "model", "month", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
+    return {
+        "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
+        "difference": _stacked(difference, DIFFERENCE_COLUMNS),
+        "auc": _stacked(auc, bands[:6]),
+        "bands": _stacked(auc, bands),
+        "horizons": _stacked(horizons, [*bands, "cases", "controls", "note"]),
+        "notes": pd.DataFrame(notes, columns=["set", "note"]),
+    }
+
+
+def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    """The model's C-index less that of each other marker, with three intervals that check each other."""
+    found = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings)
+    bca = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings, method="bca")
+    level = settings["confidence"]
+    analytic = pd.DataFrame(
+        [c_index_difference_analytic(time, event, scores[MODEL], scores[m], level) for m in found["model"]],
+        columns=["low", "high", "p"],
+    )
+    ends = {f"bca_{end}": bca[end] for end in ("low", "high")}
+    ends |= {f"analytic_{end}": analytic[end] for end in ("low", "high", "p")}
+    return found.assign(**ends)
+
+
+def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """``table`` and, after each set's rows, those of ``beside`` for the markers that it lacks."""
+    more = beside[~beside["model"].isin(table["model"])]
+    rank = {name: k for k, name in enumerate(["train", *cohort.test_sets])}
+    both = [frame for frame in (table, more) if len(frame)]
+    both = pd.concat(both, ignore_index=True) if both else table
+    return both.sort_values("set", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
+
+
+def _unknown(markers: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
+    """Rows of a set in which nothing can be estimated (no deaths, or nobody with a risk score): all NA."""
+    frame = pd.DataFrame({"set": name, "model": markers.columns})
+    return frame.assign(**{value: np.nan, "low": np.nan, "high": np.nan})
+
+
+def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat([frame.reindex(columns=columns) for frame in frames]) if frames else pd.DataFrame(columns=columns)
+
+
+def c_index_intervals(
+    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+) -> pd.DataFrame:
+    """Harrell's C-index with three intervals that check each other, and Uno's, for every marker in every split.
+
+    Returns set, model, n, events, harrell with percentile_, bca_ and analytic_ low and high, uno with uno_low and
+    uno_high (percentile), and tau_months, up to which Uno's counts: the last month of the AUC curves, or the
+    longest follow-up of a set that ends before.
+    """
+    indexed, tables = patients.set_index("patient_id"), []
+    for name in ["train", *cohort.test_sets]:
+        part = indexed[indexed["split"] == name]
+        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        part = part.loc[scores.index]
+        if part["os_event"].sum() == 0:
+            continue
+        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
+        settings = (statistics.bootstrap_replicates, level, seed)
+        table = survival.bootstrap_c_index(time, event, scores, *settings)
+        table = table.rename(columns={"c_index": "harrell", "low": "percentile_low", "high": "percentile_high"})
+        bca = survival.bootstrap_c_index(time, event, scores, *settings, method="bca")
+        uno = survival.bootstrap_c_index(time, event, scores, *settings, uno_tau=tau)
+        analytic = pd.DataFrame([c_index_analytic(time, event, scores[m], level) for m in scores])
+        table = table.assign(
+            set=name,
+            bca_low=bca["low"],
+            bca_high=bca["high"],
+            analytic_low=analytic["low"],
+            analytic_high=analytic["high"],
+            uno=uno["c_index"],
+            uno_low=uno["low"],
+            uno_high=uno["high"],
+            tau_months=tau,
+        )
+        tables.append(table)
+    ends = [f"{kind}_{end}" for kind in ("percentile", "bca", "analytic") for end in ("low", "high")]
+    columns = ["set", "model", "n", "events", "harrell", *ends, "uno", "uno_low", "uno_high", "tau_months"]
+    return pd.concat(tables, ignore_index=True)[columns]

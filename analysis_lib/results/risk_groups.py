@@ -1,0 +1,82 @@
+"""Fig. 4c-f: the groups of high and low risk, cut at the training median, and their hazard ratios."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.core.parameters import CohortParams, StatisticsParams
+from analysis_lib.results.kaplan_meier import panels_of
+from analysis_lib.survival import survival
+
+RISK_GROUPS = {True: "High risk", False: "Low risk"}
+
+
+def risk_group_curves(
+    table: pd.DataFrame,
+    cohort: CohortParams,
+    cut_off: float,
+    statistics: StatisticsParams,
+    ticks: list[float],
+) -> dict[str, pd.DataFrame]:
+    """Kaplan-Meier panels of OS in the risk groups, a panel a split; ``table`` has split, risk and os_*."""
+    panels = {}
+    for name in ["train", *cohort.test_sets]:
+        part = table[table["split"] == name]
+        frame = pd.DataFrame({"months": part["os_months"], "event": part["os_event"], "group": part["risk"] > cut_off})
+        panels[name] = (f"{cohort.label(name)} (n = {len(part)})", frame)
+    return panels_of(panels, RISK_GROUPS, statistics, ticks)
+
+
+def risk_group_table(
+    table: pd.DataFrame, cohort: CohortParams, cut_off: float, statistics: StatisticsParams
+) -> pd.DataFrame:
+    """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months.
+
+    ``hr_per_sd`` is the hazard ratio of the risk as a continuous score, for one SD of the training patients. Medians
+    have intervals; a median or limit that is not reached is NaN.
+    """
+    rows = []
+    sd = table.loc[table["split"] == "train", "risk"].std()
+    for name in ["train", *cohort.test_sets]:
+        part = table[table["split"] == name]
+        if part.empty:
+            continue
+        high = part["risk"] > cut_off
+        fit = survival.cox_binary(part["os_months"], part["os_event"], high, statistics.confidence)
+        score = survival.cox_continuous(
+            part["os_months"], part["os_event"], part["risk"] / sd, statistics.confidence, per_sd=False
+        )
+        follow_up = survival.median_follow_up(part["os_months"], part["os_event"], statistics.confidence)
+        rows.append(
+            {
+                "set": name,
+                "n": len(part),
+                "events": int(part["os_event"].sum()),
+                "n_high_risk": int(high.sum()),
+                "events_high_risk": int(part.loc[high, "os_event"].sum()),
+                "hr": fit["hr"],
+                "hr_low": fit["low"],
+                "hr_high": fit["high"],
+                "p": fit["p"],
+                "p_logrank": survival.logrank_p(part["os_months"], part["os_event"], high),
+                **_median("median_follow_up", follow_up),
+                "hr_per_sd": score["hr"],
+                "hr_per_sd_low": score["low"],
+                "hr_per_sd_high": score["high"],
+                "p_per_sd": score["p"],
+                **_median("median_high_risk", _median_of(part[high], statistics)),
+                **_median("median_low_risk", _median_of(part[~high], statistics)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _median_of(part: pd.DataFrame, statistics: StatisticsParams) -> tuple[float, float, float]:
+    if part.empty:
+        return np.nan, np.nan, np.nan
+    return survival.median_interval(part["os_months"], part["os_event"], statistics.confidence)
+
+
+def _median(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((f"{name}_months", f"{name}_low", f"{name}_high"), interval, strict=True))

@@ -1,0 +1,77 @@
+"""Table 2: prevalence and hazard ratio of each definition of sarcopenia, and the curves of its groups (Fig. 2).
+
+Notebooks call these functions and show what they return; nothing here draws or writes.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.results import OUTCOMES
+from analysis_lib.results.kaplan_meier import panels_of
+from analysis_lib.survival import survival
+
+TABLE2_COLUMNS = [
+    "set", "definition", "outcome", "n", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p",
+]  # fmt: skip
+TABLE2_BESIDE = ["events", "events_sarcopenic", "p_logrank"]  # printed, and in the extended table's file
+GROUPS = {True: "Sarcopenia", False: "No sarcopenia"}
+
+
+def table_two(
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+) -> pd.DataFrame:
+    """Prevalence and univariable Cox hazard ratio of each definition, by set and outcome.
+
+    Columns TABLE2_COLUMNS and TABLE2_BESIDE: events, those of the sarcopenic among them, and the log-rank P. ``n``
+    counts the patients whose index and outcome are known. An outcome that a set lacks has no rows; a definition
+    whose index a set lacks has a row of 0 patients, and what cannot be estimated is NaN. ``prevalence`` is a fraction.
+    """
+    rows = []
+    for name in cohort.sets:
+        part = patients[patients["set"] == name]
+        for key, definition in definitions.items():
+            for outcome in OUTCOMES:
+                if part[list(OUTCOMES[outcome])].dropna().empty:
+                    continue
+                known = _known(part, definition, outcome)
+                row = {"set": name, "definition": key, "outcome": outcome}
+                row |= dict.fromkeys(["n", "n_sarcopenic", "events", "events_sarcopenic"], 0)
+                if not known.empty:
+                    columns = known["months"], known["event"], known["group"]
+                    fit = survival.cox_binary(*columns, statistics.confidence)
+                    row |= {"n": fit["n"], "n_sarcopenic": fit["n_group"], "prevalence": fit["n_group"] / fit["n"]}
+                    row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
+                    row |= {"events": fit["n_events"], "events_sarcopenic": fit["events_group"]}
+                    row["p_logrank"] = survival.logrank_p(*columns)
+                rows.append(row)
+    return pd.DataFrame(rows).reindex(columns=[*TABLE2_COLUMNS, *TABLE2_BESIDE])
+
+
+def sarcopenia_curves(
+    patients: pd.DataFrame,
+    definitions: dict[str, DefinitionParams],
+    outcome: str,
+    statistics: StatisticsParams,
+    ticks: list[float],
+) -> dict[str, pd.DataFrame]:
+    """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
+    panels = {}
+    for key, definition in definitions.items():
+        known = _known(patients, definition, outcome)
+        panels[key] = (f"{key} ({definition.source})", known)
+    return panels_of(panels, GROUPS, statistics, ticks)
+
+
+def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -> pd.DataFrame:
+    """months, event and group (bool) of the patients whose index and outcome are known."""
+    months, event = OUTCOMES[outcome]
+    frame = pd.DataFrame(
+        {"months": patients[months], "event": patients[event], "group": sarcopenic(patients, definition)}
+    ).dropna()
+    return frame.astype({"group": bool})
