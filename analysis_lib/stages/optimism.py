@@ -15,3 +15,178 @@ patient is in any of them. Three kinds:
 """
 
 from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.cohort import split_patients, strata_of
+from analysis_lib.common.files import code_digest, write_text
+from analysis_lib.common.pool import map_patients
+from analysis_lib.core.parameters import Params
+from analysis_lib.core.study import Study
+from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.survival.survival import c_index, cox_binary
+
+KINDS = ("split", "bootstrap", "permuted")
+COLUMNS = [
+    "kind",
+    "replicate",
+    "n_train",
+    "n_test",
+    "events_test",
+    "c_index_train",
+    "c_index",
+    "c_index_left_out",
+    "hr",
+]
+
+
+def resample_pipeline(params: Params, quiet: bool = False) -> None:
+    """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
+    study = Study(params)
+    if not params.radiomics:
+        write_text(study.build / "optimism.csv", "")  # make waits for it; there is no pipeline to resample
+        return
+    patients, features = study.patients(with_radiomics=True), study.features()
+    table = resample(patients, features, params, params.cache_path / "optimism", quiet)
+    write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def resample(
+    patients: pd.DataFrame, features: pd.DataFrame, params: Params, folder: Path, quiet: bool = False
+) -> pd.DataFrame:
+    """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
+
+    patients : as patients.parquet; only the sets that are trained on are used. features : by patient_id. Each
+    replicate is kept in ``folder`` as it is done, under a key of everything it depends on, so that an interrupted
+    run goes on where it stopped, with the same result for any number of processes.
+    """
+    patients = patients[patients["set"].isin(params.cohort.trained)].reset_index(drop=True)
+    x = features.loc[patients["patient_id"]]
+    folder = Path(folder) / _key(patients, x, params)
+    counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
+    counts["permuted"] = params.optimism.permutations if params.optimism.repeats else 0
+    jobs = [
+        (patients, x, params, kind, r, folder / f"{kind}-{r}.json")
+        for kind in KINDS
+        for r in range(counts[kind])
+    ]  # fmt: skip
+    rows = map_patients(_kept, jobs, workers=params.workers, label="resampling the pipeline", quiet=quiet, unit="fit")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _kept(patients, features, params: Params, kind: str, replicate: int, path: Path) -> dict:
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    row = one_replicate(patients, features, params, kind, replicate)
+    write_text(path, json.dumps(row) + "\n")
+    return row
+
+
+def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params, kind: str, replicate: int) -> dict:
+    """Fit and test once; a dictionary of COLUMNS. ``hr`` compares the risk groups at the median of the training
+    risks in the tested patients. NaN where the tested patients cannot tell."""
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
+
+    seed = derived_seed(params.seed, 11, KINDS.index(kind), replicate)
+    rng = np.random.default_rng(seed)
+    months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
+    if kind == "bootstrap":
+        test = np.flatnonzero(patients["split"] == "train")
+        train = rng.choice(test, len(test))
+    else:
+        if kind == "permuted":
+            order = rng.permutation(len(patients))
+            months, died = months[order], died[order]
+            patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
+        part = split_patients(patients, params.cohort, seed)
+        train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
+    row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
+    row |= {"events_test": int(died[test].sum())} | dict.fromkeys(COLUMNS[5:])
+    if not died[train].any() or not died[test].any():
+        return row
+    x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
+    strata = strata_of(patients, params.network)
+    strata = None if strata is None else strata.to_numpy()[train]
+    fitted = RadiomicsSurvivalModel.fit(
+        x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1), strata
+    )
+    new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
+    risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
+    groups = cox_binary(months[test], died[test], risk > fitted.cutoff, 0.95)
+    return row | {
+        "c_index_train": float(c_index(months[train], died[train], risk_train)),
+        "c_index": float(c_index(months[test], died[test], risk)),
+        "c_index_left_out": _known(c_index(months[new], died[new], risk[np.isin(test, new)])),
+        "hr": _known(groups["hr"]),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
+    """One row a quantity: name, value, low, high, n, meaning.
+
+    apparent : C-index of the study's model in its training patients. single : in its internal test set, NaN
+    where there is none. low and high are the quantiles over the replicates, but for 'permuted mean', which has the
+    normal interval of a mean.
+    """
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    known = {kind: table.loc[(table["kind"] == kind) & table["c_index"].notna()].astype(
+        {"c_index": float, "c_index_train": float, "c_index_left_out": float}) for kind in KINDS}  # fmt: skip
+    rows = [("training", apparent, np.nan, np.nan, 1, "C-index in the training patients themselves")]
+    rows.append(
+        ("single split", single, np.nan, np.nan, int(not np.isnan(single)), "C-index in the one internal test set")
+    )
+    if len(split := known["split"]["c_index"]):
+        rows.append(("repeated splits", split.mean(), *split.quantile(tails), len(split), "mean over random splits"))
+        place = np.nan if np.isnan(single) else float((split < single).mean() + 0.5 * (split == single).mean())
+        rows.append(("place of the single split", place, np.nan, np.nan, len(split), "share of random splits below it"))
+    if len(boot := known["bootstrap"]):
+        gap = boot["c_index_train"] - boot["c_index"]
+        rows.append(("optimism", gap.mean(), *gap.quantile(tails), len(gap), "training less original, bootstrap"))
+        rows.append(("training, corrected", apparent - gap.mean(), np.nan, np.nan, len(gap), "training less optimism"))
+        left = boot["c_index_left_out"].dropna()
+        rows.append(
+            ("left out", left.mean(), *left.quantile(tails), len(left), "bootstrap, patients not in the sample")
+        )
+        plus = point632_plus(apparent, left.mean())
+        rows.append(
+            ("training, .632+", plus, np.nan, np.nan, len(left), "training and left out, weighed by overfitting")
+        )
+    if len(permuted := known["permuted"]["c_index"]) > 1:
+        from scipy.stats import t
+
+        width = t.ppf(tails[1], len(permuted) - 1) * permuted.std() / np.sqrt(len(permuted))
+        rows.append(
+            ("permuted mean", permuted.mean(), permuted.mean() - width, permuted.mean() + width, len(permuted),
+             "outcomes dealt to other patients; must hold 0.5")
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "meaning"])
+
+
+def point632_plus(apparent: float, left_out: float) -> float:
+    """Efron and Tibshirani's .632+ estimate of a C-index, whose value without information is 0.5."""
+    left_out = max(left_out, 0.5)
+    gap = max(apparent - left_out, 0.0)
+    overfitting = gap / (apparent - 0.5) if apparent > 0.5 else 0.0
+    weight = 0.632 / (1 - 0.368 * overfitting)
+    return (1 - weight) * apparent + weight * left_out
+
+
+def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:
+    digest = hashlib.blake2b(code_digest(), digest_size=8)
+    table = patients[["patient_id", "split", "os_months", "os_event"]]
+    if (strata := strata_of(patients, params.network)) is not None:
+        table = table.assign(strata=strata)
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    digest.update(np.ascontiguousarray(features.to_numpy(np.float64)).tobytes())
+    settings = params.model_dump(mode="json", include={"seed", "cohort", "autoencoder", "network"})
+    digest.update(json.dumps([settings, features.columns.tolist()], sort_keys=True).encode())
+    return digest.hexdigest()
