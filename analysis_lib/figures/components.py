@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis_lib.common.formatting import format_p
 from analysis_lib.figures import style
 from analysis_lib.figures.style import SMALL_PT, TITLE_PT
-from analysis_lib.figures.tables import format_p
 
 FEW = 50  # a class of fewer patients is drawn larger, or it is not seen among the others
 CLASS_STYLES = [(style.BLUE, "o"), (style.VERMILLION, "^")]

@@ -1,4 +1,4 @@
-"""Tables for reading and for other programs: formatting of numbers, accessible HTML, and CSV.
+"""Tables for reading and for other programs: accessible HTML, and CSV.
 
 Nothing is computed here. The CSV of a table holds full precision (the shortest decimals that read back to the
 same number), its HTML the figures as a journal prints them.
@@ -14,9 +14,8 @@ import pandas as pd
 from jinja2 import Environment
 
 from analysis_lib.common.files import replacing, write_text
+from analysis_lib.common.formatting import NOT_AVAILABLE, absent, format_count, format_p, format_ratio
 from analysis_lib.figures.style import SYNTHETIC_LABEL, need_columns
-
-NOT_AVAILABLE = "NA"
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -58,54 +57,6 @@ tbody tr:nth-child(even) { background: #f5f5f5; }
 """
 
 
-def format_p(p: float, letter: bool = True) -> str:
-    """A P value as printed: two decimals, three below 0.01 or near 0.05, never 0.000.
-
-    With ``letter`` 'P=0.02' or 'P<0.001', without '0.02'; 'NA' where there is none. ValueError outside 0 to
-    1.
-    """
-    if _absent(p):
-        return NOT_AVAILABLE
-    if not 0 <= p <= 1:
-        raise ValueError(f"a P value lies between 0 and 1, got {p!r}")
-    if p < 0.001:
-        sign, number = "<", "0.001"
-    elif p > 0.995:
-        sign, number = ">", "0.99"
-    elif p < 0.0095 or (0.045 <= p < 0.055):
-        sign, number = "=", f"{p:.3f}"
-    else:
-        sign, number = "=", f"{p:.2f}"
-    if letter:
-        return f"P{sign}{number}"
-    return number if sign == "=" else sign + number
-
-
-def format_estimate(value: float, low: float, high: float, digits: int = 2) -> str:
-    """An estimate with its interval, '0.73 (0.65–0.81)'; 'NA' for a missing estimate or limit."""
-    if _absent(value):
-        return NOT_AVAILABLE
-    low_text, high_text = (NOT_AVAILABLE if _absent(x) else f"{x:.{digits}f}" for x in (low, high))
-    return f"{value:.{digits}f} ({low_text}–{high_text})"
-
-
-def format_ratio(ratio: float, low: float, high: float) -> str:
-    """A hazard ratio with its interval as the letter prints it, '1.58 (1.07–2.35)'."""
-    return format_estimate(ratio, low, high, digits=2)
-
-
-def format_count(n: float, fraction: float) -> str:
-    """A number of patients with its share in per cent, '216 (43.9)'; ``fraction`` is between 0 and 1."""
-    if _absent(n):
-        return NOT_AVAILABLE
-    return f"{int(n)}" if n == 0 or _absent(fraction) else f"{int(n)} ({100 * fraction:.1f})"
-
-
-def format_mean_sd(mean: float, sd: float, digits: int = 1) -> str:
-    """Mean and standard deviation, '55.9 ± 11.1'."""
-    return NOT_AVAILABLE if _absent(mean) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
-
-
 def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definitions: Mapping[str, str]) -> pd.DataFrame:
     """Table 2 as the letter prints it: a row a definition; for each set N (%), then HR (interval) and P.
 
@@ -125,7 +76,7 @@ def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definition
         first = mine.drop_duplicates("definition").set_index("definition")
         columns[f"{label}: N (%)"] = [
             format_count(first.loc[d, "n_sarcopenic"], first.loc[d, "prevalence"])
-            if d in first.index and not _absent(first.loc[d, "prevalence"])
+            if d in first.index and not absent(first.loc[d, "prevalence"])
             else NOT_AVAILABLE
             for d in definitions
         ]
@@ -136,7 +87,7 @@ def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definition
 
 
 def _hr_and_p(part: pd.DataFrame, definition: str) -> str:
-    if definition not in part.index or _absent(part.loc[definition, "hr"]):
+    if definition not in part.index or absent(part.loc[definition, "hr"]):
         return NOT_AVAILABLE
     row = part.loc[definition]
     text = f"{format_ratio(row['hr'], row['hr_low'], row['hr_high'])} {format_p(row['p'])}"
@@ -192,12 +143,8 @@ def write_csv(frame: pd.DataFrame, folder: Path, name: str) -> Path:
     return path
 
 
-def _absent(value: object) -> bool:
-    return bool(pd.isna(value))
-
-
 def _cell(value: object) -> str:
-    if _absent(value):
+    if absent(value):
         return NOT_AVAILABLE
     if isinstance(value, float):
         whole = math.isfinite(value) and value == int(value)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.formatting import format_estimate
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
-from analysis_lib.figures.tables import format_estimate
 from analysis_lib.results import MODEL
 from analysis_lib.survival import comparison, evaluation
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis_lib.common.formatting import format_p, format_ratio
 from analysis_lib.core.parameters import StatisticsParams
-from analysis_lib.figures.tables import format_p, format_ratio
 from analysis_lib.survival import survival
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.stats import chi2, norm
 
 from analysis_lib.cohort.sarcopenia import cut_offs
+from analysis_lib.common.formatting import format_p
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
-from analysis_lib.figures.tables import format_p
 from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit

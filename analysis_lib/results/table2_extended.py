@@ -15,8 +15,8 @@ from scipy.stats import t as student
 
 from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.common.files import keeping
+from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
-from analysis_lib.figures.tables import NOT_AVAILABLE, format_count, format_p, format_ratio
 from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.cohort.cohort import excluded_text
+from analysis_lib.common.formatting import format_estimate, format_ratio
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
-from analysis_lib.figures.tables import format_estimate, format_ratio
 from analysis_lib.results import MODEL
 from analysis_lib.results.table1 import process_labels
 

@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
+from analysis_lib.common.formatting import format_p
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.study import Study
 from analysis_lib.figures.style import SYNTHETIC_LABEL
-from analysis_lib.figures.tables import format_p
 from analysis_lib.results.published import printed_numbers
 from analysis_lib.review.facts import Facts, facts, fill
 from analysis_lib.review.methods import methods

@@ -11,11 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.formatting import format_count, format_estimate, format_p, format_ratio
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
 from analysis_lib.figures import style
 from analysis_lib.figures.kaplan_meier import km_grid
-from analysis_lib.figures.tables import format_count, format_estimate, format_p, format_ratio
 from analysis_lib.results import OUTCOMES
 from analysis_lib.results.table2 import GROUPS
 from analysis_lib.ui import explore as x
