@@ -130,7 +130,8 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     )
     tables.write_table(c_index, s.figures, "c_index", "C-index", "C.", synthetic)
     comparison = published.compare(patients, table2, c_index, params.statistics.confidence)
-    tables.write_table(comparison, s.figures, "paper_comparison", "Comparison", "C.", synthetic)
+    s.write_comparison(comparison)
+    tables.write_table(comparison[published.COLUMNS], s.figures, "paper_comparison", "Comparison", "C.", synthetic)
 
 
 def _write_notebook(params: Params, name: str, html: str) -> None:

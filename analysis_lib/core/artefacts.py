@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from analysis_lib.core.parameters import Params
 
 
@@ -77,20 +79,37 @@ def wanted_notebooks(params: Params) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
+class Published:
+    """Which of the letter's numbers: those of a table and, where given, of one set, outcome and quantity."""
+
+    table: str
+    set: str | None = None
+    outcome: str | None = None
+    quantity: str | None = None
+
+    def of(self, comparison: pd.DataFrame) -> pd.DataFrame:
+        """The rows of ``published.compare`` that are meant."""
+        for column, wanted in vars(self).items():
+            if wanted is not None:
+                comparison = comparison[comparison[column] == wanted]
+        return comparison
+
+
+@dataclass(frozen=True)
 class Artefact:
     """One table or figure: how it is named, described and checked.
 
     ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``certify.facts``, as
-    ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` is a regular
-    expression of the rows of paper_comparison.csv that belong beside it. ``model`` tells that the numbers descend
-    from training, which another processor repeats less closely.
+    ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` are the letter's
+    numbers that belong beside it. ``model`` tells that the numbers descend from training, which another processor
+    repeats less closely.
     """
 
     title: str
     caption: str
     alt: str = ""
     part: Literal["paper", "extended"] = "extended"
-    published: str = ""
+    published: Published | None = None
     model: bool = False
 
 
@@ -102,21 +121,21 @@ ARTEFACTS: dict[str, Artefact] = {
         "Flowchart. For each set the patients in the clinical table, those excluded by stage, and those analysed; the "
         "discovery set splits into training and internal test. Below, the chain of the analysis: {process}. {all}.",
         part="paper",
-        published=r"^Table 1 \w+ patients, n",
+        published=Published("Table 1", quantity="patients"),
     ),
     "table1": Artefact(
         "Table 1",
         "Characteristics of the patients by set. {all}. Percentages are of the patients whose value is known; the "
         "columns 'missing' count the others.",
         part="paper",
-        published=r"^Table 1 ",
+        published=Published("Table 1"),
     ),
     "table2": Artefact(
         "Table 2",
         "Prevalence of sarcopenia by {definitions} definitions and univariable Cox hazard ratio ({level} interval, Wald "
         "P), with log-rank P and events of the sarcopenic / of all. {all}. NA: no patient, or no event, in one of the groups.",
         part="paper",
-        published=r"^Table 2 ",
+        published=Published("Table 2"),
     ),
     "fig2": Artefact(
         "Fig. 2",
@@ -126,7 +145,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "months after surgery, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
         "risk. {hazard_os_discovery}.",
         part="paper",
-        published=r"^Table 2 discovery \w+ OS (?:HR|P$)",
+        published=Published("Table 2", "discovery", "OS", "HR"),
     ),
     "fig3": Artefact(
         "Fig. 3",
@@ -161,7 +180,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "For each test set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
         "of each marker with its interval. {c_index_model}.",
         part="paper",
-        published=r"^Fig\. 5 ",
+        published=Published("Fig. 5"),
         model=True,
     ),
     "figS1": Artefact(
@@ -170,7 +189,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
         "with interval bands and numbers at risk. {hazard_rfs_discovery}.",
         part="paper",
-        published=r"^Table 2 discovery \w+ RFS (?:HR|P$)",
+        published=Published("Table 2", "discovery", "RFS", "HR"),
     ),
     "figS2": Artefact(
         "Fig. S2",
@@ -178,7 +197,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
         "interval bands and numbers at risk. {hazard_os_test1}.",
         part="paper",
-        published=r"^Table 2 external \w+ OS (?:HR|P$)",
+        published=Published("Table 2", "external", "OS", "HR"),
     ),
     "figS3": Artefact(
         "Fig. S3",
@@ -186,7 +205,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
         "interval bands and numbers at risk. {hazard_os_test2}.",
         part="paper",
-        published=r"^Table 2 lt \w+ OS (?:HR|P$)",
+        published=Published("Table 2", "lt", "OS", "HR"),
     ),
     "table2_extended": Artefact(
         "Table 2, extended",
@@ -244,7 +263,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Published and sampling intervals of the C-index",
         "The letter's intervals of the C-index beside this run's bootstrap and analytic {level} intervals over patients, which "
         "are several times as wide: the letter does not say what its intervals describe. {tests}.",
-        published=r"^Fig\. 5 \w+ TFDeepSurv",
+        published=Published("Fig. 5"),
         model=True,
     ),
     "fig5_models": Artefact(
@@ -371,7 +390,7 @@ def describe(stem: str) -> Artefact:
         number = int(match.group(1))
         like = ARTEFACTS["figS3"]
         texts = {key: getattr(like, key).replace("test2}", f"test{number - 1}}}") for key in ("caption", "alt")}
-        return replace(like, title=f"Fig. S{number}", published="", **texts)
+        return replace(like, title=f"Fig. S{number}", published=None, **texts)
     return Artefact(stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True)
 
 

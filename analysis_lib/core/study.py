@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import write_parquet
 from analysis_lib.core.parameters import SYNTHETIC_NOTE, Params, load_params
 from analysis_lib.survival.agreement import stable_features
 
@@ -107,6 +108,14 @@ class Study:
         from analysis_lib.core.feature_settings import training_settings  # here, because PyRadiomics is slow to import
 
         return training_settings(self.params)
+
+    def write_comparison(self, comparison: pd.DataFrame) -> None:
+        """Every printed number beside ours, as of ``published.compare``; its file for readers has fewer columns."""
+        write_parquet(comparison, self.build / "paper_comparison.parquet")
+
+    def comparison(self) -> pd.DataFrame:
+        """The same read back: what each number is in columns of its own, and its values."""
+        return pd.read_parquet(self.build / "paper_comparison.parquet")
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""

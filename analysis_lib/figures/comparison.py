@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Mapping, Sequence
 
@@ -26,28 +25,23 @@ MARKS = {
 LOG_LIMITS = (0.05, 50.0)
 
 
-# which items of paper_comparison.csv are drawn, in which panel; the part in brackets names the row
-ITEMS = {
-    "Hazard ratio": re.compile(r"Table 2 (.+) HR"),
-    "Prevalence, %": re.compile(r"Table 2 (.+) sarcopenic, %"),
-    "C-index": re.compile(r"Fig\. 5 (.+) C-index"),
-}
+# which quantities are drawn, each in a panel of its own: the axis label, and the statistic that has an interval
+PANELS = {("HR", "estimate"): "Hazard ratio", ("sarcopenic", "%"): "Prevalence, %", ("C-index", "estimate"): "C-index"}
 
 
 def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The rows of paper_comparison.csv that are drawn, with ``group`` (panel) and ``label`` (row) put first.
+    """The rows of ``published.compare`` that are drawn, as group (panel), label (row), item and the numbers.
 
-    ``comparison`` has the columns item, published, ours, low, high, inside; ``sets`` gives labels of sets.
+    ``sets`` gives labels of sets.
     """
-    pieces = []
-    for group, pattern in ITEMS.items():
-        found = comparison["item"].map(pattern.fullmatch)
-        part = comparison[found.notna()]
-        names = [match.group(1).split(" ", 1) for match in found.dropna()]
-        labels = [f"{(sets or {}).get(name, name)}, {rest}" for name, rest in names]
+    sets, pieces = sets or {}, []
+    for (quantity, statistic), group in PANELS.items():
+        part = comparison[(comparison["quantity"] == quantity) & (comparison["statistic"] == statistic)]
+        names = part["set"].map(lambda name: sets.get(name, name))
+        labels = (names + ", " + part["marker"] + " " + part["outcome"]).str.rstrip()
         pieces.append(part.assign(group=group, label=labels))
     frame = pd.concat(pieces, ignore_index=True)
-    return frame[["group", "label", *comparison.columns]]
+    return frame[["group", "label", "item", "published", "ours", "low", "high", "inside", "difference"]]
 
 
 @style.styled
@@ -59,7 +53,7 @@ def paper_comparison(
     """Our estimate with its interval and the published value, one row an item, one panel a group.
 
     ``frame`` [group, item, published, ours, low, high, inside] in drawing order (``comparison_frame`` makes
-    it from paper_comparison.csv): ``group`` names panel and axis, ``label``, where there is one, the row in
+    it): ``group`` names panel and axis, ``label``, where there is one, the row in
     place of ``item``. ``inside`` is true where the published value lies in our interval, empty where there is
     nothing to compare. Groups in ``log_groups`` have a logarithmic axis. ``confidence`` is the level of our
     intervals. ValueError for a missing column.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.common.formatting import NOT_AVAILABLE, absent, format_count, format_p, format_ratio
@@ -40,21 +41,26 @@ tbody tr:nth-child(even) { background: #f5f5f5; }
 <h1>{{ title }}</h1>
 {% if synthetic %}<p class="synthetic" role="note">{{ label }}</p>
 {% endif %}<div class="scroll" role="region" aria-label="{{ title }}" tabindex="0">
-<table>
-<caption>{{ caption }}{% if synthetic %} {{ label }}.{% endif %}</caption>
-<thead>
-<tr>{% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr>
-</thead>
-<tbody>
-{% for row in rows %}<tr>
-{%- for cell in row %}{% if loop.index0 < row_headers %}<th scope="row">{{ cell }}</th>
-{%- else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
-{% endfor %}</tbody>
-</table>
+{{ table }}
 </div>
 </body>
 </html>
 """
+_TABLE = """<table>
+{% if caption is not none %}<caption>{{ caption }}</caption>
+{% endif %}<thead>
+<tr>{% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr>
+</thead>
+<tbody>
+{% for row in rows %}{% if loop.index0 == on_paper %}<tr class="paper"><td colspan="{{ columns|length }}">
+{{- rows|length - on_paper }} more rows on the screen and in the CSV.</td></tr>
+{% endif %}<tr{% if on_paper is not none and loop.index0 >= on_paper %} class="screen"{% endif %}>
+{%- for cell in row %}{% if loop.index0 < row_headers %}<th scope="row">{{ cell }}</th>
+{%- else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}{% if total > rows|length %}<tr><td colspan="{{ columns|length }}">
+{{- total - rows|length }} more rows in the CSV.</td></tr>
+{% endif %}</tbody>
+</table>"""
 
 
 def table2_for_reading(table2: pd.DataFrame, sets: Mapping[str, str], definitions: Mapping[str, str]) -> pd.DataFrame:
@@ -97,21 +103,43 @@ def _hr_and_p(part: pd.DataFrame, definition: str) -> str:
 
 
 def to_html(frame: pd.DataFrame, title: str, caption: str, synthetic: bool, row_headers: int = 1) -> str:
-    """A self-contained HTML page with one table; the first ``row_headers`` columns name the rows.
+    """A self-contained HTML page with one table, as of ``html_table``.
 
-    Text is shown as it is, numbers that nobody formatted with three significant digits, what is missing as
-    'NA'. A synthetic table says so in a banner and in its caption, so that a copied table says it too.
+    A synthetic table says so in a banner and in its caption, so that a copied table says it too.
     """
+    said = f"{caption} {SYNTHETIC_LABEL}." if synthetic else caption
     template = Environment(autoescape=True, keep_trailing_newline=True).from_string(_PAGE)
-    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
     return template.render(
-        title=title,
-        caption=caption,
-        synthetic=synthetic,
-        label=SYNTHETIC_LABEL,
-        columns=[str(c) for c in frame.columns],
-        rows=rows,
-        row_headers=row_headers,
+        title=title, synthetic=synthetic, label=SYNTHETIC_LABEL, table=html_table(frame, row_headers, said)
+    )
+
+
+def html_table(
+    frame: pd.DataFrame,
+    row_headers: int = 1,
+    caption: str | None = None,
+    most_rows: int | None = None,
+    on_paper: int | None = None,
+    unbroken: bool = False,
+) -> Markup:
+    """A table in HTML; the first ``row_headers`` columns name the rows.
+
+    Text is shown as it is, numbers that nobody formatted with three significant digits, what is missing as 'NA'. Rows
+    beyond ``on_paper`` have the class screen, those beyond ``most_rows`` are left out, and a row says how many.
+    ``unbroken`` keeps an interval on one line (class nb).
+    """
+    show = _unbroken if unbroken else _cell
+    rows = [[show(value) for value in row] for row in frame.head(most_rows).itertuples(index=False, name=None)]
+    template = Environment(autoescape=True).from_string(_TABLE)
+    return Markup(
+        template.render(
+            columns=[str(c) for c in frame.columns],
+            rows=rows,
+            row_headers=row_headers,
+            caption=caption,
+            total=len(frame),
+            on_paper=on_paper,
+        )
     )
 
 
@@ -150,3 +178,10 @@ def _cell(value: object) -> str:
         whole = math.isfinite(value) and value == int(value)
         return f"{value:.0f}" if whole else f"{value:.3g}"
     return str(value)
+
+
+def _unbroken(value: object) -> str:
+    """The cell's text with each word that holds a dash, as '(0.65–0.81)', in a span that does not break."""
+    words = (escape(word) for word in _cell(value).split(" "))
+    span = Markup('<span class="nb">{}</span>')
+    return Markup(" ").join(span.format(word) if "–" in word else word for word in words)

@@ -5,6 +5,8 @@ Printed values come from ``params/published.yaml`` and are only ever compared, n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import yaml
@@ -13,16 +15,20 @@ from scipy import stats
 from analysis_lib.core.parameters import PARAMS_DIR
 from analysis_lib.results import MODEL
 
+KEYS = ["table", "set", "marker", "outcome", "quantity", "statistic"]
 COLUMNS = ["item", "published", "ours", "low", "high", "inside", "difference"]
 NAMES = {
-    "age": "age, years",
-    "bmi": "BMI, kg/m²",
+    "age": "age",
+    "bmi": "BMI",
     "male": "male",
     "female": "female",
     "tumour_diameter_over_5cm": "tumour diameter > 5 cm",
     "tumour_single": "single tumour",
     "vascular_invasion": "vascular invasion",
 }
+UNITS = {"age": "years", "bmi": "kg/m²"}
+SEXES = {"male": "M", "female": "F"}
+UNKNOWN = (np.nan, np.nan, np.nan)
 
 
 def printed_numbers() -> dict:
@@ -35,7 +41,7 @@ def compare(
     table2: pd.DataFrame,
     c_index: pd.DataFrame,
     confidence: float,
-    model: str = "TFDeepSurv",
+    model: str = MODEL,
 ) -> pd.DataFrame:
     """Every printed number beside ours.
 
@@ -45,12 +51,15 @@ def compare(
     table2, c_index : as in table2.csv and c_index.csv.
     confidence : level of the intervals of means and percentages.
 
-    Returns columns item, published, ours, low, high (our interval), inside (whether the printed value lies
-    in it) and difference (ours - published). Counts, interval ends and P values have no interval of their
-    own: low, high and inside are empty there. Ours is empty where this run has no such set or value.
+    Returns one row a printed number. What it is: table (of the letter, or figure), set, marker (definition of
+    sarcopenia or model), outcome, quantity (patients, a key of NAMES, sarcopenic, HR, C-index) and statistic (n, %,
+    mean, SD, estimate, low, high, P), empty where there is none; item says the same in words. Its values: published,
+    ours, low, high (our interval), inside (whether the printed value lies in it) and difference (ours - published).
+    Counts, interval ends and P values have no interval of their own: low, high and inside are empty there. Ours is
+    empty where this run has no such set or value.
     """
     printed = printed_numbers()
-    rows: list[list] = []
+    rows: list[tuple] = []
     for name, cells in printed["table1"].items():
         rows += _table1_rows(name, cells, patients[patients["set"] == name], confidence)
     ours2 = table2.set_index(["set", "definition", "outcome"])
@@ -58,76 +67,91 @@ def compare(
         for definition, cells in definitions.items():
             rows += _table2_rows(name, definition, cells, ours2, confidence)
     ours_c = c_index[c_index["model"] == model].set_index("set")
-    for name, (value, low, high) in printed["c_index"].items():
-        ours = ours_c.loc[name] if name in ours_c.index else pd.Series(np.nan, index=["c_index", "low", "high"])
-        label = f"Fig. 5 {name} {model} C-index"
-        rows.append([label, value, ours["c_index"], ours["low"], ours["high"]])
-        rows.append([f"{label}, interval low", low, ours["low"], np.nan, np.nan])
-        rows.append([f"{label}, interval high", high, ours["high"], np.nan, np.nan])
-    table = pd.DataFrame(rows, columns=COLUMNS[:5]).astype(dict.fromkeys(COLUMNS[1:5], float))
+    for name, values in printed["c_index"].items():
+        ours = ours_c.loc[name, ["c_index", "low", "high"]] if name in ours_c.index else UNKNOWN
+        rows += _estimate(("Fig. 5", name, model, "", "C-index"), values, ours)
+    table = pd.DataFrame(rows, columns=[*KEYS, *COLUMNS[1:5]]).astype(dict.fromkeys(COLUMNS[1:5], float))
+    table.insert(len(KEYS), "item", [_item(*key) for key in table[KEYS].itertuples(index=False)])
     known = table[["ours", "low", "high"]].notna().all(axis=1)
     table["inside"] = table["published"].between(table["low"], table["high"]).astype("boolean").mask(~known)
     table["difference"] = table["ours"] - table["published"]
     return table
 
 
-def _table1_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) -> list[list]:
-    rows: list[list] = [[f"Table 1 {name} patients, n", cells["n"], len(part) or np.nan, np.nan, np.nan]]
-    for key in ("age", "bmi"):
-        mean, sd = cells[key]
-        known = part[key].dropna()
-        ours = [np.nan] * 3
-        if len(known) > 1:
-            half = stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
-            ours = [known.mean(), known.mean() - half, known.mean() + half]
-        rows.append([f"Table 1 {name} {NAMES[key]}, mean", mean, *ours])
-        rows.append([f"Table 1 {name} {NAMES[key]}, SD", sd, known.std(ddof=1), np.nan, np.nan])
-    for key, label in list(NAMES.items())[2:]:
-        if key not in cells:
-            continue
-        column = part["sex"].eq(key[0].upper()).astype(float) if key in ("male", "female") else part[key]
-        known = column.dropna()
-        rows.append(
-            [
-                f"Table 1 {name} {label}, n",
-                cells[key][0],
-                known.sum() if len(known) else np.nan,
-                np.nan,
-                np.nan,
-            ]
-        )
-        rows.append([f"Table 1 {name} {label}, %", cells[key][1], *_percentage(known.sum(), len(known), confidence)])
+def quantity_text(marker: str, outcome: str, quantity: str) -> str:
+    """What was measured, in words: 'age, years', 'PMA sarcopenic', 'PMA OS HR'."""
+    named = ", ".join(filter(None, [NAMES.get(quantity, quantity), UNITS.get(quantity)]))
+    return " ".join(filter(None, [marker, outcome, named]))
+
+
+def _item(table: str, name: str, marker: str, outcome: str, quantity: str, statistic: str) -> str:
+    if statistic == "P":
+        return f"{table} {name} {marker} {outcome} P"
+    text = f"{table} {name} {quantity_text(marker, outcome, quantity)}"
+    if statistic == "estimate":
+        return text
+    return f"{text}, interval {statistic}" if statistic in ("low", "high") else f"{text}, {statistic}"
+
+
+def _estimate(key: tuple, printed: Sequence[float], ours: Sequence[float]) -> list[tuple]:
+    """Rows of an estimate, which has an interval, and of the interval's ends, which have none."""
+    (value, low, high), mine = printed, tuple(ours)
+    rows = [(*key, "estimate", value, *mine)]
+    rows.append((*key, "low", low, mine[1], np.nan, np.nan))
+    rows.append((*key, "high", high, mine[2], np.nan, np.nan))
     return rows
 
 
-def _table2_rows(name: str, definition: str, cells: dict, ours: pd.DataFrame, confidence: float) -> list[list]:
-    label = f"Table 2 {name} {definition}"
+def _table1_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) -> list[tuple]:
+    def key(quantity: str, statistic: str) -> tuple:
+        return ("Table 1", name, "", "", quantity, statistic)
+
+    rows: list[tuple] = [(*key("patients", "n"), cells["n"], len(part) or np.nan, np.nan, np.nan)]
+    for quantity in UNITS:
+        mean, sd = cells[quantity]
+        known = part[quantity].dropna()
+        ours = UNKNOWN
+        if len(known) > 1:
+            half = stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+            ours = (known.mean(), known.mean() - half, known.mean() + half)
+        rows.append((*key(quantity, "mean"), mean, *ours))
+        rows.append((*key(quantity, "SD"), sd, known.std(ddof=1), np.nan, np.nan))
+    for quantity in NAMES:
+        if quantity in UNITS or quantity not in cells:
+            continue
+        column = part["sex"].eq(SEXES[quantity]).astype(float) if quantity in SEXES else part[quantity]
+        known, (n, share) = column.dropna(), cells[quantity]
+        rows.append((*key(quantity, "n"), n, known.sum() if len(known) else np.nan, np.nan, np.nan))
+        rows.append((*key(quantity, "%"), share, *_percentage(known.sum(), len(known), confidence)))
+    return rows
+
+
+def _table2_rows(name: str, definition: str, cells: dict, ours: pd.DataFrame, confidence: float) -> list[tuple]:
     empty = pd.Series(np.nan, index=ours.columns)
 
     def row_of(outcome: str) -> pd.Series:
         return ours.loc[(name, definition, outcome)] if (name, definition, outcome) in ours.index else empty
 
-    os = row_of("OS")
-    rows: list[list] = [[f"{label} sarcopenic, n", cells["n"][0], os["n_sarcopenic"], np.nan, np.nan]]
-    rows.append([f"{label} sarcopenic, %", cells["n"][1], *_percentage(os["n_sarcopenic"], os["n"], confidence)])
+    os, (n, share) = row_of("OS"), cells["n"]
+    key = ("Table 2", name, definition, "", "sarcopenic")
+    rows: list[tuple] = [(*key, "n", n, os["n_sarcopenic"], np.nan, np.nan)]
+    rows.append((*key, "%", share, *_percentage(os["n_sarcopenic"], os["n"], confidence)))
     for outcome in ("RFS", "OS"):
         if outcome not in cells:
             continue
-        hr, low, high, p = cells[outcome]
-        row = row_of(outcome)
-        rows.append([f"{label} {outcome} HR", hr, row["hr"], row["hr_low"], row["hr_high"]])
-        rows.append([f"{label} {outcome} HR, interval low", low, row["hr_low"], np.nan, np.nan])
-        rows.append([f"{label} {outcome} HR, interval high", high, row["hr_high"], np.nan, np.nan])
-        rows.append([f"{label} {outcome} P", p, row["p"], np.nan, np.nan])
+        *ratio, p = cells[outcome]
+        key, row = ("Table 2", name, definition, outcome, "HR"), row_of(outcome)
+        rows += _estimate(key, ratio, row[["hr", "hr_low", "hr_high"]])
+        rows.append((*key, "P", p, row["p"], np.nan, np.nan))
     return rows
 
 
-def _percentage(count: float, total: float, confidence: float) -> list[float]:
+def _percentage(count: float, total: float, confidence: float) -> tuple[float, float, float]:
     """Percentage with its Wilson interval."""
     if not total > 0 or np.isnan(count):
-        return [np.nan] * 3
+        return UNKNOWN
     interval = stats.binomtest(int(count), int(total)).proportion_ci(confidence, method="wilson")
-    return [100 * count / total, 100 * interval.low, 100 * interval.high]
+    return 100 * count / total, 100 * interval.low, 100 * interval.high
 
 
 def published_intervals(intervals: pd.DataFrame, printed: dict[str, list[float]]) -> pd.DataFrame:

@@ -69,6 +69,12 @@ def table_one(patients: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def table_one_for_reading(table: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """Table 1 with the labels of the sets in place of their names."""
+    labels = {name: entry.label for name, entry in cohort.sets.items()}
+    return table.rename(columns=labels | {f"{name}_missing": f"{label}, missing" for name, label in labels.items()})
+
+
 def _count(part: pd.DataFrame) -> tuple[str, int]:
     return str(len(part)), 0
 

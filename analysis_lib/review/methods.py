@@ -108,7 +108,7 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _covariates(names: list[str]) -> str:
-    return ", ".join(NAMES.get(name, name.replace("_", " ")).removesuffix(", years") for name in names)
+    return ", ".join(NAMES.get(name, name.replace("_", " ")) for name in names)
 
 
 def _window(window) -> str:

@@ -354,19 +354,20 @@ def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals
 
 
 def test_comparison_frame_takes_the_items_with_an_interval():
-    items = [
-        "Table 1 discovery age, mean",
-        "Table 2 discovery PMA sarcopenic, n",
-        "Table 2 discovery PMA sarcopenic, %",
-        "Table 2 discovery PMA OS HR",
-        "Table 2 discovery PMA OS HR, interval low",
-        "Fig. 5 internal TFDeepSurv C-index",
-        "Fig. 5 internal TFDeepSurv C-index, interval high",
+    rows = [
+        ("discovery", "", "", "age", "mean", "i1"),
+        ("discovery", "PMA", "", "sarcopenic", "n", "i2"),
+        ("discovery", "PMA", "", "sarcopenic", "%", "i3"),
+        ("discovery", "PMA", "OS", "HR", "estimate", "i4"),
+        ("discovery", "PMA", "OS", "HR", "low", "i5"),
+        ("internal", "TFDeepSurv", "", "C-index", "estimate", "i6"),
+        ("internal", "TFDeepSurv", "", "C-index", "high", "i7"),
     ]
-    comparison = pd.DataFrame({"item": items, "published": 1.0, "ours": 1.0, "low": 0.5, "high": 2.0})
+    comparison = pd.DataFrame(rows, columns=["set", "marker", "outcome", "quantity", "statistic", "item"])
+    comparison = comparison.assign(published=1.0, ours=1.0, low=0.5, high=2.0, difference=0.0)
     comparison["inside"] = True
     frame = comparison_frame(comparison, {"discovery": "Discovery"})
-    assert frame["item"].tolist() == [items[3], items[2], items[5]]
+    assert frame["item"].tolist() == ["i4", "i3", "i6"]
     assert frame["label"].tolist() == ["Discovery, PMA OS", "Discovery, PMA", "internal, TFDeepSurv"]
     assert len(paper_comparison(frame).axes) == 3
 

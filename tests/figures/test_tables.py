@@ -78,7 +78,7 @@ class Cells(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             self.cells[-1] += data
 
 
@@ -94,6 +94,18 @@ def test_html_is_well_formed_escaped_and_scoped():
     assert ("html", {"lang": "en"}) in parser.tags
     assert "<caption>What &amp; why</caption>" in page
     assert "http" not in page and SYNTHETIC_LABEL not in page
+
+
+def test_a_long_table_is_cut_and_says_so_on_screen_and_paper():
+    page = tables.html_table(
+        pd.DataFrame({"x": range(9), "hr": "1.5 (1.2–1.9)"}), most_rows=5, on_paper=2, unbroken=True
+    )
+    parser = Cells()
+    parser.feed(page)
+    assert parser.open == [] and parser.cells[2:6] == ["0", "1.5 (1.2–1.9)", "1", "1.5 (1.2–1.9)"]
+    assert parser.cells[6] == "3 more rows on the screen and in the CSV."
+    assert parser.cells[-1] == "4 more rows in the CSV."
+    assert page.count('<tr class="screen">') == 3 and page.count('<span class="nb">(1.2–1.9)</span>') == 5
 
 
 def test_html_says_synthetic_in_banner_and_caption():

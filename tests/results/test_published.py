@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.results.published import compare, printed_numbers
+from analysis_lib.core.artefacts import ARTEFACTS
+from analysis_lib.results.published import KEYS, compare, printed_numbers
 
 
 def results():
@@ -36,7 +37,25 @@ def test_every_printed_number_has_a_row():
     count += 3 * len(printed["c_index"])
     table = results()
     assert len(table) == count
-    assert table.index.is_unique
+    assert table.index.is_unique and not table.duplicated(KEYS).any()
+
+
+def test_an_item_says_in_words_what_its_columns_say():
+    said = results()[KEYS].agg(tuple, axis=1)
+    assert said["Table 1 discovery tumour diameter > 5 cm, %"] == (
+        *("Table 1", "discovery", "", "", "tumour_diameter_over_5cm", "%"),
+    )
+    assert said["Table 2 external PMA OS HR, interval low"] == ("Table 2", "external", "PMA", "OS", "HR", "low")
+    assert said["Table 2 external PMA OS P"] == ("Table 2", "external", "PMA", "OS", "HR", "P")
+    assert said["Fig. 5 lt TFDeepSurv C-index"] == ("Fig. 5", "lt", "TFDeepSurv", "", "C-index", "estimate")
+
+
+def test_artefacts_name_printed_numbers_that_there_are():
+    table = results().reset_index()
+    found = {stem: artefact.published.of(table) for stem, artefact in ARTEFACTS.items() if artefact.published}
+    assert len(found) >= 9 and all(len(rows) for rows in found.values())
+    assert len(found["fig2"]) == 4 * found["fig2"]["marker"].nunique() and set(found["fig2"]["outcome"]) == {"OS"}
+    assert found["fig1"]["statistic"].unique().tolist() == ["n"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from finished import finish_study, point_library_to, toy_params
 
 from analysis_lib.core.parameters import load_params
 from analysis_lib.core.study import Study
+from analysis_lib.results.published import KEYS
 from analysis_lib.review.methods import methods
 from analysis_lib.review.record import read_run
 from analysis_lib.review.report import ReportError, beside, render, write_report
@@ -98,20 +99,24 @@ def test_a_study_that_has_not_run_is_named(params):
 
 
 def test_published_numbers_stand_in_one_row_with_interval_and_p():
+    ratio, count = ("Table 2", "discovery", "PMA", "OS", "HR"), ("Table 2", "discovery", "PMA", "", "sarcopenic")
     rows = pd.DataFrame(
         [
-            ("Table 2 discovery PMA OS HR", 1.58, 1.3446, True),
-            ("Table 2 discovery PMA OS HR, interval low", 1.07, 0.9, None),
-            ("Table 2 discovery PMA OS HR, interval high", 2.35, 2.0, None),
-            ("Table 2 discovery PMA OS P", 0.02, 0.14, None),
-            ("Table 2 discovery PMA sarcopenic, n", 216, 215, None),
-            ("Table 2 discovery PMA sarcopenic, %", 43.9, 43.7, True),
+            (*ratio, "estimate", 1.58, 1.3446, True),
+            (*ratio, "low", 1.07, 0.9, None),
+            (*ratio, "high", 2.35, 2.0, None),
+            (*ratio, "P", 0.02, 0.14, None),
+            (*count, "n", 216, 215, None),
+            (*count, "%", 43.9, 43.7, True),
+            ("Table 1", "lt", "", "", "age", "mean", 55.9, None, None),
+            ("Table 1", "lt", "", "", "age", "SD", 11.1, None, None),
         ],
-        columns=["item", "published", "ours", "inside"],
+        columns=[*KEYS, "published", "ours", "inside"],
     )
     assert beside(rows, load_params("smoke").cohort).values.tolist() == [
         ["Discovery", "PMA OS HR", "1.58 (1.07–2.35) P=0.02", "1.34 (0.90–2.00) P=0.14", "yes"],
         ["Discovery", "PMA sarcopenic, n (%)", "216 (43.9%)", "215 (43.7%)", "yes"],
+        ["External LT test", "age, years, mean ± SD", "55.9 ± 11.1", "NA", ""],
     ]
 
 
