@@ -85,7 +85,7 @@ def finish_study(params: Params) -> None:
     exclusions = pd.DataFrame([reason])
     exclusions.to_parquet(build / "exclusions.parquet")
     rng = np.random.default_rng(3)
-    risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)))
+    risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)), spread=0.3)
     risk.to_csv(build / "risk.csv", index=False)
     params.data_path.mkdir(parents=True)
     params.clinical_path.write_text("patient_id\nD0001\n")

@@ -166,9 +166,11 @@ ARTEFACTS: dict[str, Artefact] = {
     "fig4cf": Artefact(
         "Fig. 4c-f",
         "Kaplan-Meier curves of overall survival in the two risk groups, cut at the training median in every set. "
-        "{train}; {tests}. The training panel is optimistic.",
+        "{train}; {tests}. The training panel is optimistic. Under each panel the patients whose risk lies no further from the "
+        "cut-off than its own SD over the {ensemble} networks of the ensemble: their group is uncertain.",
         "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
-        "interval bands, hazard ratio, log-rank P and numbers at risk. {hazard_risk_groups}.",
+        "interval bands, hazard ratio, log-rank P, numbers at risk and how many are near the cut-off. "
+        "{hazard_risk_groups}.",
         part="paper",
         model=True,
     ),
@@ -246,7 +248,8 @@ ARTEFACTS: dict[str, Artefact] = {
     "risk_groups": Artefact(
         "Risk groups in numbers",
         "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, median follow-up by "
-        "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). {train}; {tests}.",
+        "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). n_near_cutoff: risk no further "
+        "from the cut-off than its own SD over the {ensemble} networks. {train}; {tests}.",
         model=True,
     ),
     "c_index": Artefact(

@@ -74,7 +74,7 @@ class Study:
         return pd.read_parquet(self.build / "stability_exclusions.parquet")
 
     def risk(self) -> pd.DataFrame:
-        """Risk score of each analysed patient (patient_id, set, risk; higher is worse)."""
+        """Risk score of each analysed patient (patient_id, set, risk, higher is worse, spread over the networks)."""
         return pd.read_csv(self.build / "risk.csv", dtype={"patient_id": str})
 
     def held_out_risk(self) -> pd.Series:
@@ -100,7 +100,7 @@ class Study:
         return table.set_index("patient_id")
 
     def cut_off(self) -> float:
-        """Median risk of the training patients, the border of the two risk groups in every set."""
+        """Median risk of the training patients, which ``cutoff.high_risk`` compares a risk with in every set."""
         return float(json.loads((self.build / "model" / "model.json").read_text(encoding="utf-8"))["cutoff"])
 
     def provenance(self) -> dict:

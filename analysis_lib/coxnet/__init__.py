@@ -6,7 +6,7 @@ with what it was trained on. The same seed gives the same model to the byte, on 
 >>> settings = NetworkParams(hidden=[8], ensemble=1, max_epochs=20)
 >>> model = RadiomicsSurvivalModel.fit(features, months, died, autoencoder=None, network=settings, seed=1)
 >>> risk = model.risk(features)  # log hazard ratio, a Series by patient_id
->>> high = risk > model.cutoff  # the median of the training patients
+>>> high = high_risk(risk, model.cutoff)  # above the median of the training patients, to a grain
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from analysis_lib.common.lazy import name_from
 
 if TYPE_CHECKING:
     from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
+    from analysis_lib.coxnet.cutoff import high_risk
     from analysis_lib.coxnet.deepsurv import TrainingError
     from analysis_lib.coxnet.fitting import derived_seed
     from analysis_lib.coxnet.model import RadiomicsSurvivalModel
@@ -31,6 +32,7 @@ __all__ = [
     "RadiomicsSurvivalModel",
     "TrainingError",
     "derived_seed",
+    "high_risk",
     "negative_log_partial_likelihood",
 ]
 _MODULES = {
@@ -42,6 +44,7 @@ _MODULES = {
     "RadiomicsSurvivalModel": "model",
     "TrainingError": "deepsurv",
     "derived_seed": "fitting",
+    "high_risk": "cutoff",
     "negative_log_partial_likelihood": "partial_likelihood",
 }
 

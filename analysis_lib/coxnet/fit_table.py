@@ -24,6 +24,7 @@ from analysis_lib.coxnet.covariates import (
     mostly_numbers,
     numbers,
 )
+from analysis_lib.coxnet.cutoff import ensemble_spread
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import bootstrap_c_index, c_index
 
@@ -55,7 +56,7 @@ def fit_table(
     seeds : networks in the ensemble.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
-    risk.csv (row, counted from 0, split, risk, spread: SD of the risk over the networks), report.json (duplicates,
+    risk.csv (row, counted from 0, split, risk, spread: see ``cutoff.ensemble_spread``), report.json (duplicates,
     excluded rows, imputed, constant and clipped covariates, C-index of each network, notes) and the folder model.
     A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split
     counts nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot
@@ -128,7 +129,7 @@ def fit_table(
     }
     report["notes"] = _notes(report)
     rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
-    rows["spread"] = by_network.std(axis=1, ddof=0).to_numpy()
+    rows["spread"] = ensemble_spread(by_network).to_numpy()
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
     write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from analysis_lib.common.files import temporary_prefix
 from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
+from analysis_lib.coxnet.cutoff import median_cutoff
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
@@ -37,7 +38,7 @@ def package_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class RadiomicsSurvivalModel:
-    """A fitted model. ``cutoff`` is the median risk of the training patients; above it is high risk.
+    """A fitted model. ``cutoff`` is the median risk of the training patients; who is above it says ``coxnet.cutoff``.
 
     ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it.
     ``training`` is where the training
@@ -80,7 +81,7 @@ class RadiomicsSurvivalModel:
         ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
         error = encoder.patient_error(z) if encoder else None
         training = TrainingRange.fit(features, os_months, error)
-        return cls(scaler, encoder, ensemble, float(np.median(ensemble.risk(x))), training)
+        return cls(scaler, encoder, ensemble, median_cutoff(ensemble.risk(x)), training)
 
     def inputs(self, features: pd.DataFrame) -> np.ndarray:
         """What the networks see, (n, code_size): the code, or the scaled features without an AutoEncoder."""

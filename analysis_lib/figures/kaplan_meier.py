@@ -22,7 +22,7 @@ GROUP_STYLES = [
     (style.PURPLE, (0, (5, 1, 1, 1))),
 ]
 
-LETTER_MM, TITLE_MM, PLOT_MM, AXIS_MM, ROW_MM, GAP_MM = 4.0, 4.5, 36.0, 9.0, 3.1, 4.0
+LETTER_MM, TITLE_MM, PLOT_MM, AXIS_MM, ROW_MM, BELOW_MM, GAP_MM = 4.0, 4.5, 36.0, 9.0, 3.1, 4.3, 4.0
 
 
 @style.styled
@@ -44,7 +44,8 @@ def km_grid(
     ``curves`` [panel, group, month, survival, low, high, censored]: steps of the estimate, ``censored`` true
     or a count where a tick belongs. ``at_risk`` [panel, group, month, n]: its months are the ticks, its last
     month the end of the axis. ``annotations`` [panel, title, text]: one row a panel in drawing order; text as
-    printed, for example the HR and P. ``groups`` sets the order of colours and rows (default: order of first
+    printed, for example the HR and P; in an optional column ``below`` a line to stand under the panel's numbers at
+    risk. ``groups`` sets the order of colours and rows (default: order of first
     appearance in ``at_risk``). A panel where a group has no curve prints ``empty_text``. ``confidence`` is the level
     of bands and intervals, which ``note`` names. Months since the start, survival as a fraction. ValueError if a
     column is missing.
@@ -65,7 +66,8 @@ def km_grid(
     label_mm = max(style.text_width_mm(name, SMALL_PT) for name in names)
     left_mm = max(label_mm + 5.8, 12.0)
     cell_w = style.TWO_COLUMNS_MM / columns
-    table_mm = ROW_MM * (len(names) + 1)
+    below = annotations["below"].fillna("").tolist() if "below" in annotations else [""] * panels
+    table_mm = ROW_MM * (len(names) + 1) + (BELOW_MM if any(below) else 0.0)
     cell_h = TITLE_MM + PLOT_MM + AXIS_MM + table_mm + GAP_MM
     fig = style.new_figure(style.TWO_COLUMNS_MM, legend_mm + rows * cell_h)
 
@@ -84,7 +86,11 @@ def km_grid(
         size = style.fitting_pt(str(row.title), cell_w - LETTER_MM - 2.0, TITLE_PT)
         style.text_mm(fig, x0 + LETTER_MM, y0 + 0.6, str(row.title), fontsize=size, va="top")
         table = at_risk[at_risk["panel"] == row.panel]
-        _number_rows(fig, ax, table, names, ticks, x0, y0 + TITLE_MM + PLOT_MM + AXIS_MM)
+        top = y0 + TITLE_MM + PLOT_MM + AXIS_MM
+        _number_rows(fig, ax, table, names, ticks, x0, top)
+        if below[i]:
+            size = style.fitting_pt(below[i], cell_w - 3.0, SMALL_PT)
+            style.text_mm(fig, x0 + 1.0, top + len(names) * ROW_MM + BELOW_MM, below[i], fontsize=size, va="center")
 
     note = note.format(level=style.level(confidence))
     _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
+from analysis_lib.coxnet.cutoff import high_risk, near_cutoff
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.survival import survival
 
@@ -19,13 +20,22 @@ def risk_group_curves(
     statistics: StatisticsParams,
     ticks: list[float],
 ) -> dict[str, pd.DataFrame]:
-    """Kaplan-Meier panels of OS in the risk groups, a panel a split; ``table`` has split, risk and os_*."""
-    panels = {}
+    """Kaplan-Meier panels of OS in the risk groups, a panel a split; ``table`` has split, risk, spread and os_*.
+
+    ``annotations`` has a column below: how many patients are near the cut-off, empty where that is not known.
+    """
+    panels, below = {}, []
     for name in ["train", *cohort.test_sets]:
         part = table[table["split"] == name]
-        frame = pd.DataFrame({"months": part["os_months"], "event": part["os_event"], "group": part["risk"] > cut_off})
+        group = high_risk(part["risk"], cut_off)
+        frame = pd.DataFrame({"months": part["os_months"], "event": part["os_event"], "group": group})
         panels[name] = (f"{cohort.label(name)} (n = {len(part)})", frame)
-    return panels_of(panels, RISK_GROUPS, statistics, ticks)
+        near = _near_cutoff(part, cut_off)
+        text = f"{near['n_near_cutoff']:.0f} of {len(part)} ({near['share_near_cutoff']:.0%})"
+        known = not np.isnan(near["share_near_cutoff"])
+        below.append(f"Within the ensemble’s spread (SD) of the cut-off: {text}" if known else "")
+    frames = panels_of(panels, RISK_GROUPS, statistics, ticks)
+    return frames | {"annotations": frames["annotations"].assign(below=below)}
 
 
 def risk_group_table(
@@ -33,8 +43,10 @@ def risk_group_table(
 ) -> pd.DataFrame:
     """Risk groups at the training median, by split: sizes, deaths, HR, log-rank P, follow-up in months.
 
-    ``hr_per_sd`` is the hazard ratio of the risk as a continuous score, for one SD of the training patients. Medians
-    have intervals; a median or limit that is not reached is NaN.
+    ``table`` has split, risk, spread and os_*. ``n_near_cutoff`` are the patients whose risk lies no further from the
+    cut-off than its spread over the networks, NaN where there is no spread (one network alone). ``hr_per_sd`` is the
+    hazard ratio of the risk as a continuous score, for one SD of the training patients. Medians have intervals; a
+    median or limit that is not reached is NaN.
     """
     rows = []
     sd = table.loc[table["split"] == "train", "risk"].std()
@@ -42,7 +54,7 @@ def risk_group_table(
         part = table[table["split"] == name]
         if part.empty:
             continue
-        high = part["risk"] > cut_off
+        high = high_risk(part["risk"], cut_off)
         fit = survival.cox_binary(part["os_months"], part["os_event"], high, statistics.confidence)
         score = survival.cox_continuous(
             part["os_months"], part["os_event"], part["risk"] / sd, statistics.confidence, per_sd=False
@@ -55,6 +67,7 @@ def risk_group_table(
                 "events": int(part["os_event"].sum()),
                 "n_high_risk": int(high.sum()),
                 "events_high_risk": int(part.loc[high, "os_event"].sum()),
+                **_near_cutoff(part, cut_off),
                 "hr": fit["hr"],
                 "hr_low": fit["low"],
                 "hr_high": fit["high"],
@@ -70,6 +83,13 @@ def risk_group_table(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _near_cutoff(part: pd.DataFrame, cut_off: float) -> dict[str, float]:
+    if part.empty or part["spread"].isna().any():
+        return {"n_near_cutoff": np.nan, "share_near_cutoff": np.nan}
+    near = near_cutoff(part["risk"], part["spread"], cut_off)
+    return {"n_near_cutoff": int(near.sum()), "share_near_cutoff": float(near.mean())}
 
 
 def _median_of(part: pd.DataFrame, statistics: StatisticsParams) -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.core.parameters import Params
+from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.results.published import NAMES
 
 
@@ -63,7 +64,8 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         f"{n.optimizer.capitalize()} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
         f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
         f"the risk score is the mean of {n.ensemble} networks. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
-        "training patients only. Risk groups are cut at the training median in every set."
+        f"training patients only. Risk groups are cut at the training median in every set; a risk within {GRAIN / 2:.5f} of it "
+        "counts as on it, and as low."
     )
     horizons = ", ".join(f"{m:g}" for m in s.horizons_months)
     o = params.optimism

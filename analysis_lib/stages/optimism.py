@@ -28,6 +28,7 @@ from analysis_lib.common.files import code_digest, write_text
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.study import Study
+from analysis_lib.coxnet.cutoff import high_risk
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.survival.survival import c_index, cox_binary
 
@@ -117,7 +118,7 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
     )
     new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
     risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
-    groups = cox_binary(months[test], died[test], risk > fitted.cutoff, 0.95)
+    groups = cox_binary(months[test], died[test], high_risk(risk, fitted.cutoff), 0.95)
     return row | {
         "c_index_train": float(c_index(months[train], died[train], risk_train)),
         "c_index": float(c_index(months[test], died[test], risk)),

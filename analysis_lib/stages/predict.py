@@ -15,6 +15,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_patient_ids
 from analysis_lib.common.files import write_text
 from analysis_lib.core.feature_settings import differences, training_settings
 from analysis_lib.core.parameters import SYNTHETIC_NOTE, Params
+from analysis_lib.coxnet.cutoff import high_risk
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.coxnet.scaling import FeatureError
 from analysis_lib.radiomics.features import FeatureCountError
@@ -83,7 +84,8 @@ def prediction_table(model: RadiomicsSurvivalModel, features: pd.DataFrame, mont
     if model.autoencoder:
         error = model.autoencoder.patient_error(model.scaler.transform(rows))[:n]
     share = (outside > 0).mean(axis=1).to_numpy()
-    columns = {"patient_id": features.index, "risk": risk, "risk_group": np.where(risk > model.cutoff, "high", "low")}
+    group = np.where(high_risk(risk, model.cutoff), "high", "low")
+    columns = {"patient_id": features.index, "risk": risk, "risk_group": group}
     for k, month in enumerate(months):
         columns[f"survival_{month:g}_months"] = survival[:, k] if month <= training.last_month else np.nan
     columns |= {"share_outside": share, "reconstruction_error": error}

@@ -52,7 +52,7 @@ def test_fits_measures_and_writes(table, tmp_path, suffix):
     assert report["duplicate_rows_train_test"] == [[199, 0]] and "row 199 is row 0" in " ".join(report["notes"])
     assert report["imputed"] == {"age": 1} and report["missing_categories"] == {"stage": 1}
     one = fitted_risks(tmp_path / "out" / "model", table)
-    np.testing.assert_allclose(risk["spread"], one.std(axis=1, ddof=0))
+    np.testing.assert_allclose(risk["spread"], one.std(axis=1, ddof=1))
     rows = (table["set"] == "test").to_numpy()
     expected = [c_index(table["time"][rows], table["event"][rows], one.loc[rows, k]) for k in one]
     assert report["c_index_by_network"]["test"] == pytest.approx(expected) and len(expected) == 2

@@ -231,6 +231,21 @@ def test_km_numbers_at_risk_stand_under_their_ticks(panels, columns):
         assert row.title in texts(fig) and row.text in texts(fig)
 
 
+def test_km_lines_below_the_numbers_stand_clear_of_them_and_of_the_next_panels():
+    curves, at_risk, notes = km_frames(DEFINITIONS)
+    lines = [f"Near the cut-off in {name}" for name in DEFINITIONS]
+    fig = km_grid(curves, at_risk, notes.assign(below=lines), columns=2)
+    assert_no_text_leaves_the_figure(fig)
+    renderer = fig.canvas.get_renderer()
+    boxes = [t.get_window_extent(renderer) for t in fig.texts if t.get_text()]
+    mine = [t.get_window_extent(renderer) for t in fig.texts if t.get_text() in lines]
+    assert len(mine) == len(lines)
+    assert not [1 for a in mine for b in boxes if a.bounds != b.bounds and a.overlaps(b)]
+    without = km_grid(curves, at_risk, notes.assign(below=""), columns=2)
+    plain = km_grid(curves, at_risk, notes, columns=2)
+    assert without.get_figheight() == plain.get_figheight() < fig.get_figheight()
+
+
 def test_km_draws_the_steps_of_the_frame():
     curves, at_risk, notes = km_frames(["PMA"])
     fig = km_grid(curves, at_risk, notes)

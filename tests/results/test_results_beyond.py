@@ -54,6 +54,7 @@ def cohort(seed=1) -> pd.DataFrame:
     frame["pmi"] = np.where(frame["sex"] == "M", 6.4, 4.2) + muscle
     frame["pm_area_cm2"], frame["pm_mean_hu"], frame["sm_mean_hu"] = 15 + 3 * muscle, 45 + 6 * muscle, 42 + 5 * muscle
     frame["risk"] = rng.normal(size=n)
+    frame["spread"] = np.linspace(0.1, 0.5, n)
     log_hazard = 0.9 * frame["risk"] - 0.4 * muscle + 0.5 * frame["vascular_invasion"]
     death, end = rng.exponential(60 * np.exp(-log_hazard)), rng.uniform(20, 90, n)
     frame["os_months"], frame["os_event"] = np.minimum(death, end).round(2), (death <= end).astype(float)

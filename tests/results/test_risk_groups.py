@@ -44,7 +44,30 @@ def test_table_of_risk_groups():
             else:
                 half = 0.5 + np.array([-1e-12, 1e-12])  # products of fractions
                 assert curve.predict(median - 0.01) >= half[0] and curve.predict(median + 0.01) <= half[1]
+        near = sum(abs(r - CUT_OFF) <= s for r, s in zip(part["risk"], part["spread"], strict=True))
+        assert row["n_near_cutoff"] == near > 0 and row["share_near_cutoff"] == near / len(part)
     assert (table["hr"] > 1).all() and (table["hr_per_sd"] > 1).all()  # higher is worse
+
+
+def test_noise_in_the_last_digits_changes_no_group_in_table_or_curves():
+    """Least of all that of the training patient who is the cut-off."""
+    rng = np.random.default_rng(5)
+    noisy = PATIENTS.assign(risk=PATIENTS["risk"] + rng.uniform(0, 1e-6, len(PATIENTS)))
+    assert (noisy["risk"] > CUT_OFF).sum() == (PATIENTS["risk"] > CUT_OFF).sum() + 1
+    cases = []
+    for patients in (PATIENTS, noisy):
+        table = risk_group_table(patients, PARAMS.cohort, CUT_OFF, STATISTICS)
+        at_risk = risk_group_curves(patients, PARAMS.cohort, CUT_OFF, STATISTICS, [0])["at_risk"]
+        cases.append([table["n_high_risk"].tolist(), table["hr"].tolist(), at_risk["n"].tolist()])
+    assert cases[0] == cases[1]
+
+
+def test_an_ensemble_of_one_network_does_not_say_who_is_near_the_cut_off():
+    alone = PATIENTS.assign(spread=np.nan)
+    table = risk_group_table(alone, PARAMS.cohort, CUT_OFF, STATISTICS)
+    assert table[["n_near_cutoff", "share_near_cutoff"]].isna().all(axis=None)
+    notes = risk_group_curves(alone, PARAMS.cohort, CUT_OFF, STATISTICS, [0])["annotations"]
+    assert (notes["below"] == "").all()
 
 
 def test_curves_of_risk_groups():
@@ -60,6 +83,8 @@ def test_curves_of_risk_groups():
             curve = frames["curves"].query("panel == @name and group == @group")
             fitted = KaplanMeierFitter().fit(members["os_months"], members["os_event"])
             np.testing.assert_allclose(curve["survival"], fitted.predict(curve["month"]), rtol=1e-9)
+        near = ((part["risk"] - CUT_OFF).abs() <= part["spread"]).sum()
+        assert notes.loc[name, "below"].endswith(f"cut-off: {near} of {len(part)} ({near / len(part):.0%})")
         assert f"n = {len(part)}" in notes.loc[name, "title"]
         events = part["os_event"].groupby(high).sum().astype(int)
         assert f"events {events[True]}/{high.sum()} v {events[False]}/{(~high).sum()}" in notes.loc[name, "text"]

@@ -1,6 +1,7 @@
 """A saved model on patients without outcomes: the same risks as in its study, refusals, warnings, exclusions."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import analysis_lib.core.parameters
 import analysis_lib.stages.features
 from analysis_lib.core.feature_settings import differences, training_settings
 from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams, load_params
+from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.radiomics.workers import run_here
@@ -108,13 +110,22 @@ def test_training_patients_get_the_risk_of_their_study_to_the_bit_without_outcom
     ]
     risk = model.risk(features)
     assert table["risk"].tolist() == risk.tolist()
-    assert table["risk_group"].tolist() == np.where(risk > model.cutoff, "high", "low").tolist()
+    assert table["risk_group"].tolist() == np.where(risk > model.cutoff + 1e-6, "high", "low").tolist()
     assert (table["risk_group"] == "high").sum() == N // 2  # the cut-off is the training median
     survival = table[["survival_12_months", "survival_36_months", "survival_60_months"]].to_numpy(float)
     np.testing.assert_array_equal(survival, model.survival(features, [12, 36, 60]))
     assert (np.diff(survival) <= 0).all() and ((survival >= 0) & (survival <= 1)).all()
     assert (table["share_outside"] == 0).all()
     assert exclusions.empty and said.startswith(f"{N} patients predicted")
+
+
+def test_a_patient_on_the_cut_off_is_at_low_risk_to_the_grain_and_not_to_the_bit(project):
+    _, model, features = project
+    risk = model.risk(features).sort_values()
+    for above, group in ((-1e-16, "low"), (0, "low"), (1e-16, "low"), (0.4 * GRAIN, "low"), (0.6 * GRAIN, "high")):
+        there = replace(model, cutoff=risk.iloc[7] - above)
+        table = prediction_table(there, features, [12]).set_index("patient_id")
+        assert table.at[risk.index[7], "risk_group"] == group, above
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

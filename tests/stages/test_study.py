@@ -105,7 +105,7 @@ def test_every_table_and_figure_is_there_with_its_columns(checkout):
     needed = measured | {"os_months", "os_event", "rfs_months", "rfs_event"}
     assert needed <= set(patients.columns) and len(patients) == 62
     risk = pd.read_csv(build / "risk.csv")
-    assert risk.columns.tolist() == ["patient_id", "set", "risk"]
+    assert risk.columns.tolist() == ["patient_id", "set", "risk", "spread"]
     assert sorted(risk["patient_id"]) == patients["patient_id"].tolist()
 
 
