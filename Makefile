@@ -12,7 +12,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env check study predict search multiverse docs gallery test test-slow lint lock bench explore clean distclean \
+.PHONY: help env check study predict search multiverse docs gallery test test-slow lint lint-check lock bench explore clean distclean \
         FORCE report verify expect reproduce compare package
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -131,14 +131,21 @@ explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab 
 
 # ---- tests ---------------------------------------------------------------------------------------------
 # As many processes as notebooks, one thread each (analysis_lib/__init__.py); a file's tests stay in one process.
+SPELLED := analysis_lib tests notebooks docs params tools benchmarks Makefile $(wildcard *.md *.toml *.yml)
 PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --durations=25
-test: $(ENV) ## the tests
-	$(PYTHON) -m ruff check .
+test: lint-check ## the tests, after the style, the arrows between the rooms, the dependencies and the spelling
 	$(PYTEST) -m "not slow"
 test-slow: $(ENV) ## the tests that take minutes
 	$(PYTEST) -m slow
+lint-check: $(ENV)
+	@mkdir -p build
+	$(PYTHON) -m ruff check --quiet .
+	$(PYTHON) -m ruff format --check --quiet .
+	@.venv/bin/lint-imports --no-logo >build/imports.txt || { cat build/imports.txt; exit 1; }
+	@.venv/bin/deptry --no-ansi . 2>build/dependencies.txt || { cat build/dependencies.txt; exit 1; }
+	.venv/bin/codespell $(SPELLED)
 lint: $(ENV) ## format the code
-	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format analysis_lib tests benchmarks
+	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 # Not after $(ENV): a changed pyproject.toml would first rebuild the environment from the lock that lacks the change.
 # A lock that stays the same keeps its date, and with it the environment.
 lock: ## renew requirements.lock from pyproject.toml; versions stay, but UPGRADE="name name"

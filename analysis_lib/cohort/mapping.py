@@ -64,6 +64,7 @@ def rename(table: RawTable, settings: ClinicalParams, known: list[str], required
 
 
 def near(name: str, known: list[str]) -> str:
+    """End of a message on an unknown name: the nearest of ``known``, or nothing."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
@@ -77,6 +78,7 @@ def shown(text: str) -> str:
 
 
 def is_empty(text: pd.Series) -> pd.Series:
+    """Which cells hold nothing, or a word for it."""
     return text.str.lower().isin(EMPTY)
 
 

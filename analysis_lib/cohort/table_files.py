@@ -40,6 +40,7 @@ class RawTable:
     date_columns: set[str] = field(default_factory=set)  # real dates, given as YYYY-MM-DD
 
     def complain(self, row: int, text: str) -> None:
+        """Note what is wrong in a row (its position), for the exclusions."""
         self.complaints.setdefault(row, []).append(text)
 
 

@@ -69,11 +69,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; the file appears whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_parquet(table: pd.DataFrame, path: Path, index: bool = False) -> None:
+    """Write a table as Parquet; the file appears whole or not at all."""
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=index)
 

@@ -422,6 +422,7 @@ def produced(params: Params) -> list[str]:
 
 
 def executed_notebook(params: Params, name: str) -> Path:
+    """Where the executed copy of a notebook lies."""
     return params.build_path / "notebooks" / f"{name}.ipynb"
 
 

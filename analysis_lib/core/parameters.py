@@ -80,6 +80,7 @@ class CohortParams(Section):
 
     @property
     def external_sets(self) -> list[str]:
+        """Names of the sets of role 'test'."""
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
@@ -326,18 +327,22 @@ class Params(Section):
 
     @property
     def synthetic(self) -> bool:
+        """Whether the patients are drawn and not real."""
         return self.standin is not None
 
     @property
     def data_path(self) -> Path:
+        """Folder with the clinical table, CT and masks."""
         return ROOT / (self.data_dir or f"data/{self.study}")
 
     @property
     def clinical_path(self) -> Path:
+        """The clinical table."""
         return self.data_path / self.clinical.file
 
     @property
     def build_path(self) -> Path:
+        """Folder of everything that is computed on the way."""
         return ROOT / "build" / self.study
 
     @property
@@ -347,6 +352,7 @@ class Params(Section):
 
     @property
     def figures_path(self) -> Path:
+        """Folder of the tables and figures."""
         return ROOT / "figures" / self.study
 
 

@@ -27,10 +27,12 @@ class Study:
 
     @property
     def build(self) -> Path:
+        """Folder of everything that is computed on the way."""
         return self.params.build_path
 
     @property
     def figures(self) -> Path:
+        """Folder of the tables and figures."""
         return self.params.figures_path
 
     @property

@@ -80,6 +80,7 @@ class AutoEncoder:
 
     @classmethod
     def load(cls, folder: Path) -> AutoEncoder:
+        """Read what ``save`` wrote."""
         history = pd.read_csv(Path(folder) / "autoencoder_history.csv", float_precision="round_trip")
         return cls(load_keras(Path(folder) / "autoencoder.keras"), history)
 
@@ -164,7 +165,8 @@ def pca_explained_variance(z_train: np.ndarray, z: np.ndarray, components: int) 
 
 def code_report(code: np.ndarray, copy_correlation: float = 0.99) -> pd.DataFrame:
     """One row a code variable: sd, constant, max_abs_correlation with another one, and copy_of, the first
-    earlier variable with which it correlates above ``copy_correlation`` (-1: none)."""
+    earlier variable with which it correlates above ``copy_correlation`` (-1: none).
+    """
     code = np.asarray(code, np.float64)
     sd = code.std(axis=0)
     constant = ~(sd > 1e-6)

@@ -46,7 +46,8 @@ def is_time(column: pd.Series) -> bool:
 
 def identifiers(covariates: pd.DataFrame) -> list[str]:
     """Columns that only tell rows apart: an exported index, whole numbers that go up by one or are all different under
-    a name such as patient_id, words all different."""
+    a name such as patient_id, words all different.
+    """
     found = []
     for name, column in covariates.items():
         whole = pd.api.types.is_integer_dtype(column) and len(column) > 1

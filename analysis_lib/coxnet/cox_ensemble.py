@@ -186,6 +186,7 @@ class CoxEnsemble:
 
     @classmethod
     def load(cls, folder: Path) -> CoxEnsemble:
+        """Read what ``save`` wrote."""
         folder = Path(folder)
         settings = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         model = load_keras(folder / "networks.keras")

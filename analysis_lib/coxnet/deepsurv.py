@@ -40,13 +40,15 @@ class TrainingError(StudyError, RuntimeError):
 class CoxNetwork:
     """Weights of one trained network: kernels (in, out) and biases (out,) of each hidden layer, then the
     output kernel (width, 1) with no bias, which a partial likelihood cannot see. ``activation`` is that of every
-    hidden layer, or one for each, joined by commas."""
+    hidden layer, or one for each, joined by commas.
+    """
 
     weights: tuple[np.ndarray, ...]
     activation: str
 
     @property
     def activations(self) -> list[str]:
+        """Activation of each hidden layer."""
         names = self.activation.split(",")
         return names if len(names) > 1 else names * (len(self.weights) // 2)
 
@@ -117,13 +119,15 @@ def train_network(
 
 def _rate(params: NetworkParams, d: int) -> float:
     """Initial learning rate. Adam moves every weight by the same amount, so a step changes the log-risk the
-    more, the more inputs there are; with the rate of ten inputs, 1343 are overfitted after three steps."""
+    more, the more inputs there are; with the rate of ten inputs, 1343 are overfitted after three steps.
+    """
     return params.learning_rate * min(1.0, (10 / d) ** 0.5)
 
 
 def learning_curve(losses, risks, every, sets: RiskSets, in_training, best_step) -> pd.DataFrame:
     """History of one network (see ``train_network``) from its losses (steps, 2: training part, everybody), summed
-    over events, and the log-risks (k, n) of every ``every``-th step."""
+    over events, and the log-risks (k, n) of every ``every``-th step.
+    """
     event = sets.event.astype(bool)
     n_train, n_val = (event & in_training).sum(), (event & ~in_training).sum()
     history = pd.DataFrame({"step": np.arange(1, len(losses) + 1), "train_loss": losses[:, 0] / n_train})
@@ -138,7 +142,8 @@ def learning_curve(losses, risks, every, sets: RiskSets, in_training, best_step)
 
 def _c_indices(risks: np.ndarray, sets: RiskSets, part: np.ndarray) -> np.ndarray:
     """Harrell's C within strata of each row of ``risks`` (k, n) over the patients of ``part``; NaN without
-    a usable pair. Of more than MAX_PAIRED patients every m-th counts: this is a curve, not a result."""
+    a usable pair. Of more than MAX_PAIRED patients every m-th counts: this is a curve, not a result.
+    """
     i = np.flatnonzero(part)
     i = i[:: max(1, -(-len(i) // MAX_PAIRED))]
     stratum = np.repeat(np.arange(len(sets.sizes)), sets.sizes)[i]

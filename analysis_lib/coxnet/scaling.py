@@ -36,7 +36,8 @@ class FeatureError(StudyError, ValueError):
 @dataclass(frozen=True)
 class FeatureScaler:
     """Fitted scaling. ``table`` has a row a feature: median, scale, mean, sd, low, high (range of the training
-    patients), constant, n_missing, n_clipped (the last two counted in the training patients). ``clip`` is in SDs."""
+    patients), constant, n_missing, n_clipped (the last two counted in the training patients). ``clip`` is in SDs.
+    """
 
     table: pd.DataFrame
     clip: float
@@ -89,6 +90,7 @@ class FeatureScaler:
 
     @property
     def names(self) -> list[str]:
+        """Features in the order of the scaled columns."""
         return self.table.index.tolist()
 
     def transform(self, features: pd.DataFrame) -> np.ndarray:
@@ -129,6 +131,7 @@ class FeatureScaler:
 
     @classmethod
     def load(cls, path: Path) -> FeatureScaler:
+        """Read what ``save`` wrote."""
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         clip, names = raw.pop("clip"), raw.pop("feature")
         return cls(pd.DataFrame(raw, index=pd.Index(names, name="feature")), clip)

@@ -21,7 +21,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the other settings of th
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back what TensorFlow's C++ writes to standard error before its log level counts (the missing
-    graphics card, twice); it is shown after all if the block fails."""
+    graphics card, twice); it is shown after all if the block fails.
+    """
     with tempfile.TemporaryFile() as held:
         sys.stderr.flush()
         keep = os.dup(2)

@@ -75,6 +75,7 @@ class TrainingRange:
 
     @classmethod
     def load(cls, path: Path) -> TrainingRange:
+        """Read what ``save`` wrote."""
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         span = pd.DataFrame({name: raw.pop(name) for name in ("lower", "upper")}, raw.pop("feature"))
         return cls(span, **raw)

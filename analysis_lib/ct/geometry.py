@@ -52,6 +52,7 @@ class Geometry:
 
     @classmethod
     def of(cls, image: sitk.Image) -> Geometry:
+        """Grid of a SimpleITK image."""
         return cls(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
 
     @classmethod
@@ -71,6 +72,7 @@ class Geometry:
 
     @property
     def pixel_area_cm2(self) -> float:
+        """Area of one pixel of a slice, cm2."""
         return self.spacing[0] * self.spacing[1] / 100.0
 
     def image_of(self, array_zyx: np.ndarray) -> sitk.Image:
@@ -82,6 +84,8 @@ class Geometry:
         return image
 
     def describe(self) -> str:
+        """Size, spacing, origin and direction as a message shows them."""
+
         def numbers(values, digits):
             return "(" + ", ".join(f"{v:.{digits}f}" for v in values) + ")"
 

@@ -36,9 +36,11 @@ class ContourSegment:
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is no contour."""
         return not self.contours
 
     def points(self) -> np.ndarray:
+        """Points of all contours in LPS mm, array (n, 3)."""
         return np.vstack(self.contours)
 
     def on_grid(self, ct: Geometry) -> np.ndarray:

@@ -28,7 +28,8 @@ class Segment(Protocol):
         """Grid that it was drawn on, where the format says so."""
 
     @property
-    def is_empty(self) -> bool: ...
+    def is_empty(self) -> bool:
+        """Whether nothing is drawn."""
 
     def points(self) -> np.ndarray:
         """Points in LPS mm, array (n, 3), that the CT must contain."""
@@ -67,6 +68,7 @@ class VoxelSegment:
 
     @property
     def is_empty(self) -> bool:
+        """Whether no voxel is set."""
         return len(self.voxels) == 0
 
     def points(self) -> np.ndarray:
@@ -117,29 +119,36 @@ class UnionSegment:
 
     @property
     def frame_of_reference_uid(self) -> str:
+        """That of the pieces, which are of one file."""
         return self.pieces[0].frame_of_reference_uid
 
     @property
     def series_uid(self) -> str:
+        """That of the pieces, which are of one file."""
         return self.pieces[0].series_uid
 
     @property
     def named_by_file(self) -> bool:
+        """Whether any piece has its name from its file."""
         return any(piece.named_by_file for piece in self.pieces)
 
     @property
     def identity(self) -> bool:
+        """Whether the header of any piece says who the patient is."""
         return any(piece.identity for piece in self.pieces)
 
     @property
     def grid(self) -> Geometry | None:
+        """That of the pieces, which are of one file."""
         return self.pieces[0].grid
 
     @property
     def is_empty(self) -> bool:
+        """Whether all pieces are empty."""
         return all(piece.is_empty for piece in self.pieces)
 
     def points(self) -> np.ndarray:
+        """Points of all pieces in LPS mm, array (n, 3)."""
         return np.vstack([piece.points() for piece in self.pieces])
 
     def on_grid(self, ct: Geometry) -> np.ndarray:

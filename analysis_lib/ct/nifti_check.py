@@ -1,6 +1,7 @@
 """What the NIfTI reader mends in silence: a file cut short is filled with zeros, a spacing of zero becomes
 1 mm, a NaN becomes 0 HU, of two positions one is taken. Each is found here, in the file itself, before the reader
-sees it."""
+sees it.
+"""
 
 from __future__ import annotations
 

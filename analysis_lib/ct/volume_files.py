@@ -18,6 +18,7 @@ SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")
 
 
 def is_volume_file(path: Path) -> bool:
+    """Whether a file is a NIfTI, NRRD or MetaImage volume, by its name."""
     return path.name.lower().endswith(SUFFIXES)
 
 

@@ -105,6 +105,7 @@ def new_figure(width_mm: float, height_mm: float) -> Figure:
 
 
 def size_mm(fig: Figure) -> tuple[float, float]:
+    """Width and height of a figure, mm."""
     width, height = fig.get_size_inches()
     return float(width) * MM_PER_INCH, float(height) * MM_PER_INCH
 

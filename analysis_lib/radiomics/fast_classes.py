@@ -30,6 +30,7 @@ class Region:
     neighbours: dict[tuple, Neighbours] = field(default_factory=dict)
 
     def matrices(self, bins: np.ndarray, settings: dict) -> Matrices | Any:
+        """Texture matrices of binned grey levels (z, y, x); None where PyRadiomics' own C code is to be used."""
         if list(settings.get("distances", [1])) != [1]:
             return None  # PyRadiomics' C code
         plane = (settings.get("force2D", False), settings.get("force2Ddimension", 0))

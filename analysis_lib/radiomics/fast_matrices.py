@@ -72,20 +72,25 @@ class Matrices:
         self._near, self._bins = neighbours, bins.astype(np.int32) - 1
 
     def calculate_glcm(self, image, mask, distances, levels, force2d, dimension):
+        """Grey level co-occurrence (1, levels, levels, directions) and the directions."""
         return _glcm(self._bins, self._near.ahead, levels)[None], self._near.angles
 
     def calculate_glrlm(self, image, mask, levels, longest, force2d, dimension):
+        """Grey level run lengths (1, levels, lengths, directions) and the directions."""
         runs = _glrlm(self._bins, self._near.later, levels, longest)
         runs[:, :, ~self._near.lined] = 0
         return runs[None], self._near.angles
 
     def calculate_glszm(self, image, mask, levels, voxels, force2d, dimension):
+        """Grey level size zones (1, levels, sizes)."""
         return _glszm(self._bins, self._near.earlier, levels)[None]
 
     def calculate_gldm(self, image, mask, distances, levels, alpha, force2d, dimension):
+        """Grey level dependence (1, levels, neighbours)."""
         return _gldm(self._bins, self._near.ahead, self._near.behind, levels, alpha)[None]
 
     def calculate_ngtdm(self, image, mask, distances, levels, force2d, dimension):
+        """Neighbouring grey tone differences (1, levels, 3): n, s and level."""
         return _ngtdm(self._bins, self._near.ahead, self._near.behind, levels)[None]
 
 

@@ -50,6 +50,7 @@ class Task:
     versions: tuple[str, ...] = field(default_factory=lambda: _versions())
 
     def __call__(self, patient_id: str) -> Result:
+        """Features of one patient, kept in ``cache_dir``; what prevents them is the reason of the Result."""
         if self.versions != _versions():  # a worker of another environment would give other bytes
             differing = ", ".join(sorted(set(_versions()) - set(self.versions)))
             raise ClusterError(f"worker {platform.node()} has {differing}; start it from the environment of this run")

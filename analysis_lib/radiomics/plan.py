@@ -107,6 +107,7 @@ def _covered(settings: dict, images: dict, classes: dict) -> bool:
 
 
 def feature_names(plan: Plan) -> list[str]:
+    """Names in PyRadiomics' order: shape first, then image by image."""
     names = [f"original_{c}_{f}" for c in plan.classes if c.startswith("shape") for f in plan.classes[c]]
     for image in _image_names(plan):
         names += [f"{image}_{c}_{f}" for c in plan.classes if not c.startswith("shape") for f in plan.classes[c]]
@@ -134,6 +135,7 @@ def _image_names(plan: Plan) -> list[str]:
 
 
 def log_name(sigma: float) -> str:
+    """PyRadiomics' name of a Laplacian of Gaussian of ``sigma`` mm."""
     return f"log-sigma-{str(sigma).replace('.', '-')}-mm-3D"
 
 

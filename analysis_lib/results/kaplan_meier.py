@@ -15,6 +15,7 @@ def panels_of(
     statistics: StatisticsParams,
     ticks: list[float],
 ) -> dict[str, pd.DataFrame]:
+    """Curves, numbers at risk and annotations of each panel, as ``figures.kaplan_meier`` draws them."""
     curves, at_risk, annotations = [], [], []
     for panel, (title, frame) in panels.items():
         text = ""

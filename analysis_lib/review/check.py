@@ -188,4 +188,5 @@ def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> l
 
 
 def page_path(params: Params) -> Path:
+    """Where the page of ``make check`` lies."""
     return params.build_path / "check" / "check.html"

@@ -211,6 +211,7 @@ def platform_key(environment: dict) -> dict:
 
 
 def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

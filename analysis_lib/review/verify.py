@@ -54,14 +54,17 @@ class Verdict:
 
     @property
     def intact(self) -> bool:
+        """Whether every file of the run is there as the run left it."""
         return not self.missing and not self.changed
 
     @property
     def agrees(self) -> bool:
+        """Whether files and numbers are the expected ones, to the byte on the same platform."""
         return self.intact and self.differences.empty and not (self.same_platform and self.other_bytes)
 
     @property
     def text(self) -> str:
+        """The verdict as it is printed."""
         return "\n".join(_lines(self)) + "\n"
 
 

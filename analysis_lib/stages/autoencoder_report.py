@@ -41,7 +41,8 @@ def reconstruction(model: RadiomicsSurvivalModel, features: pd.DataFrame, split:
 
 def explained(model: RadiomicsSurvivalModel, features: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
     """Share of the variance of the scaled features that the code keeps in each split, beside as many principal
-    components of the training patients: split, n, autoencoder, pca."""
+    components of the training patients: split, n, autoencoder, pca.
+    """
     z = model.scaler.transform(features)
     if model.autoencoder is None:
         return pd.DataFrame(columns=["split", "n", "autoencoder", "pca"])

@@ -88,7 +88,8 @@ def ceiling(data_path: Path, patients: pd.Index) -> pd.Series:
 
 def cox_risk(x: np.ndarray, months: np.ndarray, died: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Log-risk by Cox regression on standardised columns; Firth's penalty where the plain one has no maximum,
-    NaN where neither has."""
+    NaN where neither has.
+    """
     mean, sd = x.mean(axis=0), x.std(axis=0)
     keep = sd > 1e-9
     x, new = (x - mean)[:, keep] / sd[keep], (new - mean)[:, keep] / sd[keep]

@@ -63,6 +63,7 @@ def _feature_cache(params: Params) -> Path:
 
 
 def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
+    """CT and masks of one patient, ``(ct, {"sm": mask, "pm": mask})``, on one grid; ImageError with the reason."""
     source = found[patient_id]
     with refusing_damage():
         return indices.load_images(source.ct(), source.mask(), images, **source.where())

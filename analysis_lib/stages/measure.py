@@ -70,6 +70,7 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
 
 
 def measure_one(source: Source, images: ImageParams) -> dict[str, object]:
+    """Areas and densities of one patient as a row, or the row of the exclusions with the reason."""
     try:
         with refusing_damage():
             row = indices.measure(source.ct(), source.mask(), images, **source.where())

@@ -90,7 +90,8 @@ def _kept(patients, features, params: Params, kind: str, replicate: int, path: P
 
 def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params, kind: str, replicate: int) -> dict:
     """Fit and test once; a dictionary of COLUMNS. ``hr`` compares the risk groups at the median of the training
-    risks in the tested patients. NaN where the tested patients cannot tell."""
+    risks in the tested patients. NaN where the tested patients cannot tell.
+    """
     from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
 
     seed = derived_seed(params.seed, 11, KINDS.index(kind), replicate)

@@ -46,6 +46,8 @@ _PSOAS_ANCHOR = np.array([21.0, 16.0])
 
 @dataclass
 class Muscle:
+    """A muscle in the slice: outline (n, 2) in mm, and the fascial planes (n, 2) that divide it."""
+
     outline: Points
     kind: str  # psoas, erector, quadratus, rectus or oblique
     side: int

@@ -46,11 +46,13 @@ def open_curve(control: Points, n_points: int) -> Points:
 
 
 def area_mm2(outline: Points) -> float:
+    """Area within an outline (n, 2) in mm."""
     x, y = outline.T
     return float(0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
 def perimeter_mm(outline: Points) -> float:
+    """Length of an outline (n, 2) in mm."""
     return float(np.hypot(*(np.roll(outline, -1, axis=0) - outline).T).sum())
 
 
@@ -92,9 +94,11 @@ class Grid:
     origin_row: float
 
     def x_mm(self) -> Field:
+        """Position of each column, mm."""
         return ((np.arange(SIZE) - self.origin_column) * self.column_spacing_mm).astype(np.float32)
 
     def y_mm(self) -> Field:
+        """Position of each row, mm."""
         return ((np.arange(SIZE) - self.origin_row) * self.row_spacing_mm).astype(np.float32)
 
     def _crop(self, points: Points, margin: float) -> tuple[Window, Points] | None:

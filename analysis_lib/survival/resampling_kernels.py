@@ -47,6 +47,7 @@ def _draw(seed, replicate, row_of_patient, counts):
 
 @njit(cache=True, nogil=True)
 def draw_table(n, replicates, seed):
+    """How often each replicate draws each patient, (replicates, n)."""
     table = np.empty((replicates, n), dtype=np.uint16)
     rows = np.arange(n)
     for replicate in range(replicates):
@@ -128,6 +129,7 @@ def _prefix(tree, k, found):
 
 @njit(cache=True, nogil=True)
 def c_index_kernel(bounds, rank, below, upto, distinct, row_of_patient, table, seed, weighting, fixed, out):
+    """Write the C-index of each replicate and model to ``out`` (replicates, models)."""
     replicates, models = out.shape
     n = len(row_of_patient)
     drawn = np.empty((LANES, n), dtype=np.uint16)
@@ -187,6 +189,7 @@ def c_index_kernel(bounds, rank, below, upto, distinct, row_of_patient, table, s
 
 @njit(cache=True, nogil=True)
 def auc_kernel(bounds, event, order, last, controls, row_of_patient, table, seed, estimate_censoring, fixed, out):
+    """Write the AUC of each replicate, model and month to ``out`` (replicates, models, months)."""
     replicates, models, months = out.shape
     n = len(row_of_patient)
     drawn = np.empty((LANES, n), dtype=np.uint16)

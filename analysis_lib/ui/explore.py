@@ -60,13 +60,15 @@ class Choice:
         return cls(cut_offs, first, "OS", params.cohort.discovery, "none", max(params.statistics.horizons_months))
 
     def with_cut_off(self, definition: str, men: float, women: float) -> Choice:
+        """The choice with other cut-offs of one definition."""
         return replace(self, cut_offs=self.cut_offs | {definition: (men, women)})
 
 
 @dataclass(frozen=True)
 class Result:
     """prevalence [definition, n, n_sarcopenic, prevalence]; hazard (hr, low, high, p, n, n_events, note); frames of the
-    Kaplan-Meier panel [curves, at_risk, annotations]; auc [model, month, auc, low, high], empty where there is none."""
+    Kaplan-Meier panel [curves, at_risk, annotations]; auc [model, month, auc, low, high], empty where there is none.
+    """
 
     prevalence: pd.DataFrame
     hazard: dict

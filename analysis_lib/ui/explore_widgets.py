@@ -83,6 +83,7 @@ class Explorer:
 
     @property
     def choice(self) -> x.Choice:
+        """What the sliders and boxes say now."""
         pairs = {
             key: (self.sliders[key, "men"].value, self.sliders[key, "women"].value) for key in self.params.definitions
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from analysis_lib.cohort.columns import data_dictionary
 from analysis_lib.common.files import write_text
@@ -28,6 +27,7 @@ def pages() -> dict[str, str]:
 
 
 def write_pages() -> None:
+    """Write the generated pages of docs/ and codecheck.yml."""
     for name, text in pages().items():
         write_text(ROOT / "docs" / name, text)
 
@@ -100,11 +100,12 @@ def parameter_rows(model: type[BaseModel] = Params, prefix: str = "") -> list[tu
     rows = []
     for name, field in model.model_fields.items():
         nested, keyed = _section_in(field.annotation)
-        default = "" if field.default is PydanticUndefined or nested else f"`{field.default}`"
-        if field.default_factory is not None and not nested:
-            default = f"`{field.default_factory()}`"
         if field.is_required():
             default = "required"
+        elif nested:
+            default = ""
+        else:
+            default = f"`{field.get_default(call_default_factory=True)}`"
         kind = "section" if nested else _type_name(field.annotation)
         rows.append((prefix + name, kind, default, field.description or ""))
         if nested:
