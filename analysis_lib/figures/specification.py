@@ -83,20 +83,20 @@ def power_curves(table: pd.DataFrame, needed: pd.DataFrame, wanted: float) -> Fi
 
     ``table`` as from ``power.power``, ``needed`` as from ``power.sizes_needed``.
     """
-    kinds = {"HR of ": "Hazard ratio of a definition, OS", "C-index above ": "Model's C-index above a definition's"}
-    fig, axes = panel_axes(list(kinds.values()), 2, 62.0)
-    needed = needed.set_index("finding")
-    for ax, prefix in zip(axes, kinds, strict=True):
-        part = table[table["finding"].str.startswith(prefix)]
+    titles = {"HR": "Hazard ratio of a definition, OS", "C-index": "Model's C-index above a definition's"}
+    fig, axes = panel_axes(list(titles.values()), 2, 62.0)
+    needed = needed.set_index(["measure", "definition"])
+    for ax, measure in zip(axes, titles, strict=True):
+        part = table[table["measure"] == measure]
         if part.empty:
             continue
-        for (finding, own), (colour, dashes) in zip(part.groupby("finding", sort=False), LINES, strict=False):
+        for (definition, own), (colour, dashes) in zip(part.groupby("definition", sort=False), LINES, strict=False):
             own = own.sort_values("events")
             ax.fill_between(own["events"].to_numpy(float), own["low"].to_numpy(float), own["high"].to_numpy(float),
                             color=colour, alpha=0.12, linewidth=0)  # fmt: skip
-            events, note = needed.loc[finding, ["events", "note"]]
-            size = note.removesuffix(" events") if note else f"{events:.0f}"
-            label = f"{finding.removeprefix(prefix)}: {own['estimate'].iloc[-1]:.2f}, {size} deaths"
+            events, note = needed.loc[(measure, definition), ["events", "note"]]
+            size = note or f"{events:.0f}"
+            label = f"{definition}: {own['estimate'].iloc[-1]:.2f}, {size} deaths"
             ax.plot(own["events"], own["power"], color=colour, linestyle=dashes, marker=".", label=label)
         ax.axhline(wanted, color=style.GREY, linewidth=0.5)
         ax.set_xscale("log")

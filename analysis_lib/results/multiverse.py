@@ -218,7 +218,9 @@ def _fit_one(
 def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, seed: int, size: int) -> pd.DataFrame:
     table = patients.merge(fitted, on="patient_id", validate="one_to_one")
     risk = fitted.set_index("patient_id")["risk"]
-    markers = marker_table(table, risk, params.definitions).join(continuous_markers(table, params.definitions))
+    continuous = continuous_markers(table, params.definitions)
+    markers = marker_table(table, risk, params.definitions).join(continuous)
+    definition_of = dict(zip(continuous, params.definitions, strict=True))
     statistics, tables = params.statistics, []
     for name in params.cohort.test_sets:
         part = table[table["split"] == name].set_index("patient_id")
@@ -228,15 +230,14 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
             continue
         settings = (statistics.bootstrap_replicates, statistics.confidence, seed)
         found = survival.bootstrap_c_index_difference(part["os_months"], part["os_event"], scores, MODEL, *settings)
-        continuous = found["model"].str.endswith(" continuous")
         tables.append(
             pd.DataFrame(
                 {
                     "set": name,
                     "split_seed": seed,
                     "code_size": size,
-                    "against": found["model"].str.removesuffix(" continuous"),
-                    "form": np.where(continuous, "continuous", "yes or no"),
+                    "against": found["model"].replace(definition_of),
+                    "form": np.where(found["model"].isin(definition_of), "continuous", "yes or no"),
                     "gain": found["difference"],
                     "low": found["low"],
                     "high": found["high"],

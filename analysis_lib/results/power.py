@@ -27,8 +27,8 @@ NAN = float("nan")
 def power(params: Params, folder: Path, quiet: bool = False) -> pd.DataFrame:
     """How often a study of each size would find what the stand-in puts in: the discovery set, smaller and larger.
 
-    Returns finding (a definition's hazard ratio of OS, or the model's C-index above each definition's), n, events,
-    estimate (median over the draws), power (share of draws with P below 1 - confidence), low, high (Wilson's
+    Returns measure (HR: a definition's hazard ratio of OS; C-index: the model's above a definition's), definition, n,
+    events, estimate (median over the draws), power (share of draws with P below 1 - confidence), low, high (Wilson's
     interval of that share), draws. The model is stood for by a score that sees the true infiltration with the error
     ``multiverse.power_score_error``.
     """
@@ -37,23 +37,26 @@ def power(params: Params, folder: Path, quiet: bool = False) -> pd.DataFrame:
     draws = pd.concat([_draws(params, factor, folder, quiet) for factor in params.multiverse.power_factors])
     level = 1 - params.statistics.confidence
     rows = []
-    for (finding, n, events), part in draws.groupby(["finding", "n", "events"], sort=False):
+    for key, part in draws.groupby(["measure", "definition", "n", "events"], sort=False):
         found = int((part["p"] < level).sum())
         low, high = proportion_confint(found, len(part), alpha=level, method="wilson")
-        rows.append((finding, n, events, part["estimate"].median(), found / len(part), low, high, len(part)))
-    return pd.DataFrame(rows, columns=["finding", "n", "events", "estimate", "power", "low", "high", "draws"])
+        rows.append((*key, part["estimate"].median(), found / len(part), low, high, len(part)))
+    return pd.DataFrame(
+        rows, columns=["measure", "definition", "n", "events", "estimate", "power", "low", "high", "draws"]
+    )
 
 
 def sizes_needed(table: pd.DataFrame, wanted: float) -> pd.DataFrame:
     """Patients and events at which each finding of ``power`` reaches the power ``wanted``.
 
-    Returns finding, patients and events with _low and _high (from the limits of the power), and note. Between two
-    sizes the power is interpolated over the logarithm of the size; a size beyond those drawn is not guessed, but NaN.
+    Returns measure, definition, patients and events with _low and _high (from the limits of the power), and note.
+    Between two sizes the power is interpolated over the logarithm of the size; a size beyond those drawn is not
+    guessed, but NaN, and the note says beyond which number of events.
     """
     rows = []
-    for finding, part in table.groupby("finding", sort=False):
+    for (measure, definition), part in table.groupby(["measure", "definition"], sort=False):
         part = part.sort_values("events")
-        row: dict[str, object] = {"finding": finding}
+        row: dict[str, object] = {"measure": measure, "definition": definition}
         for name, column in (("patients", "n"), ("events", "events")):
             size = part[column].to_numpy(float)
             for end, curve in (("", "power"), ("_low", "high"), ("_high", "low")):
@@ -62,7 +65,7 @@ def sizes_needed(table: pd.DataFrame, wanted: float) -> pd.DataFrame:
         row["note"] = ""
         if np.isnan(float(row["events"])):  # type: ignore[arg-type]
             beyond = part["power"].iloc[-1] < wanted
-            row["note"] = f"more than {last} events" if beyond else f"fewer than {first} events"
+            row["note"] = f"more than {last}" if beyond else f"fewer than {first}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -78,7 +81,7 @@ def _reaches(size: np.ndarray, power: np.ndarray, wanted: float) -> float:
 
 
 def _draws(params: Params, factor: float, folder: Path, quiet: bool) -> pd.DataFrame:
-    """All draws of one size: finding, n, events, estimate, p; from the kept file where it was drawn before."""
+    """All draws of one size: measure, definition, n, events, estimate, p; from the kept file if there is one."""
     parts = [part.model_dump(mode="json") for part in (params.standin, *params.definitions.values())]
     statistics = params.statistics
     settings = [parts, list(params.definitions), params.multiverse.power_score_error, params.multiverse.power_draws]
@@ -126,11 +129,11 @@ def _power_draw(params: Params, factor: float, draw: int) -> list[dict]:
     rows = []
     for key, group in status.items():
         fit = survival.cox_binary(time, event, group, params.statistics.confidence)
-        rows.append(size | {"finding": f"HR of {key}", "estimate": fit["hr"], "p": fit["p"]})
+        rows.append(size | {"measure": "HR", "definition": key, "estimate": fit["hr"], "p": fit["p"]})
     markers = {MODEL: score.to_numpy()} | {key: group.astype(float) for key, group in status.items()}
     gaps = survival.bootstrap_c_index_difference(
         time, event, markers, MODEL, params.statistics.bootstrap_replicates, params.statistics.confidence, seed
     )
     for gap in gaps.itertuples():
-        rows.append(size | {"finding": f"C-index above {gap.model}", "estimate": gap.difference, "p": gap.p})
+        rows.append(size | {"measure": "C-index", "definition": gap.model, "estimate": gap.difference, "p": gap.p})
     return rows

@@ -58,17 +58,17 @@ class Patients:
         texts = {repr(float(v)) for v in numbers[np.isfinite(numbers)]}
         self.values = {t for t in texts if len(re.sub(r"\D|e.*$", "", t).strip("0")) >= TELLING_DIGITS}
 
-    def seen_in(self, text: str, is_table: bool = True) -> str:
-        """The first trace of a patient in a text; empty where there is none.
+    def seen_in(self, text: str, is_table: bool = True) -> tuple[str, str] | None:
+        """The first trace of a patient in a text, as its kind (of ``KINDS``) and itself; None without any.
 
         The parameters are no table: there a site says what its column of identifiers is called.
         """
         if is_table and "patient_id" in text:
-            return "the column patient_id"
+            return "column", "patient_id"
         for token in TOKEN.findall(text):
             if token.strip("._-") in self.ids:
-                return f"the identifier {token}"
-        return next((f"the value {v}" for v in NUMBER.findall(text) if v in self.values), "")
+                return "identifier", token
+        return next((("value", v) for v in NUMBER.findall(text) if v in self.values), None)
 
 
 def write_package(params: Params) -> Path:
@@ -101,7 +101,9 @@ def write_package(params: Params) -> Path:
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
     for name, content in files.items():
         if trace := guard.seen_in(_readable(name, content), is_table=name not in ("parameters.yaml", "run.json")):
-            raise PackageError(f"{name} still shows a patient ({trace}); nothing was packed, please report this")
+            raise PackageError(
+                f"{name} still shows a patient (the {' '.join(trace)}); nothing was packed, please report this"
+            )
     path = params.build_path / "package" / f"{params.study}.zip"
     with replacing(path) as temporary:
         _zip(files | {"ro-crate-metadata.json": _crate(params, run, files)}, temporary, run["finished"])
@@ -125,7 +127,7 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
         return content
     text = content.decode("utf-8")
     if trace := guard.seen_in(text):
-        left_out.append((name, f"one row a patient: {KINDS[trace.split()[1]]}"))
+        left_out.append((name, f"one row a patient: {KINDS[trace[0]]}"))
         return None
     if path.suffix == ".csv":
         table = pd.read_csv(io.StringIO(text))
@@ -144,7 +146,7 @@ def _notebook(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> b
         kept = []
         for output in cell.outputs:
             if trace := guard.seen_in(_words(output)):
-                left_out.append((f"notebooks/{path.name}, cell {number}", f"an output with {KINDS[trace.split()[1]]}"))
+                left_out.append((f"notebooks/{path.name}, cell {number}", f"an output with {KINDS[trace[0]]}"))
             else:
                 kept.append(output)
         cell.outputs = kept

@@ -378,14 +378,19 @@ def _indices(options: argparse.Namespace) -> None:
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
 
 
+NO_SEGMENT = "no segment"
+
+
 def _why_no_value(values: dict[str, float | None], name: str) -> str:
     """An index by height has its muscle's area and no height; anything else without a value has no mask."""
     measured = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(name, name)
-    return "no segment" if values[measured] is None else "needs --height-m"
+    return NO_SEGMENT if values[measured] is None else "needs --height-m"
 
 
 def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
+    needs = ["--sex"] if options.sex is None else []
     if values[column] is not None:
-        return "needs --sex" if options.sex is None else "needs the BMI"
-    why = _why_no_value(values, column)
-    return f"needs --sex and {why.removeprefix('needs ')}" if options.sex is None and why != "no segment" else why
+        return f"needs {' '.join(needs) or 'the BMI'}"
+    if (why := _why_no_value(values, column)) == NO_SEGMENT:
+        return why
+    return f"needs {' and '.join([*needs, '--height-m'])}"

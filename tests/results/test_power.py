@@ -22,14 +22,14 @@ def test_one_draw_has_the_events_asked_for_and_repeats():
 def test_a_further_definition_is_judged_and_not_drawn_to():
     more = PARAMS.definitions | {"JSH": PARAMS.definitions["SMI"].model_copy(update={"men": 42.0, "women": 38.0})}
     rows = power._power_draw(PARAMS.model_copy(update={"definitions": more}), 1.0, 0)
-    assert [r for r in rows if "JSH" not in r["finding"]] == power._power_draw(PARAMS, 1.0, 0)
-    assert {r["finding"] for r in rows if "JSH" in r["finding"]} == {"HR of JSH", "C-index above JSH"}
+    assert [r for r in rows if r["definition"] != "JSH"] == power._power_draw(PARAMS, 1.0, 0)
+    assert [r["measure"] for r in rows if r["definition"] == "JSH"] == ["HR", "C-index"]
 
 
 def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
     def draw(params, factor, number):
-        return [{"n": round(100 * factor), "events": round(20 * factor), "finding": "HR of SMI", "estimate": 1.5,
-                 "p": 0.049 if number < 4 * factor else 0.051}]  # fmt: skip
+        return [{"n": round(100 * factor), "events": round(20 * factor), "measure": "HR", "definition": "SMI",
+                 "estimate": 1.5, "p": 0.049 if number < 4 * factor else 0.051}]  # fmt: skip
 
     monkeypatch.setattr(power, "_power_draw", draw)
     monkeypatch.setattr(power, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
@@ -48,17 +48,18 @@ def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
 def test_the_size_needed_is_read_off_between_two_sizes():
     table = pd.DataFrame(
         {
-            "finding": ["a"] * 3 + ["b"] * 3 + ["c"] * 3,
+            "measure": "HR",
+            "definition": ["a"] * 3 + ["b"] * 3 + ["c"] * 3,
             "n": [100, 200, 400] * 3,
             "events": [20, 40, 80] * 3,
             "power": [0.2, 0.6, 0.9, 0.1, 0.2, 0.3, 0.85, 0.9, 1.0],
         }
     )
     table = table.assign(low=table["power"] - 0.1, high=table["power"] + 0.1)
-    found = power.sizes_needed(table, 0.8).set_index("finding")
+    found = power.sizes_needed(table, 0.8).set_index("definition")
     assert found.loc["a", "patients"] == pytest.approx(200 * 2 ** (2 / 3))
     assert found.loc["a", "events"] == pytest.approx(40 * 2 ** (2 / 3))
     ends = found.loc["a", ["events_low", "events_high"]].tolist()
     assert ends == pytest.approx([40 * 2 ** (1 / 3), 80])
-    assert np.isnan(found.loc["b", "events"]) and found.loc["b", "note"] == "more than 80 events"
-    assert np.isnan(found.loc["c", "patients"]) and found.loc["c", "note"] == "fewer than 20 events"
+    assert np.isnan(found.loc["b", "events"]) and found.loc["b", "note"] == "more than 80"
+    assert np.isnan(found.loc["c", "patients"]) and found.loc["c", "note"] == "fewer than 20"
