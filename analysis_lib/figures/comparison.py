@@ -46,9 +46,7 @@ def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = 
 
 @style.styled
 def paper_comparison(
-    frame: pd.DataFrame,
-    log_groups: Sequence[str] = ("Hazard ratio",),
-    confidence: float = 0.95,
+    frame: pd.DataFrame, log_groups: Sequence[str] = ("Hazard ratio",), confidence: float = 0.95
 ) -> Figure:
     """Our estimate with its interval and the published value, one row an item, one panel a group.
 
@@ -119,15 +117,7 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
             zorder=4,
         )
         if not (np.isfinite(published[k]) or np.isfinite(ours[k])):
-            ax.text(
-                0.02,
-                k,
-                "NA",
-                transform=ax.get_yaxis_transform(),
-                va="center",
-                fontsize=SMALL_PT,
-                color=style.GREY,
-            )
+            ax.text(0.02, k, "NA", transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL_PT, color=style.GREY)
     ax.set_yticks(rows, part["label"].astype(str))
     ax.set_ylim(len(part) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)

@@ -236,14 +236,7 @@ def _line(ax: Axes, *points: tuple[float, float]) -> None:
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     ax.add_patch(
         FancyArrowPatch(
-            start,
-            end,
-            arrowstyle="-|>",
-            mutation_scale=5,
-            linewidth=0.6,
-            color=style.BLACK,
-            shrinkA=0,
-            shrinkB=0,
+            start, end, arrowstyle="-|>", mutation_scale=5, linewidth=0.6, color=style.BLACK, shrinkA=0, shrinkB=0
         )
     )
 

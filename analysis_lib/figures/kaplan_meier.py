@@ -138,13 +138,7 @@ def _frame_axes(ax: Axes, ticks: Sequence[float], xlabel: str, ylabel: str) -> N
 
 
 def _number_rows(
-    fig: Figure,
-    ax: Axes,
-    table: pd.DataFrame,
-    names: Sequence[str],
-    ticks: Sequence[float],
-    x0: float,
-    top: float,
+    fig: Figure, ax: Axes, table: pd.DataFrame, names: Sequence[str], ticks: Sequence[float], x0: float, top: float
 ) -> None:
     width, _ = style.size_mm(fig)
     box = ax.get_position()

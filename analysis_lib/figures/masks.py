@@ -61,35 +61,20 @@ def masks_picture(
     ]
     width, total = style.size_mm(fig)
     fig.legend(
-        handles=keys,
-        loc="lower left",
-        bbox_to_anchor=(gap / width, 1.3 / total),
-        borderaxespad=0,
-        ncols=2,
-        borderpad=0,
+        handles=keys, loc="lower left", bbox_to_anchor=(gap / width, 1.3 / total), borderaxespad=0, ncols=2, borderpad=0
     )
     return fig
 
 
 def _slice_panel(
-    ax: Axes,
-    hu: np.ndarray,
-    spacing: tuple[float, float],
-    window: tuple[float, float],
-    field: tuple[float, float],
+    ax: Axes, hu: np.ndarray, spacing: tuple[float, float], window: tuple[float, float], field: tuple[float, float]
 ) -> None:
     rows, columns = hu.shape
     row_mm, column_mm = spacing
     extent = (-columns * column_mm / 2, columns * column_mm / 2, rows * row_mm / 2, -rows * row_mm / 2)
     ax.set_facecolor("black")
     ax.imshow(
-        hu,
-        cmap="gray",
-        vmin=window[0],
-        vmax=window[1],
-        extent=extent,
-        interpolation="antialiased",
-        aspect="equal",
+        hu, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="antialiased", aspect="equal"
     )
     ax.set(xlim=(-field[0] / 2, field[0] / 2), ylim=(field[1] / 2, -field[1] / 2), xticks=[], yticks=[])
     for spine in ax.spines.values():

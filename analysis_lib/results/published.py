@@ -160,20 +160,13 @@ def published_intervals(intervals: pd.DataFrame, printed: dict[str, list[float]]
     ``intervals`` as from ``discrimination.c_index_intervals``; ``printed`` maps set to value, low, high.
     """
     ours = intervals[intervals["model"] == MODEL].set_index("set")
+    ends = ["percentile_low", "percentile_high", "analytic_low", "analytic_high"]
     rows = []
     for name, (value, low, high) in printed.items():
-        if name not in ours.index:
-            continue
-        row = ours.loc[name]
-        mine = [
-            row["harrell"],
-            row["percentile_low"],
-            row["percentile_high"],
-            row["analytic_low"],
-            row["analytic_high"],
-        ]
-        widths = [high - low, mine[2] - mine[1], mine[4] - mine[3]]
-        rows.append((name, row["n"], row["events"], value, low, high, *mine, *widths))
+        if name in ours.index:
+            n, events, mine, *limits = ours.loc[name, ["n", "events", "harrell", *ends]]
+            widths = (high - low, limits[1] - limits[0], limits[3] - limits[2])
+            rows.append((name, n, events, value, low, high, mine, *limits, *widths))
     columns = ["set", "n", "events", "published", "published_low", "published_high", "ours", "low", "high"]
     columns += ["analytic_low", "analytic_high", "width_published", "width_bootstrap", "width_analytic"]
     return pd.DataFrame(rows, columns=columns)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import PATIENTS
 from sksurv.metrics import concordance_index_censored
-from test_results_beyond import PATIENTS
 
 from analysis_lib.cohort.cohort import split_patients
 from analysis_lib.cohort.sarcopenia import sarcopenic

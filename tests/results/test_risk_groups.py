@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lifelines import CoxPHFitter, KaplanMeierFitter
-from test_results_beyond import PARAMS, PATIENTS, STATISTICS
+from made_up import PARAMS, PATIENTS, STATISTICS
 
 from analysis_lib.results.risk_groups import risk_group_curves, risk_group_table
 

@@ -1,0 +1,163 @@
+"""Predicted deaths of the model and of others: calibrated, useful, new, and said where they cannot be had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import PARAMS, PATIENTS, STATISTICS
+
+from analysis_lib.figures.curves import calibration_grid, decision_grid
+from analysis_lib.results import MODEL
+from analysis_lib.results.added_value import (
+    ADDED,
+    CLINICAL,
+    MODELS,
+    WITH,
+    added_values,
+    best_definition,
+    brier_scores,
+    decision_curves,
+    predicted_deaths,
+    reclassification,
+)
+from analysis_lib.results.calibration import COLUMNS, calibrations, model_deaths
+from analysis_lib.results.discrimination import discrimination, marker_table
+from analysis_lib.survival import survival
+
+MONTHS = [6.0, 12.0, 24.0, 36.0, 60.0]
+
+
+def probabilities() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    indexed = PATIENTS.set_index("patient_id")
+    hazard = np.exp(0.9 * indexed["risk"]).to_numpy()[:, None] * np.array(MONTHS) / 60
+    model = pd.DataFrame(np.exp(-hazard), indexed.index, columns=MONTHS)
+    risk = indexed["risk"]
+    train = risk[indexed["split"] == "train"]
+    found, counts = predicted_deaths(PATIENTS, model, risk, train, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    return found, counts, model
+
+
+def test_predictions_are_of_the_same_patients_and_known():
+    found, counts, model = probabilities()
+    assert found["probability"].between(0, 1).all() and set(found["model"]) == set(MODELS)
+    assert (found.groupby(["set", "model", "month"]).size().groupby("set").nunique() == 1).all()
+    counts = counts.set_index("set")
+    internal = PATIENTS[PATIENTS["split"] == "internal"]
+    assert counts.loc["internal", "left_out"] == internal["tumour_diameter_over_5cm"].isna().sum() > 0
+    assert "vascular_invasion" not in counts.loc["external", "covariates"]
+    own = found[found["model"] == MODEL].set_index(["patient_id", "month"])["probability"]
+    assert all(own[key] == 1 - model.loc[key] for key in own.index[:20])
+    every = model_deaths(PATIENTS, model, PARAMS.cohort)
+    assert every["patient_id"].nunique() == (PATIENTS["split"] != "train").sum()
+    assert best_definition(PATIENTS, PARAMS.definitions) in PARAMS.definitions
+
+
+def test_a_definition_that_nobody_in_training_has_is_never_the_best():
+    patients = PATIENTS.copy()
+    patients.loc[patients["split"] == "train", ["smi", "pmi"]] = np.nan
+    assert best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+    only = {key: PARAMS.definitions[key] for key in ("SMI", "PMI")}
+    assert best_definition(patients, only) == "SMI"
+    few = patients["patient_id"] == patients.loc[patients["split"] == "train", "patient_id"].iloc[0]
+    patients.loc[few, "smi"] = 40.0  # one patient makes no pair
+    assert best_definition(patients, PARAMS.definitions) in ("PMA", "PD", "MA")
+
+
+def predicted(patients: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    risk = patients.set_index("patient_id")["risk"]
+    model = pd.DataFrame(0.5, risk.index, MONTHS)
+    train = risk[patients.set_index("patient_id")["split"] == "train"]
+    found, counts = predicted_deaths(patients, model, risk, train, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    return found, counts.set_index("set")
+
+
+def test_what_a_set_lacks_altogether_is_left_out_of_its_models():
+    patients = PATIENTS.copy()
+    patients.loc[patients["split"] == "lt", "smi"] = np.nan
+    patients.loc[patients["split"] == "train", "vascular_invasion"] = np.nan
+    found, counts = predicted(patients)
+    models = found.groupby("set")["model"].unique().map(set)
+    clinical = {MODEL, CLINICAL, WITH[CLINICAL]}
+    assert models["lt"] == clinical and models["external"] == set(MODELS)
+    assert counts.loc["lt", "n"] == (patients["split"] == "lt").sum()
+    assert "age" in counts.loc["lt", "covariates"] and "vascular_invasion" not in counts.loc["lt", "covariates"]
+    assert counts["n_train"].gt(0).all()
+
+
+def test_sets_without_patients_have_no_predictions():
+    train = PATIENTS[PATIENTS["split"] == "train"]
+    found, counts = predicted(train)
+    assert found.empty and list(found) == COLUMNS and counts.empty
+    model = pd.DataFrame(0.5, train["patient_id"], MONTHS)
+    own = model_deaths(train, model, PARAMS.cohort)
+    assert own.empty and list(own) == COLUMNS
+    frames, summary = calibrations(own, STATISTICS, 1, {"lt": "LT"})
+    assert summary["n"].tolist() == [0] * len(STATISTICS.horizons_months) and summary["ici"].isna().all()
+    assert (frames["annotations"]["text"] == "NA: no patient").all()
+    added = added_values(
+        train, train.set_index("patient_id")["risk"], PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS
+    )
+    assert added.empty and list(added) == ADDED
+
+
+def test_the_true_model_is_calibrated_useful_and_new():
+    found, _, model = probabilities()
+    labels = {name: name for name in PARAMS.cohort.test_sets}
+    own = model_deaths(PATIENTS, model, PARAMS.cohort)
+    frames, summary = calibrations(own, STATISTICS, 1, labels)
+    # muscle and invasion act too and are not in the model, which flattens the slope a little
+    assert len(summary) == 9 and ((summary["slope_low"] < 0.9) & (summary["slope_high"] > 0.9)).all()
+    assert len(calibration_grid(**frames).axes) == 9
+    scores = brier_scores(found, STATISTICS, 1).set_index(["set", "month", "model"])
+    skill = scores.xs("integral", level="month")["skill"].groupby("model").mean()
+    assert skill[MODEL] > 0.05 and skill[MODEL] > skill[CLINICAL]
+    curves = decision_curves(found[found["month"] == 36], STATISTICS)
+    titles = {panel: panel for panel in curves["panel"].unique()}
+    assert len(decision_grid(curves, titles, MODELS).axes) == len(titles)
+    risk = PATIENTS.set_index("patient_id")["risk"]
+    added = added_values(PATIENTS, risk, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    assert (added["p"] < 0.01).all() and (added["hr_per_sd"] > 1.5).all() and added["share"].between(0, 1).all()
+    noise = pd.Series(np.random.default_rng(0).normal(size=len(risk)), risk.index)
+    useless = added_values(PATIENTS, noise, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    assert (useless["p"] > 0.01).all()
+    nri = reclassification(found, STATISTICS, 1)
+    assert (nri["nri_low"] <= nri["nri_high"]).all() and len(nri) == 18
+
+
+def test_decision_curves_are_those_written_out(tmp_path):
+    """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
+    found, _, _ = probabilities()
+    cell = found[(found["set"] == "lt") & (found["month"] == 36)]
+    curves = decision_curves(cell, STATISTICS)
+    some = curves.set_index(["model", "threshold"])["net_benefit"]
+    own = cell[cell["model"] == MODEL]
+    for treats, name in ((own["probability"], MODEL), (1 + 0 * own["probability"], "all")):
+        for threshold in some[name].index[::7]:
+            treated = own[treats >= threshold]
+            curve = survival.kaplan_meier(treated["os_months"], treated["os_event"], 0.95)
+            risk = 1 - survival.survival_at(curve, [36])["survival"].iloc[0]
+            gain = len(treated) / len(own) * (risk - (1 - risk) * threshold / (1 - threshold))
+            assert some[name, threshold] == pytest.approx(gain, rel=1e-9)
+    assert (some["none"] == 0).all()
+    for _ in range(2):  # the second time from what was kept
+        pd.testing.assert_frame_equal(decision_curves(cell, STATISTICS, tmp_path), curves)
+    assert len(list(tmp_path.rglob("output.pkl"))) == 1
+
+
+def test_a_horizon_past_the_follow_up_is_said_and_left_out():
+    short = PATIENTS.copy()
+    late = (short["split"] == "lt") & (short["os_months"] > 30)
+    short.loc[late, "os_event"] = 0.0
+    short.loc[late, "os_months"] = 30.0
+    _, _, model = probabilities()
+    own = model_deaths(short, model, PARAMS.cohort)
+    _, summary = calibrations(own, STATISTICS, 1, {n: n for n in PARAMS.cohort.test_sets})
+    gone = summary[(summary["set"] == "lt") & (summary["month"] > 30)]
+    assert gone["ici"].isna().all() and gone["note"].str.contains("last follow-up 30").all() and len(gone) == 2
+    markers = marker_table(short, short.set_index("patient_id")["risk"], PARAMS.definitions)
+    found = discrimination(short, markers, PARAMS.cohort, STATISTICS, 1)
+    at = found["horizons"][(found["horizons"]["set"] == "lt") & (found["horizons"]["month"] == 36)]
+    assert at["auc"].isna().all() and at["note"].str.contains("last follow-up at month 30").all() and len(at) == 6
+    assert "30" in found["notes"].set_index("set").loc["lt", "note"]
+    assert list(found["auc"]) == ["set", "model", "month", "auc", "low", "high"]
