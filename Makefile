@@ -39,7 +39,7 @@ NOTEBOOKS := 04_autoencoder_deepsurv 02_sarcopenia 12_added_value 06_discriminat
 room = $(wildcard $(addsuffix /*.py,$(addprefix analysis_lib/,$(1))))
 # Not the library's face to make, readers and reviewers (review, ui): they compute no result.
 LIB := analysis_lib/__init__.py $(call room,common cohort coxnet figures results stages survival) \
-       $(addprefix analysis_lib/core/,parameters.py study.py notebooks.py)
+       $(addprefix analysis_lib/core/,parameters.py project.py notebooks.py)
 
 study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"

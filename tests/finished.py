@@ -7,11 +7,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-import pytest
 
-from analysis_lib.core import parameters as params_module
 from analysis_lib.core.parameters import Params, load_params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Project, Study
 from analysis_lib.figures import style, tables
 from analysis_lib.figures.components import pca_frame
 from analysis_lib.figures.curves import incidence_grid, spline_grid
@@ -22,7 +20,7 @@ from analysis_lib.results.incidence import CAUSES, incidences
 from analysis_lib.results.splines import spline_curves
 from analysis_lib.results.table1 import flowchart_counts, table_one
 from analysis_lib.results.table2 import TABLE2_COLUMNS, sarcopenia_curves, table_two
-from analysis_lib.review import certificate, compare, package, record, verify
+from analysis_lib.review import record
 
 SIZES = {"discovery": 60, "external": 25, "lt": 25}
 
@@ -61,24 +59,21 @@ def toy_patients(seed: int = 7) -> pd.DataFrame:
     )
 
 
-def point_library_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let studies lie under ``root``, with no expectation but the tolerances."""
-    for module in (params_module, record, verify, certificate, compare, package):
-        monkeypatch.setattr(module, "ROOT", root)
-    monkeypatch.setattr(verify, "EXPECTED_DIR", root / "tests" / "expected")
-    source = params_module.PARAMS_DIR.parent / "tests" / "expected" / "tolerances.yaml"
-    (root / "tests" / "expected").mkdir(parents=True, exist_ok=True)
-    (root / "tests" / "expected" / "tolerances.yaml").write_bytes(source.read_bytes())
-
-
 def toy_params(name: str = "toy", **changes) -> Params:
     return load_params("smoke").model_copy(update={"study": name, **changes})
 
 
-def finish_study(params: Params) -> None:
-    """Write a finished study where ``point_library_to`` points."""
-    patients = toy_patients()
-    build, figures = params.build_path, params.figures_path
+def toy_study(root: Path, name: str = "toy", **changes) -> Study:
+    """A study under ``root``, where there is no expectation but the tolerances."""
+    project = Project(root)
+    project.expected.mkdir(parents=True, exist_ok=True)
+    (project.expected / "tolerances.yaml").write_bytes((Project().expected / "tolerances.yaml").read_bytes())
+    return Study(toy_params(name, **changes), project)
+
+
+def finish_study(study: Study) -> None:
+    """Write the files of a finished study."""
+    patients, build = toy_patients(), study.build
     build.mkdir(parents=True)
     patients.to_parquet(build / "patients.parquet")
     reason = {"patient_id": "D9999", "stage": "images", "reason": "the mask is missing", "set": "discovery"}
@@ -87,16 +82,16 @@ def finish_study(params: Params) -> None:
     rng = np.random.default_rng(3)
     risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)), spread=0.3)
     risk.to_csv(build / "risk.csv", index=False)
-    params.data_path.mkdir(parents=True)
-    params.clinical_path.write_text("patient_id\nD0001\n")
-    (params.data_path / "D0001.nrrd").write_bytes(b"mask")
-    _write_results(Study(params), exclusions)
-    _write_notebook(params, "01_cohort", exclusions[["patient_id", "reason"]].to_html())
-    _write_notebook(params, "02_sarcopenia", "<b>Table 2</b>")
-    assert figures.is_dir()
-    with record.recorded_stage(params, "02_sarcopenia", record.time.monotonic()):
+    study.data.mkdir(parents=True)
+    study.clinical_file.write_text("patient_id\nD0001\n")
+    (study.data / "D0001.nrrd").write_bytes(b"mask")
+    _write_results(study, exclusions)
+    _write_notebook(study, "01_cohort", exclusions[["patient_id", "reason"]].to_html())
+    _write_notebook(study, "02_sarcopenia", "<b>Table 2</b>")
+    assert study.figures.is_dir()
+    with record.recorded_stage(study, "02_sarcopenia", record.time.monotonic()):
         pass
-    record.write_run(params)
+    record.write_run(study)
 
 
 def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
@@ -134,9 +129,9 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     tables.write_table(comparison[published.COLUMNS], s.figures, "paper_comparison", "Comparison", "C.", synthetic)
 
 
-def _write_notebook(params: Params, name: str, html: str) -> None:
+def _write_notebook(study: Study, name: str, html: str) -> None:
     output = nbformat.v4.new_output("display_data", {"text/html": html})
     cell = nbformat.v4.new_code_cell("patients[['patient_id']]", outputs=[output], execution_count=1)
-    path = params.build_path / "notebooks" / f"{name}.ipynb"
+    path = study.executed(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)

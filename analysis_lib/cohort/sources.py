@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 from analysis_lib.ct import masks
 from analysis_lib.ct.ct import find_ct
 from analysis_lib.ct.data_paths import inside
@@ -53,28 +53,28 @@ class Source:
         }
 
 
-def sources(params: Params, clinical: pd.DataFrame) -> dict[str, Source]:
+def sources(study: Study, clinical: pd.DataFrame) -> dict[str, Source]:
     """Source of each patient of the clinical table by patient_id."""
     table = clinical.reindex(columns=["patient_id", *LOCATIONS]).astype({"patient_id": str})
     texts = table.drop(columns="l3_z_mm").fillna("").astype(str)
     heights = pd.to_numeric(table["l3_z_mm"], errors="coerce")
     return {
         row.patient_id: Source(
-            params.data_path,
+            study.data,
             row.patient_id,
             row.ct_path,
             row.mask_path,
             row.series_uid,
             None if pd.isna(z_mm) else float(z_mm),
             row.l3_sop_instance_uid,
-            params.images.label_table or "",
+            study.params.images.label_table or "",
         )
         for row, z_mm in zip(texts.itertuples(index=False), heights, strict=True)
     }
 
 
-def located(params: Params) -> pd.DataFrame:
+def located(study: Study) -> pd.DataFrame:
     """The measured patients with where their images lie; the series that was measured is the one that counts."""
-    measured = pd.read_parquet(params.build_path / "measured.parquet", columns=["patient_id", "series_uid"])
-    clinical, _ = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    params, measured = study.params, study.measured(["patient_id", "series_uid"])
+    clinical, _ = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical)
     return clinical.drop(columns="series_uid", errors="ignore").merge(measured, on="patient_id")

@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 
 
 def _figure(name: str) -> list[str]:
@@ -413,37 +414,32 @@ def notebook_of(stem: str) -> str:
     return next(name for name, files in ALL_NOTEBOOKS.items() if any(Path(file).stem == stem for file in files))
 
 
-def produced(params: Params) -> list[str]:
+def produced(study: Study) -> list[str]:
     """File names of the tables and figures that the study has made, in the order of ``stems``."""
-    listed = {file for files in wanted_notebooks(params).values() for file in files}
-    order = {stem: k for k, stem in enumerate(stems(params))}
-    there = [file for file in listed if (params.figures_path / file).is_file()]
+    listed = {file for files in wanted_notebooks(study.params).values() for file in files}
+    order = {stem: k for k, stem in enumerate(stems(study.params))}
+    there = [file for file in listed if (study.figures / file).is_file()]
     return sorted(there, key=lambda file: (order[Path(file).stem], file))
 
 
-def executed_notebook(params: Params, name: str) -> Path:
-    """Where the executed copy of a notebook lies."""
-    return params.build_path / "notebooks" / f"{name}.ipynb"
-
-
-def missing_artefacts(params: Params) -> dict[str, list[str]]:
+def missing_artefacts(study: Study) -> dict[str, list[str]]:
     """Files that a notebook should have made and that are not there, by notebook."""
     missing = {}
-    for name, files in wanted_notebooks(params).items():
-        gone = [file for file in files if not (params.figures_path / file).is_file()]
+    for name, files in wanted_notebooks(study.params).items():
+        gone = [file for file in files if not (study.figures / file).is_file()]
         if gone:
             missing[name] = gone
     return missing
 
 
-def ask_again(params: Params) -> None:
+def ask_again(study: Study) -> None:
     """Touch ``again/<notebook>`` for each notebook whose outputs are not all there, so that make runs it again.
 
     A file of its own, because make looks at a notebook before the stage that could remove it.
     """
-    missing = missing_artefacts(params)
+    missing = missing_artefacts(study)
     for name in ALL_NOTEBOOKS:
-        stamp = params.build_path / "again" / name
+        stamp = study.build / "again" / name
         if name in missing or not stamp.is_file():
             stamp.parent.mkdir(parents=True, exist_ok=True)
             stamp.touch()

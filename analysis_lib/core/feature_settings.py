@@ -7,21 +7,21 @@ from typing import Any
 
 import yaml
 
-from analysis_lib.core.parameters import PARAMS_DIR, Params
+from analysis_lib.core.project import Study
 from analysis_lib.ct.settings import HuWindow
 from analysis_lib.radiomics import fast_radiomics
 
 PACKAGES = ("pyradiomics", "SimpleITK", "PyWavelets")  # that compute the features
 
 
-def training_settings(params: Params) -> dict[str, Any]:
+def training_settings(study: Study) -> dict[str, Any]:
     """Where a model comes from, and everything that must be the same for it to hold; plain JSON values.
 
     ``study``, ``seed`` and ``synthetic`` say on what it was trained. ``required`` has the contents of the feature
     parameter files (comments and order do not count), the HU windows of the masks and the versions that compute the
     features.
     """
-    files = {roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()}
+    params, files = study.params, study.parameter_files
     return {
         "study": params.study,
         "seed": params.seed,

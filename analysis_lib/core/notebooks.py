@@ -16,29 +16,27 @@ from papermill.exceptions import PapermillExecutionError
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, NOTEBOOKS, executed_notebook, missing_artefacts, wanted_notebooks
-from analysis_lib.core.parameters import ROOT, Params
-
-NOTEBOOKS_DIR = ROOT / "notebooks"
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, NOTEBOOKS, missing_artefacts, wanted_notebooks
+from analysis_lib.core.project import CHECKOUT, Study
 
 
 class NotebookError(StudyError, RuntimeError):
     """A notebook failed; the message names it, the cell and the cause."""
 
 
-def run_notebook(params: Params, name: str) -> None:
+def run_notebook(study: Study, name: str) -> None:
     """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
-    source = NOTEBOOKS_DIR / f"{name}.ipynb"
+    params, source = study.params, study.project.notebooks / f"{name}.ipynb"
     if name not in ALL_NOTEBOOKS or not source.is_file():
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(NOTEBOOKS)}")
     if name not in wanted_notebooks(params):
         return  # an analysis that this study leaves out
     check_parameter_cell(source)
-    target = executed_notebook(params, name)
+    target = study.executed(name)
     # A kernel of the same name in the user's home must not stand in for the study's environment.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
@@ -48,7 +46,7 @@ def run_notebook(params: Params, name: str) -> None:
                 str(temporary),
                 parameters={"study": params.study},
                 kernel_name="python3",
-                cwd=str(NOTEBOOKS_DIR),
+                cwd=str(source.parent),
                 progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
@@ -56,10 +54,10 @@ def run_notebook(params: Params, name: str) -> None:
             os.replace(temporary, failed)
             cause = f"{error.ename}: {error.evalue}"
             raise NotebookError(
-                f"notebook {name}, cell {error.exec_count}: {cause} (see {failed.relative_to(ROOT)})"
+                f"notebook {name}, cell {error.exec_count}: {cause} (see {study.project.name_of(failed)})"
             ) from None
         _without_paths(temporary, name)
-        if gone := missing_artefacts(params).get(name):
+        if gone := missing_artefacts(study).get(name):
             raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")
     failed.unlink(missing_ok=True)
 

@@ -23,8 +23,7 @@ from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.ct.settings import HuWindow, ImageParams
 from analysis_lib.standin.settings import StandinParams
 
-ROOT = Path(__file__).resolve().parents[2]
-PARAMS_DIR = ROOT / "params"
+PARAMS_DIR = Path(__file__).resolve().parents[2] / "params"  # of this checkout
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
 
@@ -329,31 +328,6 @@ class Params(Section):
     def synthetic(self) -> bool:
         """Whether the patients are drawn and not real."""
         return self.standin is not None
-
-    @property
-    def data_path(self) -> Path:
-        """Folder with the clinical table, CT and masks."""
-        return ROOT / (self.data_dir or f"data/{self.study}")
-
-    @property
-    def clinical_path(self) -> Path:
-        """The clinical table."""
-        return self.data_path / self.clinical.file
-
-    @property
-    def build_path(self) -> Path:
-        """Folder of everything that is computed on the way."""
-        return ROOT / "build" / self.study
-
-    @property
-    def cache_path(self) -> Path:
-        """What studies share because it depends on contents alone: features, fitted models."""
-        return self.build_path.parent / "cache"
-
-    @property
-    def figures_path(self) -> Path:
-        """Folder of the tables and figures."""
-        return ROOT / "figures" / self.study
 
 
 def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:

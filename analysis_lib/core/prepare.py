@@ -11,33 +11,34 @@ from pathlib import Path
 
 from analysis_lib.common.files import remove_leftovers, write_text_if_changed
 from analysis_lib.core.artefacts import ask_again
-from analysis_lib.core.parameters import PARAMS_DIR, SYNTHETIC_NOTE, Params, write_sections
+from analysis_lib.core.parameters import SYNTHETIC_NOTE, write_sections
+from analysis_lib.core.project import Study
 
 
-def prepare(params: Params) -> None:
+def prepare(study: Study) -> None:
     """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
 
     What killed runs left behind goes. The results' folder gets a README.txt that says what the data are: tables with
     fixed columns cannot say so.
     """
-    folder = params.build_path / "params"
-    for place in (params.build_path, folder, params.build_path / "notebooks", params.figures_path):
+    params, folder = study.params, study.build / "params"
+    for place in (study.build, folder, study.build / "notebooks", study.figures):
         remove_leftovers(place)
-    _check_features(params, folder / "features.checked")
+    _check_features(study, folder / "features.checked")
     write_sections(params, folder)
     # For what depends on which definitions there are and not on their cut-offs.
     write_text_if_changed(folder / "definition_names.json", json.dumps(list(params.definitions)) + "\n")
     note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
     write_text_if_changed(
-        params.figures_path / "README.txt",
+        study.figures / "README.txt",
         f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
     )
-    ask_again(params)
+    ask_again(study)
 
 
-def _check_features(params: Params, stamp: Path) -> None:
+def _check_features(study: Study, stamp: Path) -> None:
     """Stop at once for feature parameters that the extraction, which comes late, would refuse."""
-    files = {roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()}
+    params, files = study.params, study.parameter_files
     digest = hashlib.blake2b(params.features.model_dump_json().encode(), digest_size=16)
     for path in files.values():
         digest.update(path.read_bytes() if path.is_file() else b"")
@@ -45,31 +46,33 @@ def _check_features(params: Params, stamp: Path) -> None:
         return
     from analysis_lib.radiomics.parameter_files import check_parameter_files
 
-    usual = (PARAMS_DIR / "feature_names.txt").read_text(encoding="utf-8").split()  # those of params/defaults.yaml
+    usual = (
+        (study.project.params_dir / "feature_names.txt").read_text(encoding="utf-8").split()
+    )  # those of params/defaults.yaml
     check_parameter_files(files, params.features.expected_count, usual)
     write_text_if_changed(stamp, digest.hexdigest())
 
 
-def input_files(params: Params) -> list[Path]:
+def input_files(study: Study) -> list[Path]:
     """Every file of the study's data folder, in order, but the truth of synthetic patients, which no result may use."""
     files = []
-    for path in sorted(params.data_path.rglob("*")):
-        parts = path.relative_to(params.data_path).parts
+    for path in sorted(study.data.rglob("*")):
+        parts = path.relative_to(study.data).parts
         hidden = any(part.startswith(".") for part in parts)  # stamps, and what is being written
         if path.is_file() and path.name != "truth.csv" and not hidden:
             files.append(path)
     return files
 
 
-def list_inputs(params: Params) -> None:
+def list_inputs(study: Study) -> None:
     """Write ``inputs.txt``, which changes when an input file does, so that make sees it.
 
     It holds a hash of each file's path, size and time and no path: the name of a file may be a person's.
     """
     digest, count = hashlib.blake2b(digest_size=16), 0
-    for path in input_files(params):
+    for path in input_files(study):
         status = path.stat()
-        line = f"{path.relative_to(params.data_path)}\t{status.st_size}\t{status.st_mtime_ns}\n"
+        line = f"{path.relative_to(study.data)}\t{status.st_size}\t{status.st_mtime_ns}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
         count += 1
-    write_text_if_changed(params.build_path / "inputs.txt", f"{count} files, {digest.hexdigest()}\n")
+    write_text_if_changed(study.build / "inputs.txt", f"{count} files, {digest.hexdigest()}\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from analysis_lib.cohort.sources import located
 from analysis_lib.common.files import code_digest, replacing
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.ct.settings import HuWindow
 from analysis_lib.figures import specification, style
 from analysis_lib.results import MODEL, OUTCOMES
@@ -57,7 +58,7 @@ def run_multiverse(study: Study, quiet: bool = False) -> None:
     patients = study.patients()
     tables = {"as measured": patients}
     for window in params.multiverse.hu_windows:
-        measured = _with_window(params, patients, window, folder, quiet)
+        measured = _with_window(study, patients, window, folder, quiet)
         name = f"{window.low:g} to {window.high:g} HU"
         if measured is None:
             print(f"window {name}: left out, the images are not there")
@@ -152,19 +153,20 @@ def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params)
 
 
 def _with_window(
-    params: Params, patients: pd.DataFrame, window: HuWindow, folder: Path, quiet: bool
+    study: Study, patients: pd.DataFrame, window: HuWindow, folder: Path, quiet: bool
 ) -> pd.DataFrame | None:
     """The patients with SM measured in another HU window; None without images. Measured once, then kept."""
-    columns = ["sm_area_cm2", "sm_mean_hu"]
+    params, columns = study.params, ["sm_area_cm2", "sm_mean_hu"]
     sm = params.images.sm.model_copy(update={"hu_window": window})
     images = params.images.model_copy(update={"sm": sm})
     digest = hashlib.blake2b(images.model_dump_json().encode(), digest_size=6)
-    digest.update((params.build_path / "inputs.txt").read_bytes())  # changes with any image or mask
+    digest.update((study.build / "inputs.txt").read_bytes())  # changes with any image or mask
     path = folder / f"measured_{window.low:g}_{window.high:g}_{digest.hexdigest()}.parquet"
     if not path.is_file():
-        if not params.data_path.is_dir():
+        if not study.data.is_dir():
             return None
-        measured, _ = measured_rows(params.model_copy(update={"images": images}), located(params), quiet)
+        other = replace(study, params=params.model_copy(update={"images": images}))
+        measured, _ = measured_rows(other, located(study), quiet)
         with replacing(path) as temporary:
             measured.to_parquet(temporary, index=False)
     measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")

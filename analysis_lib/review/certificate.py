@@ -12,7 +12,7 @@ import yaml
 
 from analysis_lib.common.files import write_text
 from analysis_lib.core.artefacts import NOTEBOOKS, describe, notebook_of, stems
-from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.core.project import Project, Study
 from analysis_lib.review.record import read_run
 from analysis_lib.review.verify import verify
 
@@ -50,16 +50,16 @@ def codecheck_yml(study: str = "standin") -> str:
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def write_certificate(params: Params, steps: Path, checker: str, out: Path) -> int:
+def write_certificate(study: Study, steps: Path, checker: str, out: Path) -> int:
     """Write the certificate of the study's run; 0 if it agrees with the expectation, else 1."""
-    verdict = verify(params)
-    run = read_run(params)
+    verdict = verify(study)
+    run = read_run(study)
     rows = [line.split("\t") for line in steps.read_text(encoding="utf-8").splitlines() if line.strip()]
-    write_text(out, _text(params, run, verdict, rows, checker))
+    write_text(out, _text(study, run, verdict, rows, checker))
     return 0 if verdict.agrees and verdict.expectation is not None else 1
 
 
-def _text(params: Params, run: dict, verdict, steps: list[list[str]], checker: str) -> str:
+def _text(study: Study, run: dict, verdict, steps: list[list[str]], checker: str) -> str:
     environment, git = run["environment"], run["git"]
     commit = "none (unpacked archive)" if git is None else f"`{git['commit']}`" + ("" if git["clean"] else " (changed)")
     expected = verdict.expectation["hashes"] if verdict.expectation else {}
@@ -83,7 +83,7 @@ def _text(params: Params, run: dict, verdict, steps: list[list[str]], checker: s
         "| | |",
         "|---|---|",
         f"| paper | {LETTER}, {LETTER_DOI} |",
-        f"| study | `{params.study}`: {params.title} |",
+        f"| study | `{study.name}`: {study.params.title} |",
         f"| commit | {commit} |",
         f"| checked by | {checker or 'not named'} |",
         f"| finished | {run['finished']} |",
@@ -109,13 +109,13 @@ def _text(params: Params, run: dict, verdict, steps: list[list[str]], checker: s
         "| file | what it is | bytes | as expected |",
         "|---|---|---|---|",
     ]
-    folder = f"figures/{params.study}/"
+    folder = f"figures/{study.name}/"
     differing = set(verdict.differences["file"])
     for name, value in run["outputs"].items():
         if not name.startswith(folder):
             continue
         file = name.removeprefix(folder)
-        path = ROOT / name
+        path = study.project.root / name
         size = path.stat().st_size if path.is_file() else 0
         if file not in expected:
             state = "no expectation"
@@ -133,9 +133,9 @@ def _text(params: Params, run: dict, verdict, steps: list[list[str]], checker: s
     return "\n".join(lines) + "\n"
 
 
-def read_manifest() -> list[str]:
+def read_manifest(project: Project) -> list[str]:
     """File names in ``codecheck.yml``."""
-    content = yaml.safe_load((ROOT / "codecheck.yml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((project.root / "codecheck.yml").read_text(encoding="utf-8"))
     return [entry["file"] for entry in content["manifest"]]
 
 

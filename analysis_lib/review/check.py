@@ -13,7 +13,7 @@ from analysis_lib.cohort.columns import KEPT
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import PARAMS_DIR, Params
+from analysis_lib.core.project import Study
 from analysis_lib.ct import ct, indices, masks
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
@@ -38,14 +38,14 @@ class Checked:
     remarks: list[str]
 
 
-def check_study(params: Params, quiet: bool = False) -> Checked:
+def check_study(study: Study, quiet: bool = False) -> Checked:
     """Read table, CT and masks of a study; write ``check/check.html`` and ``check/check.csv`` in its build folder.
 
     Raises ClinicalTableError where the clinical table cannot be used at all.
     """
-    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
-    files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
-    jobs = [(source, params.images, files) for source in sources(params, clinical).values()]
+    params = study.params
+    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical)
+    jobs = [(source, params.images, study.parameter_files) for source in sources(study, clinical).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
@@ -57,9 +57,9 @@ def check_study(params: Params, quiet: bool = False) -> Checked:
     table.loc[(table["status"] == "ok") & (table["warnings"] != ""), "status"] = "warning"
     table = table.sort_values("status", key=lambda s: s.map(order), kind="stable", ignore_index=True)
     usable = int((table["status"] != "refused").sum())
-    folder = params.build_path / "check"
+    folder = study.build / "check"
     write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
-    remarks = _without_row(params, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
+    remarks = _without_row(study, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
     page = check_page(
         table,
         pictures,
@@ -91,12 +91,12 @@ def _warnings(rows: pd.DataFrame, clinical: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def _without_row(params: Params, known: set[str], clinical: pd.DataFrame) -> list[str]:
+def _without_row(study: Study, known: set[str], clinical: pd.DataFrame) -> list[str]:
     """Sentences on CTs and masks that no row of the table asks for; counted, since their names may be persons'."""
     places = [("CTs", "ct", "ct_path", ct.SUFFIXES), ("masks", "masks", "mask_path", masks.SUFFIXES)]
     said = []
     for what, place, column, suffixes in places:
-        folder, found = params.data_path / place, set()
+        folder, found = study.data / place, set()
         for entry in folder.iterdir() if folder.is_dir() and clinical[column].isna().all() else ():
             suffix = next((end for end in suffixes if entry.name.endswith(end)), None)
             if (entry.is_dir() or suffix) and not entry.name.startswith("."):
@@ -187,6 +187,6 @@ def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> l
     return []
 
 
-def page_path(params: Params) -> Path:
+def page_path(study: Study) -> Path:
     """Where the page of ``make check`` lies."""
-    return params.build_path / "check" / "check.html"
+    return study.build / "check" / "check.html"

@@ -6,16 +6,16 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis_lib.core.parameters import Params, load_params
+from analysis_lib.core.project import Project, Study
 
 
-def add_commands(commands) -> None:
-    """Add them to the parser of ``python -m analysis_lib``."""
+def add_commands(commands, project: Project) -> None:
+    """Add them to the parser of ``python -m analysis_lib``, for the studies of a project."""
 
-    def add(name: str, text: str, function: Callable[[Params, argparse.Namespace], int | None]):
+    def add(name: str, text: str, function: Callable[[Study, argparse.Namespace], int | None]):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--study", required=True, help="name of the parameter file, params/<study>.yaml")
-        command.set_defaults(run=lambda options: function(load_params(options.study), options))
+        command.set_defaults(run=lambda options: function(project.study(options.study), options))
         return command
 
     add("record", "Write run.json of a finished run.", _record)
@@ -26,7 +26,7 @@ def add_commands(commands) -> None:
     both = commands.add_parser("compare", help="Compare two studies.", description="Each number in A and in B.")
     both.add_argument("a", help="name of the first study")
     both.add_argument("b", help="name of the second")
-    both.set_defaults(run=_compare)
+    both.set_defaults(run=lambda options: _compare(project.study(options.a), project.study(options.b)))
     certificate = add("certificate", "Write REPRODUCTION.md of a run made from an empty folder.", _certificate)
     certificate.add_argument(
         "--steps", type=Path, required=True, help="lines of name, seconds and command, tab-separated"
@@ -35,51 +35,51 @@ def add_commands(commands) -> None:
     certificate.add_argument("--out", type=Path, default=Path("REPRODUCTION.md"))
 
 
-def _record(params: Params, _: argparse.Namespace) -> None:
+def _record(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.record import write_run
 
-    write_run(params)
+    write_run(study)
 
 
-def _verify(params: Params, _: argparse.Namespace) -> int:
+def _verify(study: Study, _: argparse.Namespace) -> int:
     from analysis_lib.review.verify import verify, write_verdict
 
-    verdict = verify(params)
-    write_verdict(params, verdict)
+    verdict = verify(study)
+    write_verdict(study, verdict)
     print(verdict.text, end="")
     agrees = verdict.agrees if verdict.expectation is not None else verdict.intact
     return 0 if agrees else 1
 
 
-def _expect(params: Params, _: argparse.Namespace) -> None:
+def _expect(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.verify import write_expectation
 
-    folder = write_expectation(params)
-    print(f"expectation of '{params.study}' written to {folder}; commit it with the change that explains it")
+    folder = write_expectation(study)
+    print(f"expectation of '{study.name}' written to {folder}; commit it with the change that explains it")
 
 
-def _report(params: Params, _: argparse.Namespace) -> None:
+def _report(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.report import write_report
 
-    for path in write_report(params):
+    for path in write_report(study):
         print(f"written: {path}")
 
 
-def _package(params: Params, _: argparse.Namespace) -> None:
+def _package(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.package import write_package
 
-    print(f"written: {write_package(params)}")
+    print(f"written: {write_package(study)}")
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(a: Study, b: Study) -> None:
     from analysis_lib.review.compare import write_comparison
 
-    folder, text = write_comparison(load_params(options.a), load_params(options.b))
+    folder, text = write_comparison(a, b)
     print(text)
     print(f"written: {folder / 'compare.html'} and compare.csv")
 
 
-def _certificate(params: Params, options: argparse.Namespace) -> int:
+def _certificate(study: Study, options: argparse.Namespace) -> int:
     from analysis_lib.review.certificate import write_certificate
 
-    return write_certificate(params, options.steps, options.checker, options.out)
+    return write_certificate(study, options.steps, options.checker, options.out)

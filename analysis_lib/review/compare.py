@@ -16,7 +16,7 @@ import pandas as pd
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.artefacts import describe, produced, stems
-from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.core.project import Study
 from analysis_lib.figures.tables import html_table
 from analysis_lib.review.record import read_run
 from analysis_lib.review.verify import NUMBER
@@ -44,22 +44,22 @@ class CompareError(StudyError):
     """A study has no results to compare; the message says what to run."""
 
 
-def parameter_differences(a: Params, b: Params) -> pd.DataFrame:
+def parameter_differences(a: Study, b: Study) -> pd.DataFrame:
     """Parameters that differ: parameter (dotted), a, b; the names and titles of the studies left out."""
-    left, right = _flat(a.model_dump(mode="json")), _flat(b.model_dump(mode="json"))
+    left, right = (_flat(s.params.model_dump(mode="json")) for s in (a, b))
     names = [n for n in dict.fromkeys([*left, *right]) if n not in ("study", "title", "data_dir", "workers")]
     rows = [(n, left.get(n, ""), right.get(n, "")) for n in names if left.get(n) != right.get(n)]
-    if a.data_path != b.data_path:
-        rows.insert(0, ("data", *(p.data_path.relative_to(ROOT).as_posix() for p in (a, b))))
+    if a.data != b.data:
+        rows.insert(0, ("data", *(s.project.name_of(s.data) for s in (a, b))))
     return pd.DataFrame(rows, columns=["parameter", "a", "b"])
 
 
-def number_differences(a: Params, b: Params) -> pd.DataFrame:
+def number_differences(a: Study, b: Study) -> pd.DataFrame:
     """Every number of the CSVs of both studies: COLUMNS; a or b is NaN where one study lacks the row."""
     frames = []
-    for stem in dict.fromkeys([*stems(a), *stems(b)]):
+    for stem in dict.fromkeys([*stems(a.params), *stems(b.params)]):
         name = f"{stem}.csv"
-        tables = [_numbers(p.figures_path / name) for p in (a, b)]
+        tables = [_numbers(s.figures / name) for s in (a, b)]
         if all(t is None for t in tables):
             continue
         left, right = (pd.Series(dtype=float, index=EMPTY) if t is None else t for t in tables)
@@ -76,13 +76,13 @@ def changed(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers[~((numbers["a"] == numbers["b"]) | (numbers["a"].isna() & numbers["b"].isna()))]
 
 
-def write_comparison(a: Params, b: Params) -> tuple[Path, str]:
+def write_comparison(a: Study, b: Study) -> tuple[Path, str]:
     """Write ``build/compare/<A>-<B>/compare.html`` and ``.csv``; returns the folder and the summary that is printed."""
-    for params in (a, b):
-        if not produced(params):
-            raise CompareError(f"study '{params.study}' has no results; make study STUDY={params.study}")
+    for study in (a, b):
+        if not produced(study):
+            raise CompareError(f"study '{study.name}' has no results; make study STUDY={study.name}")
     parameters, numbers = parameter_differences(a, b), number_differences(a, b)
-    folder = ROOT / "build" / "compare" / f"{a.study}-{b.study}"
+    folder = a.project.root / "build" / "compare" / f"{a.name}-{b.name}"
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "compare.csv") as temporary:
         numbers.to_csv(temporary, index=False, lineterminator="\n")
@@ -90,14 +90,14 @@ def write_comparison(a: Params, b: Params) -> tuple[Path, str]:
     return folder, summary(a, b, parameters, numbers)
 
 
-def summary(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
+def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
     """What a terminal shows: parameters that differ, numbers by file, and the changed numbers of the tables."""
     out = StringIO()
-    out.write(f"A = {a.study}, B = {b.study}\n")
-    for params in (a, b):
-        run = read_run(params)
-        if run and {**run["parameters"], "workers": 0} != {**params.model_dump(mode="json"), "workers": 0}:
-            out.write(f"params/{params.study}.yaml has changed since its run: make study STUDY={params.study}\n")
+    out.write(f"A = {a.name}, B = {b.name}\n")
+    for study in (a, b):
+        run = read_run(study)
+        if run and {**run["parameters"], "workers": 0} != {**study.params.model_dump(mode="json"), "workers": 0}:
+            out.write(f"params/{study.name}.yaml has changed since its run: make study STUDY={study.name}\n")
     out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
@@ -144,12 +144,11 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _page(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
-    parts = [_HEAD.format(a=escape(a.study), b=escape(b.study))]
-    if a.synthetic or b.synthetic:
-        synthetic = " and ".join(p.study for p in (a, b) if p.synthetic)
+def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -> str:
+    parts = [_HEAD.format(a=escape(a.name), b=escape(b.name))]
+    if synthetic := " and ".join(s.name for s in (a, b) if s.params.synthetic):
         parts.append(f'<p class="synthetic">Synthetic images and outcomes: {escape(synthetic)}. No patient data.</p>')
-    parts.append(f"<p>A: {escape(a.title)}. B: {escape(b.title)}.</p><h2>Parameters that differ</h2>")
+    parts.append(f"<p>A: {escape(a.params.title)}. B: {escape(b.params.title)}.</p><h2>Parameters that differ</h2>")
     parts.append(_scroll(html_table(parameters)) if len(parameters) else "<p>None.</p>")
     parts.append("<h2>Numbers that differ</h2>")
     for file, part in numbers.groupby("file", sort=False):
@@ -162,15 +161,15 @@ def _page(a: Params, b: Params, parameters: pd.DataFrame, numbers: pd.DataFrame)
         table = html_table(moved[["row", "column", "a", "b", "difference"]].head(200))
         parts.append(f"<details><summary>{escape(title)}</summary>{more}{_scroll(table)}</details>")
     parts.append("<h2>Figures side by side</h2>")
-    for stem in dict.fromkeys([*stems(a), *stems(b)]):
-        files = [p.figures_path / f"{stem}.png" for p in (a, b)]
+    for stem in dict.fromkeys([*stems(a.params), *stems(b.params)]):
+        files = [s.figures / f"{stem}.png" for s in (a, b)]
         if not any(f.is_file() for f in files):
             continue
         same = all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
         title = describe(stem).title
         parts.append(f"<h3>{escape(title)}{' (the same in both)' if same else ''}</h3><div class='pair'>")
-        for letter, params, file in zip("AB", (a, b), files, strict=True):
-            parts.append(_figure(f"{letter}: {params.study}", title, file))
+        for letter, study, file in zip("AB", (a, b), files, strict=True):
+            parts.append(_figure(f"{letter}: {study.name}", title, file))
         parts.append("</div>")
     return "\n".join(parts) + "\n</body></html>\n"
 

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.common.formatting import format_estimate, format_ratio
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.results import MODEL
 from analysis_lib.results.table1 import process_labels
 

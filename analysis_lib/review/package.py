@@ -23,9 +23,9 @@ from rocrate.rocrate import ROCrate
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, produced
-from analysis_lib.core.parameters import ROOT, Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
+from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 from analysis_lib.review.coarse import is_curve, monthly
 from analysis_lib.review.record import read_run
 
@@ -71,42 +71,41 @@ class Patients:
         return next((("value", v) for v in NUMBER.findall(text) if v in self.values), None)
 
 
-def write_package(params: Params) -> Path:
+def write_package(study: Study) -> Path:
     """Write ``build/<study>/package/<study>.zip``; returns its path.
 
     Raises PackageError without a finished run, or if a patient were in it.
     """
-    run = read_run(params)
+    run = read_run(study)
     if run is None:
-        raise PackageError(f"study '{params.study}' has not been run; make study STUDY={params.study}")
-    study = Study(params)
+        raise PackageError(f"study '{study.name}' has not been run; make study STUDY={study.name}")
     guard, left_out = Patients(study), []
     files: dict[str, bytes] = {}
-    for name in produced(params):
-        content = _result(params.figures_path / name, guard, left_out)
+    for name in produced(study):
+        content = _result(study.figures / name, guard, left_out)
         if content is not None:
             files[f"figures/{name}"] = content
     exclusions = study.exclusions().groupby(["set", "stage"], sort=False).size().rename("patients").reset_index()
     files["figures/exclusions_counted.csv"] = _csv(exclusions)
     for name in ALL_NOTEBOOKS:
-        path = executed_notebook(params, name)
+        path = study.executed(name)
         if path.is_file():
             files[f"notebooks/{name}.ipynb"] = _notebook(path, guard, left_out)
     parameters = yaml.safe_dump(run["parameters"], sort_keys=False, allow_unicode=True)
     files["parameters.yaml"] = f"# Parameters of the run, as resolved.\n{parameters}".encode()
     files["run.json"] = _json(run)
     for name in ("LICENSE", "CITATION.cff"):
-        if (ROOT / name).is_file():
-            files[name] = (ROOT / name).read_bytes()
+        if (study.project.root / name).is_file():
+            files[name] = (study.project.root / name).read_bytes()
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
     for name, content in files.items():
         if trace := guard.seen_in(_readable(name, content), is_table=name not in ("parameters.yaml", "run.json")):
             raise PackageError(
                 f"{name} still shows a patient (the {' '.join(trace)}); nothing was packed, please report this"
             )
-    path = params.build_path / "package" / f"{params.study}.zip"
+    path = study.build / "package" / f"{study.name}.zip"
     with replacing(path) as temporary:
-        _zip(files | {"ro-crate-metadata.json": _crate(params, run, files)}, temporary, run["finished"])
+        _zip(files | {"ro-crate-metadata.json": _crate(study.params, run, files)}, temporary, run["finished"])
     return path
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from analysis_lib import PINNED
 from analysis_lib.common.files import write_text
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, executed_notebook, produced, wanted_notebooks
-from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
 from analysis_lib.core.prepare import input_files
+from analysis_lib.core.project import Project, Study
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
@@ -40,7 +40,7 @@ MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "au
 
 
 @contextmanager
-def recorded_stage(params: Params, name: str, clock: float) -> Iterator[None]:
+def recorded_stage(study: Study, name: str, clock: float) -> Iterator[None]:
     """Write time and memory of the block to ``build/<study>/stages/<name>.json`` when it ends well.
 
     ``clock`` is the value of ``time.monotonic()`` when the command began, its imports included.
@@ -59,10 +59,10 @@ def recorded_stage(params: Params, name: str, clock: float) -> Iterator[None]:
             "command": round(own.ru_maxrss / 1024, 1),
             "largest_child": round(children.ru_maxrss / 1024, 1),  # a worker, or the notebook's kernel
         },
-        "workers": params.workers or len(os.sched_getaffinity(0)),
-        "git": git_state(),
+        "workers": study.params.workers or len(os.sched_getaffinity(0)),
+        "git": git_state(study.project),
     }
-    write_text(params.build_path / "stages" / f"{name}.json", json.dumps(stage, indent=1) + "\n")
+    write_text(study.build / "stages" / f"{name}.json", json.dumps(stage, indent=1) + "\n")
 
 
 def _end_workers() -> None:
@@ -76,25 +76,26 @@ def _end_workers() -> None:
 # ---- the run -----------------------------------------------------------------------------------------------
 
 
-def write_run(params: Params) -> Path:
+def write_run(study: Study) -> Path:
     """Write ``run.json`` of a finished run, and its copy beside the figures; returns its path."""
-    text = json.dumps(run_record(params), indent=1, ensure_ascii=False) + "\n"
-    path = params.build_path / "run.json"
+    text = json.dumps(run_record(study), indent=1, ensure_ascii=False) + "\n"
+    path = study.build / "run.json"
     write_text(path, text)
-    write_text(params.figures_path / "run.json", text)
+    write_text(study.figures / "run.json", text)
     return path
 
 
-def read_run(params: Params) -> dict | None:
+def read_run(study: Study) -> dict | None:
     """The record of the study's last run; None where there is none."""
-    path = params.build_path / "run.json"
+    path = study.build / "run.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def run_record(params: Params) -> dict:
+def run_record(study: Study) -> dict:
     """Everything ``run.json`` says."""
+    params = study.params
     order = {name: k for k, name in enumerate([*STAGES, *ALL_NOTEBOOKS])}
-    paths = (params.build_path / "stages").glob("*.json")
+    paths = (study.build / "stages").glob("*.json")
     ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
     stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
     return {
@@ -102,28 +103,28 @@ def run_record(params: Params) -> dict:
         "title": params.title,
         "synthetic": params.synthetic,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": git_state(),
+        "git": git_state(study.project),
         "seed": params.seed,
         "parameters": params.model_dump(mode="json"),
-        "inputs": input_hashes(params),
-        "code": code_hashes(),
-        "outputs": {name: file_hash(path) for name, path in output_files(params).items()},
+        "inputs": input_hashes(study),
+        "code": code_hashes(study.project),
+        "outputs": {name: file_hash(path) for name, path in output_files(study).items()},
         "environment": environment(),
         "stages": stages,
         "stages_wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
     }
 
 
-def git_state() -> dict | None:
+def git_state(project: Project) -> dict | None:
     """Commit, and whether nothing differs from it; None where the project is no git checkout of its own."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), "--no-optional-locks", *arguments]
+        command = ["git", "-C", str(project.root), "--no-optional-locks", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
     try:
         # A tarball unpacked inside somebody else's repository must not take that one's commit for its own.
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != project.root:
             return None
         changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
         return {"commit": git("rev-parse", "HEAD"), "clean": not changed, "changed": len(changed)}
@@ -131,51 +132,51 @@ def git_state() -> dict | None:
         return None
 
 
-def output_files(params: Params) -> dict[str, Path]:
+def output_files(study: Study) -> dict[str, Path]:
     """What a run leaves behind, by name relative to the project: results, tables of patients, model, notebooks."""
-    files = [params.figures_path / name for name in produced(params)]
-    files += [params.build_path / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
-    files += [params.build_path / "risk.csv", *(params.build_path / "model" / name for name in MODEL_FILES)]
-    files += [executed_notebook(params, name) for name in wanted_notebooks(params)]
-    return {path.relative_to(ROOT).as_posix(): path for path in files if path.is_file()}
+    files = [study.figures / name for name in produced(study)]
+    files += [study.build / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
+    files += [study.build / "risk.csv", *(study.model / name for name in MODEL_FILES)]
+    files += [study.executed(name) for name in wanted_notebooks(study.params)]
+    return {study.project.name_of(path): path for path in files if path.is_file()}
 
 
-def input_hashes(params: Params) -> dict:
+def input_hashes(study: Study) -> dict:
     """Number of files, bytes and one hash of each part of the data: the clinical table, the images and masks.
 
     The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
     size or time changes.
     """
-    kept_path, listed = params.build_path / "input_hashes.json", params.build_path / "inputs.txt"
+    kept_path, listed = study.build / "input_hashes.json", study.build / "inputs.txt"
     key = file_hash(listed) if listed.is_file() else None
     if key and kept_path.is_file():
         kept = json.loads(kept_path.read_text(encoding="utf-8"))
         if kept["inputs.txt"] == key:
             return kept["hashes"]
     hashes = {}
-    everything = input_files(params)
-    table = [path for path in everything if path == params.clinical_path]
-    images = [path for path in everything if path != params.clinical_path]
+    everything = input_files(study)
+    table = [path for path in everything if path == study.clinical_file]
+    images = [path for path in everything if path != study.clinical_file]
     for part, files in (("clinical table", table), ("images and masks", images)):
         digest, size = hashlib.sha256(), 0
         for file in files:
-            digest.update(f"{file.relative_to(params.data_path).as_posix()}\0{file_hash(file)}\n".encode())
+            digest.update(f"{file.relative_to(study.data).as_posix()}\0{file_hash(file)}\n".encode())
             size += file.stat().st_size
         hashes[part] = {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}
     write_text(kept_path, json.dumps({"inputs.txt": key, "hashes": hashes}) + "\n")
     return hashes
 
 
-def code_hashes() -> dict[str, str]:
+def code_hashes(project: Project) -> dict[str, str]:
     """One hash each of library, notebooks and parameter files, for where there is no git to ask."""
     hashes = {}
     for folder, pattern in (("analysis_lib", "*.py"), ("notebooks", "*.ipynb"), ("params", "*.yaml")):
         digest = hashlib.sha256()
-        for path in sorted((ROOT / folder).rglob(pattern)):
+        for path in sorted((project.root / folder).rglob(pattern)):
             if ".ipynb_checkpoints" not in path.parts:
-                digest.update(f"{path.relative_to(ROOT).as_posix()}\0{file_hash(path)}\n".encode())
+                digest.update(f"{project.name_of(path)}\0{file_hash(path)}\n".encode())
         hashes[folder] = digest.hexdigest()
-    lock = ROOT / "requirements.lock"
+    lock = project.root / "requirements.lock"
     return hashes | ({"requirements.lock": file_hash(lock)} if lock.is_file() else {})
 
 

@@ -9,6 +9,7 @@ import base64
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from pydantic import ValidationError
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.common.formatting import NOT_AVAILABLE, format_estimate, format_p
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, executed_notebook, notebook_of, produced, stems
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, notebook_of, produced, stems
 from analysis_lib.core.parameters import CohortParams, Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.figures.style import SYNTHETIC_LABEL
 from analysis_lib.figures.tables import html_table, table2_for_reading
 from analysis_lib.results.published import printed_numbers, quantity_text
@@ -47,15 +48,15 @@ class ReportError(StudyError):
     """There is no finished study to report; the message says what to run."""
 
 
-def write_report(params: Params) -> list[Path]:
+def write_report(study: Study) -> list[Path]:
     """Write ``report.html``, and ``report.pdf`` if a browser is there; returns the paths."""
-    run = read_run(params)
+    run = read_run(study)
     if run is None:
-        raise ReportError(f"study '{params.study}' has not been run; make study STUDY={params.study}")
-    study = Study(_of_the_run(params, run))
-    html = params.figures_path / "report.html"
+        raise ReportError(f"study '{study.name}' has not been run; make study STUDY={study.name}")
+    study = replace(study, params=_of_the_run(study.params, run))
+    html = study.figures / "report.html"
     write_text(html, render(study, run))
-    pdf = params.figures_path / "report.pdf"
+    pdf = study.figures / "report.pdf"
     pdf.unlink(missing_ok=True)
     return [html, pdf] if _write_pdf(render(study, run, unfolded=True), pdf) else [html]
 
@@ -73,7 +74,7 @@ def _of_the_run(params: Params, run: dict) -> Params:
 def render(study: Study, run: dict, unfolded: bool = False) -> str:
     """HTML text of the report; ``unfolded`` opens the folds, for paper."""
     params, found = study.params, facts(study)
-    there = produced(params)
+    there = produced(study)
     entries = [_entry(study, stem, there, found) for stem in stems(params) if any(Path(f).stem == stem for f in there)]
     if "paper_comparison.csv" in there:
         comparison = study.comparison()
@@ -94,7 +95,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         paper=[e for e in entries if e["part"] == "paper"],
         extended=[e for e in entries if e["part"] == "extended"],
         methods=methods(params, study.patients()),
-        notebooks={n: path for n, path in notebooks.items() if executed_notebook(params, n).is_file()},
+        notebooks={n: path for n, path in notebooks.items() if study.executed(n).is_file()},
         packages=_versions(run),
         finished=_readable_time(run["finished"]),
         unfolded=unfolded,

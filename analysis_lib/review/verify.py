@@ -19,11 +19,10 @@ import yaml
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.artefacts import describe, produced
-from analysis_lib.core.parameters import ROOT, Params
+from analysis_lib.core.project import Study
 from analysis_lib.review.coarse import without_patients
 from analysis_lib.review.record import file_hash, platform_key, read_run
 
-EXPECTED_DIR = ROOT / "tests" / "expected"
 LARGEST_PLAIN_BYTES = 30_000  # larger tables are kept compressed
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 DIFFERENCE_COLUMNS = ["file", "row", "column", "expected", "found", "difference", "relative"]
@@ -68,16 +67,16 @@ class Verdict:
         return "\n".join(_lines(self)) + "\n"
 
 
-def verify(params: Params) -> Verdict:
+def verify(study: Study) -> Verdict:
     """Check the study's outputs against its run and against the committed expectation.
 
     Raises VerifyError where the study has not been run.
     """
-    run = _run_of(params)
-    verdict = Verdict(params.study, run)
+    params, run = study.params, _run_of(study)
+    verdict = Verdict(study.name, run)
     for name, expected in run["outputs"].items():
         verdict.files += 1
-        path = ROOT / name
+        path = study.project.root / name
         if not path.is_file():
             verdict.missing.append(name)
         elif file_hash(path) != expected:
@@ -87,29 +86,29 @@ def verify(params: Params) -> Verdict:
         verdict.notes.append(f"params/{params.study}.yaml has changed since the run; make study STUDY={params.study}")
     if not run["outputs"]:
         verdict.notes.append("the run lists no output")
-    folder = EXPECTED_DIR / params.study
+    folder = study.project.expected / params.study
     if (folder / "expected.json").is_file():
-        _compare_with(verdict, params, folder)
+        _compare_with(verdict, study, folder)
     return verdict
 
 
-def write_expectation(params: Params) -> Path:
+def write_expectation(study: Study) -> Path:
     """Keep the CSVs of a finished, untouched run as the expectation of the study, with platform and hashes.
 
     It is committed, so no patient's row or time is in it (``coarse``); a hash stands for every byte of such files.
     """
-    run = _run_of(params)
-    verdict = verify(params)
+    params, run = study.params, _run_of(study)
+    verdict = verify(study)
     if not verdict.intact:
         raise VerifyError(
             f"outputs of {params.study} are not those of its run ({', '.join(verdict.missing + verdict.changed)}); "
             f"run make study STUDY={params.study} first"
         )
-    folder = EXPECTED_DIR / params.study
+    folder = study.project.expected / params.study
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*"):
         old.unlink()
-    files = _tables(params)
+    files = _tables(study)
     for name, path in files.items():
         content = _content(path)
         if len(content) > LARGEST_PLAIN_BYTES:
@@ -120,7 +119,7 @@ def write_expectation(params: Params) -> Path:
         "platform": platform_key(run["environment"]),
         "system": run["environment"]["system"],
         "cpu": run["environment"]["cpu"]["model"],
-        "hashes": {Path(name).name: run["outputs"][name] for name in _figure_names(params, run)},
+        "hashes": {Path(name).name: run["outputs"][name] for name in _figure_names(study, run)},
     }
     write_text(folder / "expected.json", json.dumps(record, indent=1) + "\n")
     return folder
@@ -161,11 +160,11 @@ def compare_tables(
     return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS), numbers
 
 
-def _compare_with(verdict: Verdict, params: Params, folder: Path) -> None:
+def _compare_with(verdict: Verdict, study: Study, folder: Path) -> None:
     verdict.expectation = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     verdict.same_platform = verdict.expectation["platform"] == platform_key(verdict.run["environment"])
-    tolerances = yaml.safe_load((EXPECTED_DIR / "tolerances.yaml").read_text(encoding="utf-8"))
-    found = _tables(params)
+    tolerances = yaml.safe_load((study.project.expected / "tolerances.yaml").read_text(encoding="utf-8"))
+    found = _tables(study)
     differences = []
     for path in sorted(folder.glob("*.csv*")):
         name = path.name.removesuffix(".xz")
@@ -187,8 +186,8 @@ def _compare_with(verdict: Verdict, params: Params, folder: Path) -> None:
         differences.append(rows)
     for name in sorted(set(found) - {p.name.removesuffix(".xz") for p in folder.glob("*.csv*")}):
         verdict.not_compared.append(name)
-        verdict.notes.append(f"{name} has no expectation; make expect STUDY={params.study} writes one")
-    now = {Path(name).name: verdict.run["outputs"][name] for name in _figure_names(params, verdict.run)}
+        verdict.notes.append(f"{name} has no expectation; make expect STUDY={study.name} writes one")
+    now = {Path(name).name: verdict.run["outputs"][name] for name in _figure_names(study, verdict.run)}
     gone = [n for n in verdict.expectation["hashes"] if n not in now and not n.endswith(".csv")]
     if gone:
         rows = [(name, "", "file", "present", "absent", None, None) for name in gone]
@@ -207,21 +206,21 @@ def _rule(tolerances: dict, from_model: bool) -> dict:
     return {name: (float(entry["relative"]), float(entry["absolute"])) for name, entry in columns.items()}
 
 
-def _run_of(params: Params) -> dict:
-    run = read_run(params)
+def _run_of(study: Study) -> dict:
+    run = read_run(study)
     if run is None:
-        raise VerifyError(f"study '{params.study}' has no run to verify; make study STUDY={params.study}")
+        raise VerifyError(f"study '{study.name}' has no run to verify; make study STUDY={study.name}")
     return run
 
 
-def _tables(params: Params) -> dict[str, Path]:
-    files = {name: params.figures_path / name for name in produced(params) if name.endswith(".csv")}
-    risk = params.build_path / "risk.csv"
+def _tables(study: Study) -> dict[str, Path]:
+    files = {name: study.figures / name for name in produced(study) if name.endswith(".csv")}
+    risk = study.build / "risk.csv"
     return files | ({"risk.csv": risk} if risk.is_file() else {})
 
 
-def _figure_names(params: Params, run: dict) -> list[str]:
-    folder = params.figures_path.relative_to(ROOT).as_posix() + "/"
+def _figure_names(study: Study, run: dict) -> list[str]:
+    folder = study.project.name_of(study.figures) + "/"
     return [name for name in run["outputs"] if name.startswith(folder) or name.endswith("/risk.csv")]
 
 
@@ -315,10 +314,10 @@ def _lines(verdict: Verdict) -> list[str]:
     return lines
 
 
-def write_verdict(params: Params, verdict: Verdict) -> None:
+def write_verdict(study: Study, verdict: Verdict) -> None:
     """Write the verdict and all differences beside the run: verify.txt and verify.csv."""
-    write_text(params.build_path / "verify.txt", verdict.text)
-    with replacing(params.build_path / "verify.csv") as temporary:
+    write_text(study.build / "verify.txt", verdict.text)
+    with replacing(study.build / "verify.csv") as temporary:
         verdict.differences.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from analysis_lib.cohort import cohort
-from analysis_lib.common.files import write_parquet, write_text
-from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.radiomics import RADIOMICS_STAGE
 
@@ -14,12 +11,9 @@ from analysis_lib.radiomics import RADIOMICS_STAGE
 IMAGE_COLUMNS = (*indices.MEASURES, "smi", "pmi", "series_uid", "ct_series", "ct_notes", "slices_z_mm")
 
 
-def assemble_patients(params: Params) -> None:
+def assemble_patients(study: Study) -> None:
     """Join the stages into ``patients.parquet`` and ``exclusions.parquet``."""
-    build = params.build_path
-    measured = pd.read_parquet(build / "measured.parquet")
-    with_features = pd.read_parquet(build / "features.parquet", columns=[]).index.tolist()
-    failures = pd.read_parquet(build / "features_exclusions.parquet")
+    params, measured, failures = study.params, study.measured(), study.features_exclusions()
     # Without a psoas mask, or with a CT of few slices, there is no risk score; the indices are as good as anyone's.
     indices_only = failures.loc[failures["stage"] == RADIOMICS_STAGE, "patient_id"].tolist()
     if not params.radiomics:
@@ -28,14 +22,12 @@ def assemble_patients(params: Params) -> None:
     patients = cohort.assemble(
         measured[clinical_columns],
         measured[["patient_id", *IMAGE_COLUMNS]],
-        [*with_features, *indices_only],
+        [*study.featured(), *indices_only],
         params.cohort,
         params.seed,
     )
     exclusions = cohort.exclusion_table(
-        [pd.read_parquet(build / "measured_exclusions.parquet"), failures],
+        [study.measured_exclusions(), failures],
         measured.set_index("patient_id")["set"],
     )
-    write_parquet(exclusions, build / "exclusions.parquet")
-    write_parquet(patients, build / "patients.parquet")
-    write_text(build / "patients.csv", patients.to_csv(index=False, lineterminator="\n"))
+    study.write_patients(patients, exclusions)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.cohort.sources import Source, located, sources
-from analysis_lib.common.files import remove_leftovers, write_parquet
-from analysis_lib.core.parameters import PARAMS_DIR, Params
+from analysis_lib.common.files import remove_leftovers
+from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.data_paths import files_of
 from analysis_lib.ct.geometry import refusing_damage
@@ -22,44 +22,44 @@ from analysis_lib.radiomics.features import feature_table
 from analysis_lib.stages import StageError
 
 
-def extract_features(params: Params, quiet: bool = False) -> None:
+def extract_features(study: Study, quiet: bool = False) -> None:
     """Radiomics of every measured patient to ``features.parquet``, resuming where a run stopped."""
-    remove_leftovers(params.build_path)
-    patients = located(params)
+    params, patients = study.params, located(study)
+    remove_leftovers(study.build)
     if not params.radiomics:
         patients = patients.head(0)
-    table, failures = features_of(params, patients, quiet)
-    write_parquet(failures, params.build_path / "features_exclusions.parquet")
+    table, failures = features_of(study, patients, quiet)
+    study.write_features_exclusions(failures)
     if params.radiomics and table.empty:
         first = failures.iloc[0]
         raise StageError(
             f"no patient's features could be extracted; for example {first.patient_id}: {first.reason}. "
             f"'features: null' in params/{params.study}.yaml makes it a study of the indices, without a model"
         )
-    write_parquet(table, params.build_path / "features.parquet", index=True)
+    study.write_features(table)
 
 
-def features_of(params: Params, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
-    found = sources(params, patients)
+    params, found = study.params, sources(study, patients)
     return feature_table(
         patients["patient_id"].tolist(),
         load=partial(load_images, found, params.images),
         fingerprint=partial(image_fingerprint, found, params.images),
-        parameter_files={roi: PARAMS_DIR / entry.parameter_file for roi, entry in params.features.rois.items()},
+        parameter_files=study.parameter_files,
         expected_count=params.features.expected_count,
-        cache_dir=_feature_cache(params),
+        cache_dir=_feature_cache(study),
         workers=params.workers,
         quiet=quiet,
     )
 
 
-def _feature_cache(params: Params) -> Path:
+def _feature_cache(study: Study) -> Path:
     """One folder for all studies of the same data and feature parameters, so that a what-if extracts nothing again."""
     digest = hashlib.blake2b(digest_size=6)
-    for roi, entry in sorted(params.features.rois.items()):
-        digest.update(roi.encode() + (PARAMS_DIR / entry.parameter_file).read_bytes())
-    return params.cache_path / f"{params.data_path.name}-{digest.hexdigest()}"
+    for roi, path in sorted(study.parameter_files.items()):
+        digest.update(roi.encode() + path.read_bytes())
+    return study.cache / f"{study.data.name}-{digest.hexdigest()}"
 
 
 def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):

@@ -11,35 +11,37 @@ from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.sarcopenia import add_height_indices
 from analysis_lib.cohort.sources import LOCATIONS, Source, sources
-from analysis_lib.common.files import remove_leftovers, write_parquet
+from analysis_lib.common.files import remove_leftovers
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.stages import StageError
 
 
-def measure_patients(params: Params, quiet: bool = False) -> None:
+def measure_patients(study: Study, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
-    remove_leftovers(params.build_path)
-    clinical, excluded = read_clinical(params.clinical_path, list(params.cohort.sets), params.clinical)
+    params = study.params
+    remove_leftovers(study.build)
+    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical)
     # A row refused for its values still had a set, which the flowchart counts by.
-    measured, failures = measured_rows(params, clinical, quiet)
+    measured, failures = measured_rows(study, clinical, quiet)
     clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
     exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
-    write_parquet(exclusions, params.build_path / "measured_exclusions.parquet")
+    study.write_measured_exclusions(exclusions)
     if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
     measured = measured.drop(columns="identity_in_headers")
     table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
-    write_parquet(table, params.build_path / "measured.parquet")
+    study.write_measured(table)
 
 
-def measured_rows(params: Params, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def measured_rows(study: Study, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
-    jobs = [(source, params.images) for source in sources(params, clinical).values()]
+    params = study.params
+    jobs = [(source, params.images) for source in sources(study, clinical).values()]
     results = map_patients(measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]

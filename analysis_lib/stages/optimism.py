@@ -27,7 +27,7 @@ from analysis_lib.cohort.cohort import split_patients, strata_of
 from analysis_lib.common.files import code_digest, write_text
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import high_risk
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.survival.survival import c_index, cox_binary
@@ -46,15 +46,15 @@ COLUMNS = [
 ]
 
 
-def resample_pipeline(params: Params, quiet: bool = False) -> None:
+def resample_pipeline(study: Study, quiet: bool = False) -> None:
     """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
-    study = Study(params)
+    params = study.params
     if not params.radiomics:
-        write_text(study.build / "optimism.csv", "")  # make waits for it; there is no pipeline to resample
+        study.write_no_optimism()
         return
     patients, features = study.patients(with_radiomics=True), study.features()
-    table = resample(patients, features, params, params.cache_path / "optimism", quiet)
-    write_text(study.build / "optimism.csv", table.to_csv(index=False, lineterminator="\n"))
+    table = resample(patients, features, params, study.cache / "optimism", quiet)
+    study.write_optimism(table)
 
 
 def resample(

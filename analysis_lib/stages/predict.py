@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_patient_ids
-from analysis_lib.common.files import write_text
 from analysis_lib.core.feature_settings import differences, training_settings
-from analysis_lib.core.parameters import SYNTHETIC_NOTE, Params
+from analysis_lib.core.parameters import SYNTHETIC_NOTE
+from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import high_risk
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.coxnet.scaling import FeatureError
@@ -31,33 +31,31 @@ class PredictError(StageError):
     """The model cannot be applied; the message names the difference."""
 
 
-def predict(params: Params, folder: Path, quiet: bool = False) -> str:
+def predict(study: Study, folder: Path, quiet: bool = False) -> str:
     """Write ``predictions.csv`` and ``predict_exclusions.csv`` into the study's build folder; say what was done.
 
     Raises PredictError for a folder that holds no usable model, a model whose features were made with other settings
     or versions, and a study in which nobody can be predicted.
     """
-    model = _load(folder)
-    notes = _check(model, params, folder)
-    clinical, excluded = read_patient_ids(params.data_path / params.clinical.file, params.clinical)
-    measured, no_image = measured_rows(params, clinical, quiet)
+    params, model = study.params, _load(folder)
+    notes = _check(model, study, folder)
+    clinical, excluded = read_patient_ids(study.clinical_file, params.clinical)
+    measured, no_image = measured_rows(study, clinical, quiet)
     try:
         # the series that was measured is the one whose features are taken
         located = clinical.drop(columns="series_uid", errors="ignore").merge(measured[["patient_id", "series_uid"]])
-        features, no_features = features_of(params, located, quiet)
+        features, no_features = features_of(study, located, quiet)
         table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
     except (FeatureCountError, FeatureError) as error:
         raise PredictError(f"{folder}: {error}") from None
     parts = [part for part in (excluded, no_image, no_features) if not part.empty]
     exclusions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=EXCLUSION_COLUMNS)
-    build = params.build_path
-    write_text(build / "predict_exclusions.csv", exclusions[EXCLUSION_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    if table is not None:
+        table["note"] = " ".join(notes)
+    study.write_predictions(table, exclusions[EXCLUSION_COLUMNS])
     if table is None:
-        (build / "predictions.csv").unlink(missing_ok=True)  # of an earlier run
         first = exclusions.iloc[0]
         raise PredictError(f"nobody can be predicted; for example {first.patient_id}: {first.reason}")
-    table["note"] = " ".join(notes)
-    write_text(build / "predictions.csv", table.to_csv(index=False, lineterminator="\n"))
     high, warned = (table["risk_group"] == "high").sum(), (table["warning"] != "").sum()
     lines = [
         f"{len(table)} patients predicted ({high} high risk, {warned} with a warning), {len(exclusions)} excluded",
@@ -117,14 +115,15 @@ def _load(folder: Path) -> RadiomicsSurvivalModel:
         raise PredictError(f"{folder} cannot be read as a saved model: {' '.join(str(error).split())[:300]}") from None
 
 
-def _check(model: RadiomicsSurvivalModel, params: Params, folder: Path) -> list[str]:
+def _check(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[str]:
     """What to tell beside the results; PredictError where the features are not those that the model knows."""
+    params = study.params
     provenance = model.description["provenance"]
     if not provenance:
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
         )
-    found = differences(provenance["required"], training_settings(params)["required"])
+    found = differences(provenance["required"], training_settings(study)["required"])
     if found:
         raise PredictError(
             f"{folder} was trained with other settings than study {params.study} has, so its risks would not hold: "

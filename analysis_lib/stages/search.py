@@ -22,8 +22,8 @@ from scipy.optimize import minimize_scalar
 
 from analysis_lib.cohort.cohort import strata_of
 from analysis_lib.common.files import code_digest, write_text
-from analysis_lib.core.parameters import PARAMS_DIR, ROOT, Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.parameters import Params
+from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.deepsurv import TrainingError
 from analysis_lib.coxnet.fitting import derived_seed
@@ -35,23 +35,23 @@ HIDDEN = {"none": [], "16": [16], "32": [32], "64": [64], "32-16": [32, 16], "64
 DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200), (0.0, 1.0)
 
 
-def search_hyperparameters(params: Params, quiet: bool = False) -> None:
+def search_hyperparameters(study: Study, quiet: bool = False) -> None:
     """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
     from analysis_lib.figures import small_data, style
 
-    study = Study(params)
+    params = study.params
     patients = study.patients(with_radiomics=True)
     train = patients[patients["split"] == "train"]
     features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)
     months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
     trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
-    write_text(params.figures_path / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    write_text(study.figures / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
     own = trials.loc[trials["trial"] == 1, "value"].dropna()
     figure = small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
-    style.save_figure(figure, params.figures_path, "search", trials, params.synthetic)
-    path = PARAMS_DIR / f"{params.study}-tuned.yaml"
+    style.save_figure(figure, study.figures, "search", trials, params.synthetic)
+    path = study.project.params_dir / f"{params.study}-tuned.yaml"
     write_tuned(path, params.study, best, trials, params)
-    print(f"chosen values are in {path.relative_to(ROOT)}; run them with make study STUDY={path.stem}")
+    print(f"chosen values are in {study.project.name_of(path)}; run them with make study STUDY={path.stem}")
 
 
 def search(

@@ -17,40 +17,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis_lib.common.errors import FULL_DISK, StudyError
-from analysis_lib.core.parameters import ROOT, ParameterError, Params, load_params
+from analysis_lib.core.parameters import ParameterError
+from analysis_lib.core.project import Project, Study
 from analysis_lib.ct.settings import HuWindow
 from analysis_lib.review.commands import add_commands
 
 STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 if some cases failed, 2 with one line on standard error otherwise."""
-    options = _parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, project: Project | None = None) -> int:
+    """Run one command on the studies of a project, this checkout unless told otherwise.
+
+    Returns 0 on success, 1 if some cases failed, 2 with one line on standard error otherwise.
+    """
+    project = project or Project()
+    options = _parser(project).parse_args(arguments)
     try:
         return options.run(options) or 0
     except StudyError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {_file_error(error)}", file=sys.stderr)
+        print(f"error: {_file_error(error, project.root)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(project: Project) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def stage(
-        name: str, text: str, function: Callable[[Params, argparse.Namespace], int | None]
+        name: str, text: str, function: Callable[[Study, argparse.Namespace], int | None]
     ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--study", required=True, help="name of the parameter file, params/<study>.yaml")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
-        command.set_defaults(run=lambda options: _recorded(load_params(options.study), name, function, options))
+        command.set_defaults(run=lambda options: _recorded(project.study(options.study), name, function, options))
         return command
 
     stage("prepare", "Check the parameters and write each section for make.", _prepare)
@@ -58,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
     stage("check", "Read everything and show what was found, before anything is computed.", _check)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
-    _add_features(commands)
+    _add_features(commands, project)
     stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
     stage("stability", "Extract features of disturbed images and masks (if stability.patients > 0).", _stability)
     stage("optimism", "Fit the whole pipeline to other splits and bootstrap samples.", _optimism)
@@ -75,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
     docs.set_defaults(run=_docs)
 
-    add_commands(commands)
+    add_commands(commands, project)
 
     one = commands.add_parser(
         "indices",
@@ -100,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--pm-hu", type=float, nargs=2, metavar=("LOW", "HIGH"), help="HU window of PM")
     one.add_argument("--json", action="store_true", help="print JSON")
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
-    one.set_defaults(run=_indices)
+    one.set_defaults(run=lambda options: _indices(project, options))
 
     fit = commands.add_parser(
         "fit",
@@ -120,17 +125,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _file_error(error: OSError) -> str:
+def _file_error(error: OSError, root: Path) -> str:
     """One line on a file that cannot be read or written; its path is shown only if the study itself made it."""
     cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
     if error.errno in FULL_DISK:
         return "the disk or its quota is full; free some space, then the same command goes on where it stopped"
     path = Path(str(error.filename or "")).absolute()
-    made = any(path.is_relative_to(ROOT / name) for name in ("build", "figures"))
-    return f"{path.relative_to(ROOT)}: {cause}" if made else f"a file cannot be read or written: {cause}"
+    made = any(path.is_relative_to(root / name) for name in ("build", "figures"))
+    return f"{path.relative_to(root)}: {cause}" if made else f"a file cannot be read or written: {cause}"
 
 
-def _add_features(commands: argparse._SubParsersAction) -> None:
+def _add_features(commands: argparse._SubParsersAction, project: Project) -> None:
     text = "Extract the radiomics features of a study, of a table of cases, or of one image and mask."
     command = commands.add_parser("features", help=text, description=text)
     source = command.add_mutually_exclusive_group(required=True)
@@ -145,68 +150,69 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--workers", type=int, default=0, help="with --table: processes, 0 takes all cores")
     command.add_argument("--json", action="store_true", help="with --image: print JSON")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    command.set_defaults(run=lambda options: _features(options, command))
+    command.set_defaults(run=lambda options: _features(project, options, command))
 
 
 def _recorded(
-    params: Params, name: str, function: Callable[[Params, argparse.Namespace], int | None], options
+    study: Study, name: str, function: Callable[[Study, argparse.Namespace], int | None], options
 ) -> int | None:
     """Run one stage and keep its time and memory; a notebook is a stage under its own name."""
     from analysis_lib.review.record import recorded_stage
 
-    with recorded_stage(params, getattr(options, "name", name), STARTED):
-        return function(params, options)
+    with recorded_stage(study, getattr(options, "name", name), STARTED):
+        return function(study, options)
 
 
-def _prepare(params: Params, _: argparse.Namespace) -> None:
+def _prepare(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.core.prepare import prepare
 
-    prepare(params)
+    prepare(study)
 
 
-def _cohort(params: Params, options: argparse.Namespace) -> None:
+def _cohort(study: Study, options: argparse.Namespace) -> None:
+    params = study.params
     if params.standin is None or params.data_dir:
         return  # real patients, or another study's: data that this study reads and must not write
     from analysis_lib.standin.make import make_cohort
 
     # The published cut-offs, not the study's own: a what-if on a definition must not change the patients.
-    published = load_params("defaults").definitions
-    make_cohort(params.standin, published, params.seed, params.data_path, params.workers, options.quiet)
+    published = study.project.params("defaults").definitions
+    make_cohort(params.standin, published, params.seed, study.data, params.workers, options.quiet)
 
 
-def _inputs(params: Params, _: argparse.Namespace) -> None:
+def _inputs(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.core.prepare import list_inputs
 
-    list_inputs(params)
+    list_inputs(study)
 
 
-def _check(params: Params, options: argparse.Namespace) -> int:
+def _check(study: Study, options: argparse.Namespace) -> int:
     from analysis_lib.review.check import check_study, page_path
 
-    found = check_study(params, options.quiet)
+    found = check_study(study, options.quiet)
     for remark in found.remarks:
         print(f"warning: {remark}", file=sys.stderr)
     print(
-        f"{found.usable} of {len(found.table)} patients can be analysed; look at {page_path(params).relative_to(ROOT)}"
+        f"{found.usable} of {len(found.table)} patients can be analysed; "
+        f"look at {study.project.name_of(page_path(study))}"
     )
     if found.usable:
-        print(f"then: make study STUDY={params.study}")
+        print(f"then: make study STUDY={study.name}")
     return 0 if found.usable else 2
 
 
-def _measure(params: Params, options: argparse.Namespace) -> None:
+def _measure(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.measure import measure_patients
 
-    measure_patients(params, options.quiet)
+    measure_patients(study, options.quiet)
 
 
-def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> int | None:
+def _features(project: Project, options: argparse.Namespace, command: argparse.ArgumentParser) -> int | None:
     if options.study:
         from analysis_lib.stages.features import extract_features
 
-        return _recorded(
-            load_params(options.study), "features", lambda params, _: extract_features(params, options.quiet), options
-        )
+        study = project.study(options.study)
+        return _recorded(study, "features", lambda study, _: extract_features(study, options.quiet), options)
     from analysis_lib.stages.cases import extract_one, extract_table
 
     if options.params is None:
@@ -226,56 +232,54 @@ def _features(options: argparse.Namespace, command: argparse.ArgumentParser) -> 
     return 1 if len(failures) else 0
 
 
-def _assemble(params: Params, _: argparse.Namespace) -> None:
+def _assemble(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.stages.assemble import assemble_patients
 
-    assemble_patients(params)
+    assemble_patients(study)
 
 
-def _stability(params: Params, options: argparse.Namespace) -> None:
-    if params.stability.patients == 0:
+def _stability(study: Study, options: argparse.Namespace) -> None:
+    if study.params.stability.patients == 0:
         return
     from analysis_lib.stages.stability import analyse_stability
 
-    analyse_stability(params, options.quiet)
+    analyse_stability(study, options.quiet)
 
 
-def _optimism(params: Params, options: argparse.Namespace) -> None:
+def _optimism(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.optimism import resample_pipeline
 
-    resample_pipeline(params, options.quiet)
+    resample_pipeline(study, options.quiet)
 
 
-def _search(params: Params, options: argparse.Namespace) -> None:
+def _search(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.search import search_hyperparameters
 
-    search_hyperparameters(params, options.quiet)
+    search_hyperparameters(study, options.quiet)
 
 
-def _notebook(params: Params, options: argparse.Namespace) -> None:
+def _notebook(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.core.notebooks import run_notebook
 
-    run_notebook(params, options.name)
+    run_notebook(study, options.name)
 
 
-def _predict(params: Params, options: argparse.Namespace) -> None:
+def _predict(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.predict import predict
 
-    print(predict(params, options.model, options.quiet))
+    print(predict(study, options.model, options.quiet))
 
 
-def _multiverse(params: Params, options: argparse.Namespace) -> None:
-    from analysis_lib.core.study import Study
+def _multiverse(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.results.multiverse import run_multiverse
 
-    run_multiverse(Study(params), options.quiet)
+    run_multiverse(study, options.quiet)
 
 
-def _gallery(params: Params, _: argparse.Namespace) -> None:
-    from analysis_lib.core.study import Study
+def _gallery(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.ui.gallery import make_gallery
 
-    make_gallery(Study(params))
+    make_gallery(study)
 
 
 def _docs(_: argparse.Namespace) -> None:
@@ -305,12 +309,12 @@ def _fit(options: argparse.Namespace) -> None:
         print(f"{name:<12} C-index {value} ({low}-{high}), {found['n']} patients, {found['events']} events")
 
 
-def _indices(options: argparse.Namespace) -> None:
+def _indices(project: Project, options: argparse.Namespace) -> None:
     from analysis_lib.cohort.columns import COLUMNS
     from analysis_lib.cohort.sarcopenia import add_height_indices, cut_offs, sarcopenic
     from analysis_lib.ct.indices import MEASURES, measure
 
-    params = load_params(options.study)
+    params = project.params(options.study)
     if options.height_m is not None:
         height = next(c for c in COLUMNS if c.name == "height_m")
         if not height.low <= options.height_m <= height.high:

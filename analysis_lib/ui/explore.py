@@ -16,7 +16,7 @@ import yaml
 from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import write_text
-from analysis_lib.core.parameters import PARAMS_DIR, ROOT, DefinitionParams, Params, load_params
+from analysis_lib.core.parameters import DefinitionParams, Params, load_params
 from analysis_lib.results import MODEL, OUTCOMES
 from analysis_lib.results.table2 import sarcopenia_curves
 from analysis_lib.survival import survival
@@ -177,7 +177,7 @@ def params_text(params: Params, choice: Choice) -> str:
     content: dict = {
         "base": params.study,
         "title": f"{params.title}, explored",
-        "data_dir": params.data_path.relative_to(ROOT).as_posix(),
+        "data_dir": params.data_dir or f"data/{params.study}",
     }
     if changed:
         content["definitions"] = changed
@@ -188,8 +188,8 @@ def params_text(params: Params, choice: Choice) -> str:
     return f"{MARK}\n# Looked at: {looked_at}.\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def write_params(params: Params, choice: Choice, name: str, params_dir: Path = PARAMS_DIR) -> Path:
-    """Write the choice to ``params/<name>.yaml``, checked as ``make study`` would check it.
+def write_params(params: Params, choice: Choice, name: str, params_dir: Path) -> Path:
+    """Write the choice to ``<name>.yaml`` in a folder of parameter files, checked as ``make study`` would check it.
 
     Raises ExploreError for a name that is no study's, or a file that somebody wrote by hand.
     """

@@ -13,7 +13,7 @@ from PIL import Image
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.formatting import format_count, format_estimate, format_p, format_ratio
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.figures import style
 from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.results import OUTCOMES
@@ -30,6 +30,7 @@ class Explorer:
 
     def __init__(self, study: Study) -> None:
         self.params, self.patients, self.note = study.params, study.patients(), study.note
+        self.params_dir = study.project.params_dir
         has_risk = (study.build / "risk.csv").is_file()
         self.risk = study.risk().set_index("patient_id")["risk"] if has_risk else None
         start = x.Choice.of(self.params)
@@ -117,7 +118,7 @@ class Explorer:
 
     def _write(self) -> None:
         try:
-            path = x.write_params(self.params, self.choice, self.name.value.strip())
+            path = x.write_params(self.params, self.choice, self.name.value.strip(), self.params_dir)
             self.said.value = f"Written: params/{path.name}. Run: <code>make study STUDY={path.stem}</code>"
         except StudyError as error:
             self.said.value = f"<b>Not written.</b> {error}"

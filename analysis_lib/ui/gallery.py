@@ -14,24 +14,27 @@ from PIL import Image
 
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.files import replacing
-from analysis_lib.core.parameters import ROOT, ParameterError
-from analysis_lib.core.study import Study
+from analysis_lib.core.parameters import ParameterError
+from analysis_lib.core.project import Study
 from analysis_lib.ct.indices import load_images
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures import style
 from analysis_lib.figures.masks import Slice, masks_picture
 
-GALLERY = ROOT / "docs" / "gallery"
 FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")
 WIDTH_PIXELS = 900
 SHARES_OF_SMI = (0.05, 0.35, 0.65, 0.95)
 FIELD_MM = (380.0, 280.0)
 
 
-def make_gallery(study: Study, folder: Path = GALLERY) -> list[Path]:
-    """Write ``patients.png`` and one small PNG a figure; ParameterError for a study of real patients."""
+def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
+    """Write ``patients.png`` and one small PNG a figure to ``folder``, docs/gallery unless told otherwise.
+
+    Raises ParameterError for a study of real patients.
+    """
     if not study.params.synthetic:
         raise ParameterError(f"{study.params.study} holds real patients; a gallery is for a synthetic study")
+    folder = folder or study.project.root / "docs" / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
     picture = masks_picture(_four_patients(study), field_mm=FIELD_MM)
     written = []
@@ -54,7 +57,7 @@ def _four_patients(study: Study) -> list[Slice]:
     """From little muscle to much: the patients at four shares of the ranking by SMI."""
     ranked: pd.DataFrame = study.patients().sort_values(["smi", "patient_id"])
     chosen = ranked.iloc[[round(share * (len(ranked) - 1)) for share in SHARES_OF_SMI]]
-    found = sources(study.params, located(study.params))
+    found = sources(study, located(study))
     return [
         _slice(found[row.patient_id], study.params.images, f"{row.patient_id}, SMI {row.smi:.0f} cm²/m²")
         for row in chosen.itertuples()

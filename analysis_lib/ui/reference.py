@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from analysis_lib.cohort.columns import data_dictionary
 from analysis_lib.common.files import write_text
-from analysis_lib.core.parameters import PARAMS_DIR, ROOT, Params, load_params
+from analysis_lib.core.parameters import PARAMS_DIR, Params, load_params
+from analysis_lib.core.project import CHECKOUT
 from analysis_lib.radiomics.ibsi import describe
 from analysis_lib.radiomics.plan import expected_names
 from analysis_lib.review.certificate import codecheck_yml
@@ -29,7 +30,7 @@ def pages() -> dict[str, str]:
 def write_pages() -> None:
     """Write the generated pages of docs/ and codecheck.yml."""
     for name, text in pages().items():
-        write_text(ROOT / "docs" / name, text)
+        write_text(CHECKOUT / "docs" / name, text)
 
 
 def _data_dictionary() -> str:

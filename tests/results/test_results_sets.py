@@ -13,14 +13,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from finished import point_library_to, toy_params, toy_patients
+from finished import toy_params, toy_patients, toy_study
 from matplotlib.figure import Figure
 
-from analysis_lib.core import study as study_module
+from analysis_lib.core import project as project_module
 from analysis_lib.core.artefacts import wanted_notebooks
-from analysis_lib.core.notebooks import NOTEBOOKS_DIR
-from analysis_lib.core.parameters import FeatureParams, Params, SetParams
-from analysis_lib.core.study import Study
+from analysis_lib.core.parameters import FeatureParams, SetParams
+from analysis_lib.core.project import Project, Study
 from analysis_lib.figures import small_data, style
 from analysis_lib.results.calibration import COLUMNS
 from analysis_lib.review.methods import methods
@@ -30,32 +29,26 @@ FITTING = "04_autoencoder_deepsurv"
 HEIGHT = ["height_m", "smi", "pmi"]
 
 
-def write_study(params: Params, patients: pd.DataFrame) -> None:
+def write_study(study: Study, patients: pd.DataFrame) -> None:
     """What the stages before the notebooks and notebook 04 leave behind."""
-    rng = np.random.default_rng(3)
-    params.build_path.mkdir(parents=True)
-    (params.build_path / "model").mkdir()
+    rng, params = np.random.default_rng(3), study.params
     ids = pd.Index(patients["patient_id"], name="patient_id")
+    split = patients.set_index("patient_id")["split"]
     names = [f"sm_original_firstorder_{k}" for k in range(6)]
-    features = pd.DataFrame(rng.normal(size=(len(ids), len(names))), ids, names)
+    study.write_features(pd.DataFrame(rng.normal(size=(len(ids), len(names))), ids, names))
     risk = pd.Series(rng.normal(size=len(ids)), ids)
-    patients.to_parquet(params.build_path / "patients.parquet")
-    features.to_parquet(params.build_path / "features.parquet")
-    pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]).to_parquet(params.build_path / "exclusions.parquet")
-    scored = pd.DataFrame({"patient_id": ids, "set": patients["split"], "risk": risk.to_numpy(), "spread": 0.3})
-    scored.to_csv(params.build_path / "risk.csv", index=False)
-    area = -patients["sm_area_cm2"].to_numpy()
-    scored[["patient_id", "set"]].assign(**{"SM area": area}).to_csv(params.build_path / "comparators.csv", index=False)
-    times = pd.DataFrame({"model": ["TFDeepSurv"], "seconds": [1.0]})
-    times.to_csv(params.build_path / "comparators_time.csv", index=False)
-    pd.DataFrame(columns=optimism.COLUMNS).to_csv(params.build_path / "optimism.csv", index=False)
-    (params.build_path / "model" / "model.json").write_text(json.dumps({"cutoff": 0.0}))
-    risk[ids[patients["split"] == "train"]].rename("risk").to_csv(params.build_path / "held_out_risk.csv")
-    months = np.array(params.statistics.curve_months())
-    curves = pd.DataFrame(np.exp(-np.exp(risk.to_numpy())[:, None] * months / 80), ids)
-    curves = curves.set_axis([f"survival_{month:g}" for month in months], axis=1)
-    curves.insert(0, "set", patients["split"].to_numpy())
-    curves.to_csv(params.build_path / "survival.csv")
+    study.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
+    study.write_risk(risk, split, pd.Series(0.3, ids))
+    area = pd.DataFrame({"SM area": -patients["sm_area_cm2"].to_numpy()}, ids)
+    study.write_comparators(area, split, pd.DataFrame({"model": ["TFDeepSurv"], "seconds": [1.0]}))
+    study.write_optimism(pd.DataFrame(columns=optimism.COLUMNS))
+    study.model.mkdir()
+    (study.model / "model.json").write_text(json.dumps({"cutoff": 0.0}))
+    study.write_held_out_risk(risk[split == "train"])
+    months = params.statistics.curve_months()
+    study.write_survival(
+        pd.DataFrame(np.exp(-np.exp(risk.to_numpy())[:, None] * np.array(months) / 80), ids, months), split
+    )
 
 
 SAVEFIG, DCA = Figure.savefig, dcurves.dca
@@ -77,32 +70,32 @@ def quick_dca(*, thresholds: np.ndarray, **kwargs) -> pd.DataFrame:
 def run(tmp_path, monkeypatch):
     """Runs the notebooks on patients and sets; returns the variables of each and the folder of the figures."""
 
-    def run(patients: pd.DataFrame, radiomics: bool = True, **cohort) -> tuple[dict[str, dict], Params]:
-        point_library_to(tmp_path, monkeypatch)
+    def run(patients: pd.DataFrame, radiomics: bool = True, **cohort) -> tuple[dict[str, dict], Study]:
         base = toy_params()
         small = {"bootstrap_replicates": 20, "imputations": 2, "imputation_rounds": 1, "auc_step_months": 12}
-        params = toy_params(
+        study = toy_study(
+            tmp_path,
             statistics=base.statistics.model_copy(update=small),
             cohort=base.cohort.model_copy(update=cohort),
             further_definitions={"SMI JSH": base.further_definitions["SMI JSH"]},
             features=base.features if radiomics else FeatureParams(),
         )
-        write_study(params, patients)
-        monkeypatch.setattr(study_module, "open_study", lambda name: Study(params))
+        write_study(study, patients)
+        monkeypatch.setattr(project_module, "open_study", lambda name: study)
         monkeypatch.setitem(style.STYLE, "savefig.dpi", 30)
         monkeypatch.setattr(Figure, "savefig", quick_savefig)
         monkeypatch.setattr(dcurves, "dca", quick_dca)
         found = {}
-        for name, files in wanted_notebooks(params).items():
+        for name, files in wanted_notebooks(study.params).items():
             if name == FITTING:
                 continue
             found[name] = {}
-            for cell in nbformat.read(NOTEBOOKS_DIR / f"{name}.ipynb", as_version=4).cells:
+            for cell in nbformat.read(Project().notebooks / f"{name}.ipynb", as_version=4).cells:
                 if cell.cell_type == "code":
                     exec(compile(cell.source, name, "exec"), found[name])
-            absent = [file for file in files if not (params.figures_path / file).is_file()]
+            absent = [file for file in files if not (study.figures / file).is_file()]
             assert not absent, f"{name} did not write {absent}"
-        return found, params
+        return found, study
 
     return run
 
@@ -111,51 +104,51 @@ def run(tmp_path, monkeypatch):
 pytestmark = pytest.mark.filterwarnings("ignore:The behavior of DataFrame concatenation")
 
 
-def table(params: Params, name: str) -> pd.DataFrame:
-    return pd.read_csv(params.figures_path / f"{name}.csv")
+def table(study: Study, name: str) -> pd.DataFrame:
+    return study.result(name)
 
 
 @pytest.mark.parametrize("lacking", [["discovery", "external", "lt"], ["discovery", "lt"]], ids=["all", "training"])
 def test_a_study_without_height(run, lacking):
     patients = toy_patients()
     patients.loc[patients["set"].isin(lacking), HEIGHT] = np.nan
-    found, params = run(patients)
+    found, study = run(patients)
     assert found["12_added_value"]["best"] in ("PMA", "PD", "MA")
-    spline = table(params, "spline").query("part == 'annotations'").set_index("panel")["text"]
+    spline = table(study, "spline").query("part == 'annotations'").set_index("panel")["text"]
     assert (spline[["PMI", "SMI"]] == "NA: nobody has index and outcome").all() and "overall P" in spline["PMA"]
-    table2 = table(params, "table2").set_index(["set", "definition", "outcome"])
+    table2 = table(study, "table2").set_index(["set", "definition", "outcome"])
     assert table2.loc[("discovery", "SMI", "OS"), "n"] == 0 and np.isnan(table2.loc[("discovery", "SMI", "OS"), "hr"])
     assert table2.loc[("external", "SMI", "OS"), "n"] == (0 if "external" in lacking else 25)
-    c_index = table(params, "c_index").set_index(["set", "model"])["c_index"]
+    c_index = table(study, "c_index").set_index(["set", "model"])["c_index"]
     assert np.isnan(c_index["train", "PMI"]) and c_index.xs("PMA", level="model").notna().all()
     assert np.isnan(c_index["external", "PMI"]) == ("external" in lacking)
-    separation = table(params, "separation").set_index("definition")
+    separation = table(study, "separation").set_index("definition")
     assert np.isnan(separation.loc["PMI", "auc"]) == ("external" in lacking)
 
 
 def test_a_study_of_the_indices_alone(run):
-    found, params = run(toy_patients(), radiomics=False)
+    found, study = run(toy_patients(), radiomics=False)
     assert list(found) == ["01_cohort", "02_sarcopenia"]
-    boxes = table(params, "fig1").query("kind == 'process'")["label"].tolist()
+    boxes = table(study, "fig1").query("kind == 'process'")["label"].tolist()
     assert boxes == ["CT at L3 (DICOM)", "SM and PM masks", "Muscle indices and 5 definitions of sarcopenia"]
-    headings = [heading for heading, _ in methods(params, toy_patients())]
+    headings = [heading for heading, _ in methods(study.params, toy_patients())]
     assert headings == ["Synthetic data", "Patients", "Images", "Definitions of sarcopenia", "Statistics"]
-    assert "C-index" not in " ".join(text for _, text in methods(params, toy_patients()))
+    assert "C-index" not in " ".join(text for _, text in methods(study.params, toy_patients()))
 
 
 def test_declared_test_sets_with_nobody_in_them(run):
     patients = toy_patients().query("set == 'discovery'").reset_index(drop=True)
-    found, params = run(patients)
-    c_index = table(params, "c_index").set_index(["set", "model"])
+    found, study = run(patients)
+    c_index = table(study, "c_index").set_index(["set", "model"])
     assert c_index.index.unique("set").tolist() == ["train", "internal", "external", "lt"]
     assert c_index.loc[["external", "lt"], "c_index"].isna().all() and (c_index.loc[["external", "lt"], "n"] == 0).all()
     assert c_index.loc["internal", "c_index"].notna().all()
-    assert table(params, "auc")["set"].unique().tolist() == ["internal"]
-    calibration = table(params, "calibration_summary").set_index("set")
+    assert table(study, "auc")["set"].unique().tolist() == ["internal"]
+    calibration = table(study, "calibration_summary").set_index("set")
     assert (calibration.loc[["external", "lt"], "note"] == "no patient").all()
     assert calibration.loc["internal", "ratio"].notna().any()
     for name in ("brier", "nri", "added_value", "risk_groups"):
-        assert set(table(params, name)["set"]) <= {"train", "internal"}, name
+        assert set(table(study, name)["set"]) <= {"train", "internal"}, name
     assert set(found["12_added_value"]["probabilities"]["set"]) == {"internal"}
 
 
@@ -163,12 +156,12 @@ def test_declared_test_sets_with_nobody_in_them(run):
 def test_no_internal_set_and_nobody_in_a_test_set(run, further):
     patients = toy_patients().query("set == 'discovery'").reset_index(drop=True).assign(split="train")
     sets = {"discovery": SetParams(label="Discovery", role="train")} | further
-    found, params = run(patients, sets=sets, internal_fraction=0.0)
-    assert table(params, "c_index")["set"].unique().tolist() == ["train", *further]
+    found, study = run(patients, sets=sets, internal_fraction=0.0)
+    assert table(study, "c_index")["set"].unique().tolist() == ["train", *further]
     for name in ("auc", "auc_horizons", "brier", "nri", "added_value", "c_index_published", "decision_curves"):
-        assert table(params, name).empty, name
-    assert len(table(params, "calibration_summary")) == len(further) * len(params.statistics.horizons_months)
-    single = table(params, "optimism_summary").set_index("quantity").loc["single split"]
+        assert table(study, name).empty, name
+    assert len(table(study, "calibration_summary")) == len(further) * len(study.params.statistics.horizons_months)
+    single = table(study, "optimism_summary").set_index("quantity").loc["single split"]
     assert np.isnan(single["value"]) and single["n"] == 0
     own, probabilities = found["09_beyond_the_letter"]["own"], found["12_added_value"]["probabilities"]
     assert list(own) == list(probabilities) == COLUMNS
@@ -180,10 +173,10 @@ def test_test_sets_of_one_patient(run):
     patients = patients[(patients["set"] == "discovery") | first].reset_index(drop=True)
     patients.loc[patients["set"] == "external", "os_event"] = 1.0
     patients.loc[patients["set"] == "lt", "os_event"] = 0.0
-    _, params = run(patients)
-    c_index = table(params, "c_index").set_index(["set", "model"])
+    _, study = run(patients)
+    c_index = table(study, "c_index").set_index(["set", "model"])
     assert c_index.loc[["external", "lt"], "c_index"].isna().all() and (c_index.loc[["external", "lt"], "n"] == 1).all()
-    added = table(params, "added_value").set_index("set")
+    added = table(study, "added_value").set_index("set")
     assert added.loc[["external", "lt"], "p"].isna().all() and added.loc[["external", "lt"], "note"].notna().all()
 
 

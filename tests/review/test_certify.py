@@ -10,11 +10,11 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from finished import finish_study, point_library_to, toy_params, toy_patients
+from finished import finish_study, toy_patients, toy_study
 
 from analysis_lib import PINNED
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Project
 from analysis_lib.results.splines import BINS
 from analysis_lib.review import record, verify
 from analysis_lib.review.certificate import read_manifest, write_certificate
@@ -32,27 +32,24 @@ def read(path):
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     root = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as patch:
-        point_library_to(root, patch)
-        finish_study(toy_params())
+    finish_study(toy_study(root))
     return root
 
 
 @pytest.fixture
-def finished(template, tmp_path, monkeypatch):
+def finished(template, tmp_path):
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    point_library_to(tmp_path, monkeypatch)
-    return toy_params()
+    return toy_study(tmp_path)
 
 
 def test_run_json_says_what_was_run(finished):
-    run = json.loads((finished.figures_path / "run.json").read_text())
-    assert run == json.loads((finished.build_path / "run.json").read_text())
+    run = json.loads((finished.figures / "run.json").read_text())
+    assert run == json.loads((finished.build / "run.json").read_text())
     assert run["git"] is None  # the folder of the test is no checkout
     assert run["parameters"]["definitions"]["PMI"]["men"] == 6.36
     assert run["inputs"]["clinical table"]["files"] == 1
     assert run["inputs"]["images and masks"]["files"] == 1
-    assert run["outputs"]["figures/toy/table2.csv"] == record.file_hash(finished.figures_path / "table2.csv")
+    assert run["outputs"]["figures/toy/table2.csv"] == record.file_hash(finished.figures / "table2.csv")
     assert run["environment"]["packages"]["numpy"] == np.__version__
     assert run["environment"]["threads"] == PINNED
     assert run["stages"][0]["peak_memory_mb"]["command"] > 20
@@ -65,9 +62,9 @@ def test_pins_reach_the_processes():
     assert set(json.loads(done.stdout)) == {1}
 
 
-def test_commit_and_whether_it_was_clean(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "ROOT", tmp_path)
-    assert record.git_state() is None
+def test_commit_and_whether_it_was_clean(tmp_path):
+    project = Project(tmp_path)
+    assert record.git_state(project) is None
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -77,20 +74,19 @@ def test_commit_and_whether_it_was_clean(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a")
     git("add", "a.txt")
     git("commit", "-m", "first")
-    state = record.git_state()
+    state = record.git_state(project)
     assert state["clean"] and len(state["commit"]) == 40
     (tmp_path / "b.txt").write_text("b")
-    assert record.git_state() == {**state, "clean": False, "changed": 1}
+    assert record.git_state(project) == {**state, "clean": False, "changed": 1}
     inner = tmp_path / "unpacked"
     inner.mkdir()
-    monkeypatch.setattr(record, "ROOT", inner)
-    assert record.git_state() is None  # an archive inside somebody else's repository
+    assert record.git_state(Project(inner)) is None  # an archive inside somebody else's repository
 
 
 def test_verify_sees_a_changed_and_a_missing_file(finished):
     assert verify.verify(finished).intact
-    (finished.figures_path / "fig1.png").unlink()
-    with (finished.figures_path / "table2.csv").open("a") as file:
+    (finished.figures / "fig1.png").unlink()
+    with (finished.figures / "table2.csv").open("a") as file:
         file.write("x")
     verdict = verify.verify(finished)
     assert verdict.missing == ["figures/toy/fig1.png"] and verdict.changed == ["figures/toy/table2.csv"]
@@ -101,9 +97,9 @@ def test_verify_compares_to_the_byte_on_the_same_platform(finished):
     verify.write_expectation(finished)
     verdict = verify.verify(finished)
     assert verdict.agrees and verdict.same_platform and verdict.numbers > 500
-    table = read(finished.figures_path / "table2.csv")
+    table = read(finished.figures / "table2.csv")
     table.loc[0, "hr"] *= 1 + 1e-9
-    table.to_csv(finished.figures_path / "table2.csv", index=False, lineterminator="\n")
+    table.to_csv(finished.figures / "table2.csv", index=False, lineterminator="\n")
     record.write_run(finished)
     verdict = verify.verify(finished)
     assert verdict.intact and not verdict.agrees
@@ -117,9 +113,9 @@ def test_verify_allows_rounding_on_another_platform(finished, factor, agrees):
     expected = json.loads((folder / "expected.json").read_text())
     expected["platform"]["cpu_target"] = "another"
     (folder / "expected.json").write_text(json.dumps(expected))
-    table = read(finished.figures_path / "table2.csv")
+    table = read(finished.figures / "table2.csv")
     table.loc[0, "hr"] *= factor
-    table.to_csv(finished.figures_path / "table2.csv", index=False, lineterminator="\n")
+    table.to_csv(finished.figures / "table2.csv", index=False, lineterminator="\n")
     record.write_run(finished)
     verdict = verify.verify(finished)
     assert not verdict.same_platform
@@ -128,7 +124,7 @@ def test_verify_allows_rounding_on_another_platform(finished, factor, agrees):
 
 def test_an_expectation_is_small_and_shows_no_patient(finished):
     folder = verify.write_expectation(finished)
-    guard = Patients(Study(finished))
+    guard = Patients(finished)
     texts = {}
     for path in folder.iterdir():
         content = path.read_bytes()
@@ -148,12 +144,12 @@ def test_a_changed_risk_shows_on_another_platform_too(finished):
     expected["platform"]["libc"] = "another"
     (folder / "expected.json").write_text(json.dumps(expected))
     assert verify.verify(finished).agrees
-    risk = read(finished.build_path / "risk.csv")
-    risk.assign(risk=risk["risk"] + 0.5).to_csv(finished.build_path / "risk.csv", index=False)
+    risk = read(finished.build / "risk.csv")
+    risk.assign(risk=risk["risk"] + 0.5).to_csv(finished.build / "risk.csv", index=False)
     record.write_run(finished)
     verdict = verify.verify(finished)
     assert not verdict.agrees and set(verdict.differences["file"]) == {"risk.csv"}
-    (finished.figures_path / "fig1.png").unlink()
+    (finished.figures / "fig1.png").unlink()
     record.write_run(finished)
     assert "fig1.png" in set(verify.verify(finished).differences["file"])
 
@@ -191,14 +187,14 @@ def test_every_artefact_is_described_and_in_the_manifest():
     assert [s for s in stems() if s not in ARTEFACTS] == [], "add them to artefacts.ARTEFACTS"
     assert [s for s in ARTEFACTS if s not in stems()] == []
     files = {f"figures/standin/{f}" for made in NOTEBOOKS.values() for f in made}
-    assert set(read_manifest()) == files
+    assert set(read_manifest(Project())) == files
     for stem in stems():
         pictured = f"{stem}.png" in ALL_NOTEBOOKS[notebook_of(stem)]
         assert bool(describe(stem).alt) == pictured, f"{stem}: a figure needs alternative text, a table none"
 
 
 def test_captions_name_nothing_unknown(finished):
-    found = facts(Study(finished))
+    found = facts(finished)
     for stem, entry in ARTEFACTS.items():
         for text in (entry.caption, entry.alt):
             assert "{" not in text.format_map(found), stem
@@ -206,9 +202,9 @@ def test_captions_name_nothing_unknown(finished):
 
 
 def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
-    definitions = dict(finished.definitions)
+    definitions = dict(finished.params.definitions)
     definitions["PMI"] = definitions["PMI"].model_copy(update={"men": 6.0})
-    other = toy_params("other", definitions=definitions, data_dir="data/other")
+    other = toy_study(tmp_path, "other", definitions=definitions, data_dir="data/other")
     finish_study(other)
     parameters = parameter_differences(finished, other)
     assert parameters[parameters["parameter"] != "data"].values.tolist() == [["definitions.PMI.men", 6.36, 6.0]]
@@ -216,7 +212,7 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     moved = numbers[(numbers["file"] == "table2.csv") & (numbers["difference"].abs() > 0)]
     assert len(moved) and moved["row"].str.contains("PMI").all()
     row = numbers[(numbers["row"] == "discovery PMI OS") & (numbers["column"] == "hr")].iloc[0]
-    table = pd.read_csv(other.figures_path / "table2.csv").set_index(["set", "definition", "outcome"])
+    table = pd.read_csv(other.figures / "table2.csv").set_index(["set", "definition", "outcome"])
     assert row["b"] == table.at[("discovery", "PMI", "OS"), "hr"]
     folder, text = write_comparison(finished, other)
     assert folder == tmp_path / "build" / "compare" / "toy-other"
@@ -227,8 +223,8 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
 
 def test_package_holds_no_patient(finished):
     path = write_package(finished)
-    patients = pd.read_parquet(finished.build_path / "patients.parquet")
-    risk = read(finished.build_path / "risk.csv")["risk"]
+    patients = pd.read_parquet(finished.build / "patients.parquet")
+    risk = read(finished.build / "risk.csv")["risk"]
     values = {repr(v) for v in [*patients["sm_area_cm2"], *patients["pmi"], *risk]}
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -262,7 +258,7 @@ def test_the_same_run_packs_to_the_same_bytes(finished):
 
 
 def test_a_site_may_say_what_its_column_of_identifiers_is_called(finished):
-    path = finished.build_path / "run.json"
+    path = finished.build / "run.json"
     run = json.loads(path.read_text())
     run["parameters"]["clinical"] = {"columns": {"patient_id": "Pat-Nr"}}
     path.write_text(json.dumps(run))
@@ -271,16 +267,16 @@ def test_a_site_may_say_what_its_column_of_identifiers_is_called(finished):
 
 
 def test_package_is_refused_when_a_patient_would_be_in_it(finished, monkeypatch):
-    run = json.loads((finished.build_path / "run.json").read_text())
+    run = json.loads((finished.build / "run.json").read_text())
     run["title"] = "of D0001"
-    (finished.build_path / "run.json").write_text(json.dumps(run))
+    (finished.build / "run.json").write_text(json.dumps(run))
     with pytest.raises(PackageError, match="run.json still shows a patient"):
         write_package(finished)
 
 
 def test_traces_of_patients_are_found(finished):
-    guard = Patients(Study(finished))
-    value = pd.read_parquet(finished.build_path / "patients.parquet")["pmi"].iloc[0]
+    guard = Patients(finished)
+    value = pd.read_parquet(finished.build / "patients.parquet")["pmi"].iloc[0]
     assert guard.seen_in(f"<td>{value}</td>") and guard.seen_in("patient D0003.") and guard.seen_in("patient_id,x")
     assert not guard.seen_in("HR 1.58 (1.07-2.35), n = 492, E0001x, 24.0")
 

@@ -1,13 +1,16 @@
 """make check: one page and one table, refusals in words, nothing of the headers or of free text."""
 
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import write_seg
 
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.core.parameters import ROOT, FeatureParams, Params, RoiFeatures, load_params
+from analysis_lib.core.parameters import FeatureParams, Params, RoiFeatures, load_params
+from analysis_lib.core.project import Project, Study
 from analysis_lib.review.check import check_study, table_as_read
 from analysis_lib.stages.measure import measure_patients
 from analysis_lib.ui.command_line import main
@@ -16,10 +19,10 @@ PM = RoiFeatures(parameter_file="features_pm.yaml")
 
 
 @pytest.fixture
-def study(patient, tmp_path, monkeypatch):
+def study(patient, tmp_path):
     """Two patients on disk, the second without a mask, the third refused by the table."""
     ct, mask, *_ = patient
-    data = tmp_path / "data"
+    data = tmp_path / "data" / "mine"
     (data / "ct").mkdir(parents=True)
     (data / "masks").mkdir()
     ct.rename(data / "ct" / "P1")
@@ -30,38 +33,37 @@ def study(patient, tmp_path, monkeypatch):
     params = load_params("defaults")
     sets = {"kiel": {"label": "Kiel", "role": "train"}}
     params = Params.model_validate(params.model_dump() | {"study": "mine", "workers": 1, "cohort": {"sets": sets}})
-    monkeypatch.setattr(Params, "data_path", property(lambda self: data))
-    monkeypatch.setattr(Params, "build_path", property(lambda self: tmp_path / "build"))
-    return params
+    shutil.copytree(Project().params_dir, tmp_path / "params")
+    own = {"base": "defaults", "title": "Mine", "workers": 1, "cohort": {"sets": sets}}
+    (tmp_path / "params" / "mine.yaml").write_text(yaml.safe_dump(own))
+    return Study(params, Project(tmp_path))
 
 
 def test_page_and_table(study):
     found = check_study(study, quiet=True)
-    table = pd.read_csv(study.build_path / "check" / "check.csv").set_index("patient_id")
+    table = pd.read_csv(study.build / "check" / "check.csv").set_index("patient_id")
     assert found.usable == 1
     assert table["status"].to_dict() == {"P3": "refused", "P2": "refused", "P1": "ok"}
     assert "looks like centimetres" in table.at["P3", "reason"]
     assert "mask" in table.at["P2", "reason"]
     assert table.at["P1", "slices"].startswith("3 (z = -85.0 mm)")
     assert table.at["P1", "segments"] == "SM 'SM' 640 pixels, PM 'PM' 84 pixels"
-    page = (study.build_path / "check" / "check.html").read_text()
+    page = (study.build / "check" / "check.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 1
     assert "make study STUDY=mine" in page and 'src="http' not in page
 
 
-def test_files_that_no_row_asks_for_are_counted_and_not_named(study, capsys, monkeypatch):
+def test_files_that_no_row_asks_for_are_counted_and_not_named(study, capsys):
     for name in ("Mustermann", "P9"):
-        (study.data_path / "ct" / name).mkdir()
-    (study.data_path / "masks" / "P9.nii.gz").touch()
-    (study.data_path / "masks" / "labels.csv").touch()  # of all label maps
-    (study.data_path / "ct" / "P2.nrrd").touch()
+        (study.data / "ct" / name).mkdir()
+    (study.data / "masks" / "P9.nii.gz").touch()
+    (study.data / "masks" / "labels.csv").touch()  # of all label maps
+    (study.data / "ct" / "P2.nrrd").touch()
     remarks = check_study(study, quiet=True).remarks
     assert [text.split(" in the data folder")[0] for text in remarks] == ["2 CTs", "1 mask"]
-    page = (study.build_path / "check" / "check.html").read_text()
+    page = (study.build / "check" / "check.html").read_text()
     assert all(text in page for text in remarks) and "Mustermann" not in page
-    monkeypatch.setattr("analysis_lib.ui.command_line.load_params", lambda name: study)
-    monkeypatch.setattr("analysis_lib.review.check.page_path", lambda params: ROOT / "build" / "mine" / "check.html")
-    main(["check", "--study", "mine", "--quiet"])
+    main(["check", "--study", "mine", "--quiet"], study.project)
     assert capsys.readouterr().err.splitlines() == [f"warning: {text}" for text in remarks]
 
 
@@ -69,18 +71,20 @@ def test_a_mask_on_several_slices_tells_that_it_has_no_psoas_outline(study, pati
     _, _, _, sm, pm, geometry = patient
     for mask in (sm, pm):
         mask[2] = mask[3]
-    write_seg(study.data_path / "masks" / "P1.seg.nrrd", {"SM": sm, "PM": pm}, geometry)
-    thick = study.model_copy(update={"features": FeatureParams(rois={"pm": PM}, expected_count=27)})
+    write_seg(study.data / "masks" / "P1.seg.nrrd", {"SM": sm, "PM": pm}, geometry)
+    features = FeatureParams(rois={"pm": PM}, expected_count=27)
+    thick = replace(study, params=study.params.model_copy(update={"features": features}))
     table = check_study(thick, quiet=True).table.set_index("patient_id")
     assert table.at["P1", "warnings"].startswith("indices only, no radiomics: PM: the mask reaches over 2 slices")
     assert "images.l3_slice: middle" in table.at["P1", "warnings"]
-    one = thick.model_copy(update={"images": study.images.model_copy(update={"l3_slice": "middle"})})
+    images = study.params.images.model_copy(update={"l3_slice": "middle"})
+    one = replace(study, params=thick.params.model_copy(update={"images": images}))
     assert check_study(one, quiet=True).table.set_index("patient_id").at["P1", "warnings"] == ""
 
 
 def test_the_same_ct_under_two_names_is_pointed_out(study, capsys):
     for place in ("ct/P1", "masks/P1.seg.nrrd"):
-        path = study.data_path / place
+        path = study.data / place
         other = path.with_name(path.name.replace("P1", "P2"))
         shutil.copytree(path, other) if path.is_dir() else shutil.copy(path, other)
     table = check_study(study, quiet=True).table.set_index("patient_id")
@@ -91,27 +95,25 @@ def test_the_same_ct_under_two_names_is_pointed_out(study, capsys):
 
 
 def test_the_page_shows_how_the_table_was_read(study):
-    clinical, _ = read_clinical(study.clinical_path, ["kiel"])
+    clinical, _ = read_clinical(study.clinical_file, ["kiel"])
     table = table_as_read(clinical).set_index("column")
     assert table.loc["height_m"].tolist() == ["metres", 2, "median 1.65 (1.6 to 1.7)"]
     assert table.loc["os_event"].tolist() == ["0 no, 1 yes", 2, "0: 1, 1: 1"]
     assert table.loc["sex", "values"] == "F: 1, M: 1"
     assert table.loc["bmi"].tolist() == ["kg/m2", 0, "none"]
     check_study(study, quiet=True)
-    assert "median 1.65 (1.6 to 1.7)" in (study.build_path / "check" / "check.html").read_text()
+    assert "median 1.65 (1.6 to 1.7)" in (study.build / "check" / "check.html").read_text()
 
 
 def test_nobody_can_be_analysed(study):
-    (study.data_path / "masks" / "P1.seg.nrrd").unlink()
+    (study.data / "masks" / "P1.seg.nrrd").unlink()
     assert check_study(study, quiet=True).usable == 0
-    assert "Nobody can be analysed" in (study.build_path / "check" / "check.html").read_text()
+    assert "Nobody can be analysed" in (study.build / "check" / "check.html").read_text()
 
 
-def test_exit_status_says_whether_anyone_can_be_analysed(study, monkeypatch, capsys):
-    monkeypatch.setattr("analysis_lib.ui.command_line.load_params", lambda name: study)
-    monkeypatch.setattr("analysis_lib.review.check.page_path", lambda params: ROOT / "build" / "mine" / "check.html")
-    assert main(["check", "--study", "mine", "--quiet"]) == 0
+def test_exit_status_says_whether_anyone_can_be_analysed(study, capsys):
+    assert main(["check", "--study", "mine", "--quiet"], study.project) == 0
     assert capsys.readouterr().out.endswith("then: make study STUDY=mine\n")
-    (study.data_path / "masks" / "P1.seg.nrrd").unlink()
-    assert main(["check", "--study", "mine", "--quiet"]) == 2
+    (study.data / "masks" / "P1.seg.nrrd").unlink()
+    assert main(["check", "--study", "mine", "--quiet"], study.project) == 2
     assert "0 of 3 patients can be analysed" in capsys.readouterr().out

@@ -5,10 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from finished import finish_study, point_library_to, toy_params
+from finished import finish_study, toy_study
 
 from analysis_lib.core.parameters import load_params
-from analysis_lib.core.study import Study
 from analysis_lib.results.published import KEYS
 from analysis_lib.review.methods import methods
 from analysis_lib.review.record import read_run
@@ -21,18 +20,15 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on thi
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        point_library_to(root, patch)
-        finish_study(toy_params())
-        html = render(Study(toy_params()), read_run(toy_params()))
-        (root / "figures" / "toy" / "report.html").write_text(html, encoding="utf-8")
+    study = toy_study(root)
+    finish_study(study)
+    (study.figures / "report.html").write_text(render(study, read_run(study)), encoding="utf-8")
     return root
 
 
 @pytest.fixture
-def params(root, monkeypatch):
-    point_library_to(root, monkeypatch)
-    return toy_params()
+def study(root):
+    return toy_study(root)
 
 
 def test_report_is_one_file_without_anything_from_elsewhere(root):
@@ -82,20 +78,20 @@ def test_report_in_chromium(root, width):
 
 
 @needs_chromium
-def test_pdf_of_the_report(params):
-    html, pdf = write_report(params)
+def test_pdf_of_the_report(study):
+    html, pdf = write_report(study)
     assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 20_000
 
 
-def test_without_a_browser_the_report_is_html_alone(params, monkeypatch, capsys):
+def test_without_a_browser_the_report_is_html_alone(study, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
-    assert [p.name for p in write_report(params)] == ["report.html"]
+    assert [p.name for p in write_report(study)] == ["report.html"]
     assert "HTML only" in capsys.readouterr().out
 
 
-def test_a_study_that_has_not_run_is_named(params):
+def test_a_study_that_has_not_run_is_named(root):
     with pytest.raises(ReportError, match="make study STUDY=nothing"):
-        write_report(toy_params("nothing"))
+        write_report(toy_study(root, "nothing"))
 
 
 def test_published_numbers_stand_in_one_row_with_interval_and_p():

@@ -11,10 +11,10 @@ import yaml
 from conftest import write_seg, write_series
 from ct_files import change
 
-import analysis_lib.core.parameters
-import analysis_lib.stages.features
+import analysis_lib.radiomics.features
 from analysis_lib.core.feature_settings import differences, training_settings
-from analysis_lib.core.parameters import AutoEncoderParams, NetworkParams, load_params
+from analysis_lib.core.parameters import PARAMS_DIR, AutoEncoderParams, NetworkParams
+from analysis_lib.core.project import Project
 from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.ct.ct import read_ct
@@ -45,7 +45,7 @@ def project(tmp_path_factory):
     (root / "params").mkdir()
     for roi, content in (("sm", SM_FEATURES), ("pm", PM_FEATURES)):
         (root / "params" / f"features_{roi}.yaml").write_text(yaml.safe_dump(content))
-    for path in analysis_lib.core.parameters.PARAMS_DIR.glob("*.yaml"):
+    for path in PARAMS_DIR.glob("*.yaml"):
         if not path.name.startswith("features_"):
             (root / "params" / path.name).write_bytes(path.read_bytes())
     names = [f"P{k:02d}" for k in range(N)]
@@ -53,10 +53,9 @@ def project(tmp_path_factory):
         write_patient(root / "data" / "site", name, k)
     (root / "data" / "site" / "patients.csv").write_text("patient_id\n" + "\n".join(names) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        move_to(root, patch)
-        write_study(root, "site")
-        params = load_params("site", root / "params")
-        features, failures = features_of(params, pd.DataFrame({"patient_id": names}), quiet=True)
+        without_workers(patch)
+        study = write_study(root, "site")
+        features, failures = features_of(study, pd.DataFrame({"patient_id": names}), quiet=True)
         assert failures.empty
         rng = np.random.default_rng(0)
         model = RadiomicsSurvivalModel.fit(
@@ -67,15 +66,12 @@ def project(tmp_path_factory):
             NetworkParams(ensemble=2, max_epochs=40),
             seed=1,
         )
-        model.save(root / "model", training_settings(params))
+        model.save(root / "model", training_settings(study))
         yield root, model, features
 
 
-def move_to(root, patch):
+def without_workers(patch):
     patch.setattr(analysis_lib.radiomics.features, "run_local", run_here)  # starting workers takes seconds
-    patch.setattr(analysis_lib.core.parameters, "ROOT", root)
-    for module in (analysis_lib.core.parameters, analysis_lib.stages.features, analysis_lib.core.feature_settings):
-        patch.setattr(module, "PARAMS_DIR", root / "params")
 
 
 def write_study(root, name, **changes):
@@ -83,7 +79,7 @@ def write_study(root, name, **changes):
     (root / "params" / f"{name}.yaml").write_text(
         yaml.safe_dump(study | {"features": {"expected_count": 20}} | changes)
     )
-    return load_params(name, root / "params")
+    return Project(root).study(name)
 
 
 def results(root, study):
@@ -200,11 +196,11 @@ def test_nobody_to_predict_leaves_no_predictions(project):
     root, _, _ = project
     (root / "data" / "empty").mkdir()
     (root / "data" / "empty" / "patients.csv").write_text("patient_id\nNOBODY\n")
-    params = write_study(root, "empty", data_dir=str(root / "data" / "empty"))
+    study = write_study(root, "empty", data_dir=str(root / "data" / "empty"))
     (root / "build" / "empty").mkdir(parents=True)
     (root / "build" / "empty" / "predictions.csv").write_text("of an earlier run")
     with pytest.raises(PredictError, match="nobody can be predicted; for example NOBODY"):
-        predict(params, root / "model", quiet=True)
+        predict(study, root / "model", quiet=True)
     assert not (root / "build" / "empty" / "predictions.csv").exists()
 
 
@@ -213,30 +209,30 @@ def test_other_feature_settings_are_refused_by_name(project):
     other = SM_FEATURES | {"setting": {"binWidth": 10}}
     (root / "params" / "features_bin10.yaml").write_text(yaml.safe_dump(other))
     files = {"rois": {"sm": {"parameter_file": "features_bin10.yaml"}}}
-    params = write_study(root, "bin10", features={"expected_count": 20} | files)
+    study = write_study(root, "bin10", features={"expected_count": 20} | files)
     with pytest.raises(PredictError, match="features.sm.setting.binWidth is 25 in the model and 10 here"):
-        predict(params, root / "model", quiet=True)
+        predict(study, root / "model", quiet=True)
 
 
 def test_a_comment_in_the_parameter_file_is_no_difference(project):
     root, _, _ = project
     (root / "params" / "features_commented.yaml").write_text("# ours\n" + yaml.safe_dump(SM_FEATURES, sort_keys=False))
     files = {"rois": {"sm": {"parameter_file": "features_commented.yaml"}}}
-    params = write_study(root, "commented", features={"expected_count": 20} | files)
-    assert predict(params, root / "model", quiet=True)
+    study = write_study(root, "commented", features={"expected_count": 20} | files)
+    assert predict(study, root / "model", quiet=True)
 
 
 def test_other_hu_windows_are_refused_by_name(project):
     root, _, _ = project
-    params = write_study(root, "window", images={"sm": {"hu_window": {"low": -50}}})
+    study = write_study(root, "window", images={"sm": {"hu_window": {"low": -50}}})
     with pytest.raises(PredictError, match="images.sm.hu_window.low is -29.0 in the model and -50.0 here"):
-        predict(params, root / "model", quiet=True)
+        predict(study, root / "model", quiet=True)
 
 
 @pytest.mark.parametrize("name", ["pyradiomics", "SimpleITK", "fast_radiomics", "tensorflow", "keras", "numpy"])
 def test_other_versions_are_refused_by_name(project, tmp_path, name):
     root, model, _ = project
-    settings = training_settings(load_params("site", root / "params"))
+    settings = training_settings(Project(root).study("site"))
     model.save(tmp_path / "model", settings)
     path = tmp_path / "model" / "model.json"
     description = json.loads(path.read_text())
@@ -249,7 +245,7 @@ def test_other_versions_are_refused_by_name(project, tmp_path, name):
 
 def test_a_model_of_synthetic_patients_says_so_in_every_row(project, tmp_path):
     root, model, _ = project
-    model.save(tmp_path / "model", training_settings(load_params("site", root / "params")) | {"synthetic": True})
+    model.save(tmp_path / "model", training_settings(Project(root).study("site")) | {"synthetic": True})
     predict(write_study(root, "real"), tmp_path / "model", quiet=True)
     assert results(root, "real")[0]["note"].str.contains("trained on synthetic patients").all()
 
@@ -257,12 +253,12 @@ def test_a_model_of_synthetic_patients_says_so_in_every_row(project, tmp_path):
 def test_a_model_of_a_table_and_a_folder_without_model_are_refused(project, tmp_path, monkeypatch, capsys):
     root, model, _ = project
     model.save(tmp_path / "table")
-    params = load_params("site", root / "params")
+    study = Project(root).study("site")
     with pytest.raises(PredictError, match="fitted to a table"):
-        predict(params, tmp_path / "table", quiet=True)
+        predict(study, tmp_path / "table", quiet=True)
     (tmp_path / "table" / "scaler.json").write_text("{")
     with pytest.raises(PredictError, match="cannot be read as a saved model"):
-        predict(params, tmp_path / "table", quiet=True)
+        predict(study, tmp_path / "table", quiet=True)
     assert main(["predict", "--study", "smoke", "--model", str(tmp_path / "none")]) == 2
     assert "no saved model" in capsys.readouterr().err
 

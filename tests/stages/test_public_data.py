@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-import analysis_lib.core.parameters
 import analysis_lib.radiomics.features
 from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.cohort.sarcopenia import sarcopenic
-from analysis_lib.core.parameters import ROOT, load_params
+from analysis_lib.core.parameters import load_params
+from analysis_lib.core.project import Project, Study
 from analysis_lib.radiomics.workers import run_here
 from analysis_lib.stages.assemble import assemble_patients
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 
-PAGE = (ROOT / "docs" / "public_data.md").read_text(encoding="utf-8")
+PAGE = (Project().root / "docs" / "public_data.md").read_text(encoding="utf-8")
 PATIENT = "CRLM-CT-1006"
 # Age and sex are in this patient's DICOM headers; everything else of the row is made up.
 CRLM = {"dicom_patient_id": PATIENT, "age": 49, "sex": 2, "body_mass_index": 24.5, "carcinoembryonic_antigen": -999.0}
@@ -47,24 +47,25 @@ def convert(folder: Path, study: str, row: dict, listed: list[str]) -> Path:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(analysis_lib.core.parameters, "ROOT", tmp_path)
     monkeypatch.setattr(analysis_lib.radiomics.features, "run_local", run_here)
-    return tmp_path
+    shutil.copytree(Project().params_dir, tmp_path / "params")
+    return Project(tmp_path)
 
 
 def test_the_first_collection_becomes_a_study(real_ct, here):
     listed = columns_of("Columns of the first table")
     assert set(CRLM) <= set(listed) and len(listed) >= 38
-    data = convert(here, "public_crlm", CRLM, listed)
+    data = convert(here.root, "public_crlm", CRLM, listed)
     shutil.copytree(real_ct / "ct", data / "ct" / PATIENT)
     (data / "masks").mkdir()
     shutil.copy(real_ct / "masks" / "muscle.seg.nrrd", data / "masks" / f"{PATIENT}.seg.nrrd")
     params = load_params("public_crlm").model_copy(update={"data_dir": str(data), "workers": 1})
-    measure_patients(params, quiet=True)
-    extract_features(params, quiet=True)
-    assemble_patients(params)
-    patients = pd.read_parquet(params.build_path / "patients.parquet")
-    assert pd.read_parquet(params.build_path / "exclusions.parquet").empty
+    study = Study(params, here)
+    measure_patients(study, quiet=True)
+    extract_features(study, quiet=True)
+    assemble_patients(study)
+    patients = study.patients()
+    assert study.exclusions().empty
     row = patients.iloc[0]
     assert row[["patient_id", "set", "split", "sex"]].tolist() == [PATIENT, "discovery", "train", "F"]
     assert row[["age", "bmi", "os_months", "os_event", "rfs_months", "rfs_event"]].tolist() == [
@@ -82,14 +83,14 @@ def test_the_first_collection_becomes_a_study(real_ct, here):
     verdicts = {name: sarcopenic(patients, definition)[0] for name, definition in params.definitions.items()}
     assert verdicts["PMA"] and not verdicts["PD"]  # 13.03 < 14.64 cm2; 46.3 > 38.5 HU
     assert verdicts["PMI"] is pd.NA and verdicts["SMI"] is pd.NA  # no height
-    features = pd.read_parquet(params.build_path / "features.parquet")
+    features = study.features()
     assert features.shape == (1, 1343) and np.isfinite(features).all(axis=None)
 
 
 def test_the_second_collections_table_is_read(here):
     listed = columns_of("Columns of the second table")
     assert set(HCC) <= set(listed)
-    data = convert(here, "public_hcc_tace", HCC, listed)
+    data = convert(here.root, "public_hcc_tace", HCC, listed)
     params = load_params("public_hcc_tace")
     good, excluded = read_clinical(data / "patients.csv", list(params.cohort.sets))
     assert excluded.empty
@@ -107,7 +108,7 @@ def test_one_set_split_in_training_and_internal_test(study):
 
 def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
     """One file a class over many slices, left and right apart; SM and PM count in the middle slice of the vertebra."""
-    data = convert(here, "public_crlm", CRLM, columns_of("Columns of the first table"))
+    data = convert(here.root, "public_crlm", CRLM, columns_of("Columns of the first table"))
     shutil.copytree(real_ct / "ct", data / "ct" / PATIENT)
     folder = data / "masks" / PATIENT
     folder.mkdir(parents=True)
@@ -129,8 +130,9 @@ def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
     params = load_params("public_crlm")
     images_params = params.images.model_copy(update={"l3_slice": "vertebra"})
     params = params.model_copy(update={"data_dir": str(data), "workers": 1, "images": images_params})
-    measure_patients(params, quiet=True)
-    row = pd.read_parquet(params.build_path / "measured.parquet").iloc[0]
+    study = Study(params, here)
+    measure_patients(study, quiet=True)
+    row = study.measured().iloc[0]
     truth = json.loads((real_ct / "masks" / "truth.json").read_text())["slices"][0]
     for muscle in ("sm", "pm"):
         assert row[f"{muscle}_area_cm2"] == pytest.approx(truth[muscle.upper()]["area_cm2"], rel=1e-6)

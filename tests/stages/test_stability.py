@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from analysis_lib.core.parameters import ParameterError, StabilityParams, load_params
-from analysis_lib.core.study import Study
+from analysis_lib.core.project import Study
 from analysis_lib.figures import stability as figure
 from analysis_lib.figures import style
 from analysis_lib.radiomics.perturb import perturb

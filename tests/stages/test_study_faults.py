@@ -19,7 +19,8 @@ from test_ct_faults import DICOM_FAULTS
 from tiny_study import STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib.cohort.sources import LOCATIONS, Source, sources
-from analysis_lib.core.parameters import PARAMS_DIR, load_params
+from analysis_lib.core.parameters import load_params
+from analysis_lib.core.project import Project, Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.ct.data_paths import files_of
@@ -149,7 +150,7 @@ def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
     assert "L3ALONE" not in pd.read_parquet(broken.build / "features.parquet").index
     params = load_params("defaults")
     images = params.images.model_copy(update={"min_mask_pixels": 20})
-    files = {key: PARAMS_DIR / roi.parameter_file for key, roi in params.features.rois.items()}
+    files = Study(params).parameter_files
     checked = look_at(Source(broken.data, "L3ALONE"), images, files)
     assert checked["status"] == "ok" and checked["warnings"].startswith("indices only, no radiomics: SM: log-sigma")
     assert look_at(Source(broken.data, "G01"), images, files)["warnings"] == ""
@@ -215,20 +216,20 @@ def test_series_and_folder_named_by_the_table(project):  # noqa: F811
     folder.rename(study.data / "ct" / "elsewhere")
     params = load_params("named", project / "params").model_copy(update={"data_dir": str(study.data)})
     table = pd.DataFrame({"patient_id": ["N01"], "ct_path": ["ct/elsewhere"], "series_uid": [None]})
-    source = sources(params, table)["N01"]
+    source = sources(Study(params, Project(project)), table)["N01"]
     images = load_params("named", project / "params").images
     row = measure_one(source, images)
     assert row["ct_series"] == "series 1 of 1, 8 slices, 5 mm"
     for path, message in (("../broken/ct/G01", "outside the data folder"), ("ct/none", "does not exist")):
-        source = sources(params, table.assign(ct_path=path))["N01"]
+        source = sources(Study(params, Project(project)), table.assign(ct_path=path))["N01"]
         assert message in measure_one(source, images)["reason"]
     for file in (study.data / "ct" / "elsewhere").iterdir():
         other = file.with_name("second " + file.name)
         other.write_bytes(file.read_bytes())
         change(other, SeriesInstanceUID="1.2.3", SOPInstanceUID=pydicom.uid.generate_uid())
-    source = sources(params, table)["N01"]
+    source = sources(Study(params, Project(project)), table)["N01"]
     assert "2 CT series of 8 slices are equally good" in measure_one(source, images)["reason"]
-    source = sources(params, table.assign(series_uid="1.2.3"))["N01"]
+    source = sources(Study(params, Project(project)), table.assign(series_uid="1.2.3"))["N01"]
     assert measure_one(source, images)["series_uid"] == "1.2.3"
 
 

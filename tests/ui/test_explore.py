@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from finished import finish_study, point_library_to, toy_params, toy_patients
+from finished import finish_study, toy_params, toy_patients, toy_study
 
-from analysis_lib.core.parameters import load_params
-from analysis_lib.core.study import Study
+from analysis_lib.core.parameters import PARAMS_DIR, load_params
+from analysis_lib.core.project import Study
 from analysis_lib.results.table2 import table_two
 from analysis_lib.survival import survival
 from analysis_lib.ui import explore as x
@@ -75,7 +75,7 @@ def test_auc_is_that_of_the_library_at_the_horizon():
 def test_written_parameters_are_a_study(tmp_path):
     params = load_params("smoke")
     for name in ("defaults", "standin", "smoke"):
-        (tmp_path / f"{name}.yaml").write_bytes((x.PARAMS_DIR / f"{name}.yaml").read_bytes())
+        (tmp_path / f"{name}.yaml").write_bytes((PARAMS_DIR / f"{name}.yaml").read_bytes())
     choice = x.Choice.of(params).with_cut_off("PMI", 6.0, 4.0)
     choice = x.replace(choice, horizon_months=48.0)
     path = x.write_params(params, choice, "mytweak", tmp_path)
@@ -83,7 +83,7 @@ def test_written_parameters_are_a_study(tmp_path):
     assert (study.definitions["PMI"].men, study.definitions["PMI"].women) == (6.0, 4.0)
     assert study.definitions["PMA"] == params.definitions["PMA"]
     assert study.statistics.horizons_months == [12.0, 36.0, 48.0, 60.0]
-    assert study.data_path == params.data_path and study.network == params.network
+    assert Study(study).data == Study(params).data and study.network == params.network
     assert list(yaml.safe_load(path.read_text())["definitions"]) == ["PMI"]
     assert x.write_params(params, choice, "mytweak", tmp_path) == path  # its own file may be written again
     for name, words in (("smoke", "is the study being explored"), ("standin", "by hand"), ("../x", "cannot name")):
@@ -95,9 +95,9 @@ def test_widgets_show_the_result_and_write_the_choice(tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets")
     from analysis_lib.ui.explore_widgets import Explorer
 
-    point_library_to(tmp_path, monkeypatch)
-    finish_study(toy_params())
-    panel = Explorer(Study(toy_params()))
+    study = toy_study(tmp_path)
+    finish_study(study)
+    panel = Explorer(study)
     panel.definition.value = "PMI"
     panel.sliders["PMI", "men"].value = 6.0
     expected = x.explore(panel.patients, panel.risk, panel.params, panel.choice)
