@@ -100,7 +100,7 @@ class Published:
 class Artefact:
     """One table or figure: how it is named, described and checked.
 
-    ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``certify.facts``, as
+    ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``review.facts``, as
     ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` are the letter's
     numbers that belong beside it. ``model`` tells that the numbers descend from training, which another processor
     repeats less closely.
