@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis_lib.core.notebooks import NOTEBOOKS_DIR
-from analysis_lib.core.parameters import ROOT
+from analysis_lib.core.project import CHECKOUT
 from analysis_lib.coxnet.cutoff import GRAIN, ensemble_spread, high_risk, median_cutoff, near_cutoff
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
@@ -97,7 +96,7 @@ def test_near_the_cutoff_is_within_the_sd_over_the_networks():
 def test_no_other_code_compares_a_risk_with_the_cutoff():
     own = re.compile(r"risk[\w\"'\\\])]*\s*[<>]=?\s*[\w.]*cut_?off", re.IGNORECASE)
     assert own.search('part["risk"] > cut_off') and own.search("np.where(risk >= model.cutoff, 1, 0)")
-    files = [*(ROOT / "analysis_lib").rglob("*.py"), *NOTEBOOKS_DIR.glob("*.ipynb")]
+    files = [*(CHECKOUT / "analysis_lib").rglob("*.py"), *(CHECKOUT / "notebooks").glob("*.ipynb")]
     assert len(files) > 50
     assert [path.name for path in files if own.search(path.read_text(encoding="utf-8"))] == []
 
