@@ -118,9 +118,9 @@ compare: $(ENV) ## what changed between two studies: make compare A=standin B=my
 	@$(RUN) compare $(A) $(B)
 package: $(B)/run.json ## one zip of the results for a journal, without any patient
 	@$(RUN) package --study $(STUDY)
-verify: $(ENV) ## check a run's files and numbers against the committed expectation
+verify: $(ENV) ## check a run's files and conclusions against the committed expectation
 	@$(RUN) verify --study $(STUDY)
-expect: $(ENV) ## keep a run's tables as the expectation, to be committed with the change that explains it
+expect: $(ENV) ## keep a run's tables as the expectation, or add this processor to one with the same bytes
 	@$(RUN) expect --study $(STUDY)
 reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUCTION.md
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import nrrd
@@ -107,3 +108,22 @@ def patient(tmp_path):
     geometry = write_series(tmp_path / "ct", hounsfield)
     write_seg(tmp_path / "mask.seg.nrrd", {"SM": sm, "PM": pm}, geometry)
     return tmp_path / "ct", tmp_path / "mask.seg.nrrd", hounsfield, sm, pm, geometry
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The folder of a small finished study, made once a module."""
+    from finished import finish_study, toy_study  # here, because few tests need it
+
+    root = tmp_path_factory.mktemp("template")
+    finish_study(toy_study(root))
+    return root
+
+
+@pytest.fixture
+def finished(template, tmp_path):
+    """A copy of it that a test may change."""
+    from finished import toy_study
+
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return toy_study(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nbformat
@@ -17,6 +18,7 @@ from analysis_lib.figures.flowchart import flowchart
 from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.results import published
 from analysis_lib.results.incidence import CAUSES, incidences
+from analysis_lib.results.risk_groups import risk_group_curves, risk_group_table
 from analysis_lib.results.splines import spline_curves
 from analysis_lib.results.table1 import flowchart_counts, table_one
 from analysis_lib.results.table2 import TABLE2_COLUMNS, sarcopenia_curves, table_two
@@ -64,10 +66,10 @@ def toy_params(name: str = "toy", **changes) -> Params:
 
 
 def toy_study(root: Path, name: str = "toy", **changes) -> Study:
-    """A study under ``root``, where there is no expectation but the tolerances."""
+    """A study under ``root``, where there is no expectation but what a conclusion is."""
     project = Project(root)
     project.expected.mkdir(parents=True, exist_ok=True)
-    (project.expected / "tolerances.yaml").write_bytes((Project().expected / "tolerances.yaml").read_bytes())
+    (project.expected / "conclusions.yaml").write_bytes((Project().expected / "conclusions.yaml").read_bytes())
     return Study(toy_params(name, **changes), project)
 
 
@@ -82,6 +84,9 @@ def finish_study(study: Study) -> None:
     rng = np.random.default_rng(3)
     risk = patients[["patient_id"]].assign(set=patients["split"], risk=rng.normal(size=len(patients)), spread=0.3)
     risk.to_csv(build / "risk.csv", index=False)
+    study.model.mkdir()
+    cut_off = float(risk.loc[risk["set"] == "train", "risk"].median())
+    (study.model / "model.json").write_text(json.dumps({"cutoff": cut_off}))
     study.data.mkdir(parents=True)
     study.clinical_file.write_text("patient_id\nD0001\n")
     (study.data / "D0001.nrrd").write_bytes(b"mask")
@@ -124,6 +129,11 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
         columns=["set", "model", "c_index", "low", "high", "n", "events"],
     )
     tables.write_table(c_index, s.figures, "c_index", "C-index", "C.", synthetic)
+    risks = patients.merge(s.risk().drop(columns="set"), on="patient_id")
+    groups = risk_group_table(risks, params.cohort, s.cut_off(), params.statistics)
+    tables.write_table(groups, s.figures, "risk_groups", "Risk groups", "R.", synthetic)
+    frames = risk_group_curves(risks, params.cohort, s.cut_off(), params.statistics, [0, 24, 60])
+    style.save_figure(km_grid(**frames), s.figures, "fig4cf", frames, synthetic)
     comparison = published.compare(patients, table2, c_index, params.statistics.confidence)
     s.write_comparison(comparison)
     tables.write_table(comparison[published.COLUMNS], s.figures, "paper_comparison", "Comparison", "C.", synthetic)

@@ -19,7 +19,7 @@ def add_commands(commands, project: Project) -> None:
         return command
 
     add("record", "Write run.json of a finished run.", _record)
-    add("verify", "Check a run's files and numbers; 1 if they differ.", _verify)
+    add("verify", "Check a run's files and conclusions; 1 if a file or a conclusion changed.", _verify)
     add("expect", "Keep a run's tables as the expectation that verify compares with.", _expect)
     add("report", "Write report.html of a finished run, and report.pdf if Chromium is there.", _report)
     add("package", "Write one zip of a finished run without any patient.", _package)
@@ -47,15 +47,14 @@ def _verify(study: Study, _: argparse.Namespace) -> int:
     verdict = verify(study)
     write_verdict(study, verdict)
     print(verdict.text, end="")
-    agrees = verdict.agrees if verdict.expectation is not None else verdict.intact
-    return 0 if agrees else 1
+    return 0 if verdict.reproduced else 1
 
 
 def _expect(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.verify import write_expectation
 
-    folder = write_expectation(study)
-    print(f"expectation of '{study.name}' written to {folder}; commit it with the change that explains it")
+    folder, done = write_expectation(study)
+    print(f"expectation of '{study.name}' in {folder}: {done}; commit it with the change that explains it")
 
 
 def _report(study: Study, _: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.artefacts import describe, produced, stems
 from analysis_lib.core.project import Study
 from analysis_lib.figures.tables import html_table
+from analysis_lib.review.judge import NUMBER
 from analysis_lib.review.record import read_run
-from analysis_lib.review.verify import NUMBER
 
 KEYS = {
     "set",

@@ -1,32 +1,30 @@
 """Is what lies here what the run wrote, and does it agree with the committed expectation?
 
-Nothing heavy is computed again: hashes against ``run.json``, then every number of the CSVs against
-``tests/expected/<study>``, to the byte on the same platform and within ``tests/expected/tolerances.yaml`` elsewhere.
+Nothing heavy is computed again: hashes against ``run.json`` and ``tests/expected/<study>/expected.json``, then, where
+bytes differ, every number of the CSVs against the expected tables, judged by ``tests/expected/conclusions.yaml``.
 """
 
 from __future__ import annotations
 
-import json
-import lzma
 import re
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
-from analysis_lib.core.artefacts import describe, produced
+from analysis_lib.core.artefacts import describe
 from analysis_lib.core.project import Study
-from analysis_lib.review.coarse import without_patients
+from analysis_lib.review import expectation
+from analysis_lib.review.conclusions import Conclusions, read_conclusions
+from analysis_lib.review.judge import CELLS, compare_tables
 from analysis_lib.review.record import file_hash, platform_key, read_run
 
-LARGEST_PLAIN_BYTES = 30_000  # larger tables are kept compressed
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-DIFFERENCE_COLUMNS = ["file", "row", "column", "expected", "found", "difference", "relative"]
-SHOWN = 20
+SHOWN = 40
+SAME_BYTES = "reproduced to the byte"
+NOT = "NOT reproduced"
+VERSIONS_ASIDE = ("cpu_target", "blas")  # they name the processor
 
 
 class VerifyError(StudyError):
@@ -44,26 +42,48 @@ class Verdict:
     changed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     expectation: dict | None = None
-    same_platform: bool = False
-    tables: int = 0
-    numbers: int = 0
-    not_compared: list[str] = field(default_factory=list)
     other_bytes: list[str] = field(default_factory=list)
-    differences: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DIFFERENCE_COLUMNS))
+    tables: int = 0
+    not_compared: dict[str, str] = field(default_factory=dict)
+    cells: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=CELLS))
 
     @property
     def intact(self) -> bool:
-        """Whether every file of the run is there as the run left it."""
+        """Whether every file is there as the run wrote it."""
         return not self.missing and not self.changed
 
     @property
-    def agrees(self) -> bool:
-        """Whether files and numbers are the expected ones, to the byte on the same platform."""
-        return self.intact and self.differences.empty and not (self.same_platform and self.other_bytes)
+    def same_bytes(self) -> bool:
+        """Whether every table and figure has the expected bytes."""
+        return self.expectation is not None and self.intact and not self.other_bytes
+
+    @property
+    def conclusions(self) -> pd.DataFrame:
+        """The cells that change a conclusion."""
+        return self.cells[self.cells["conclusion"] != ""]
+
+    @property
+    def reproduced(self) -> bool:
+        """Every file as the run wrote it, and every conclusion as expected; without expectation the files alone."""
+        return self.intact and self.conclusions.empty
+
+    @property
+    def head(self) -> str:
+        """The first line: the verdict."""
+        if not self.conclusions.empty:
+            return f"{NOT}: these conclusions changed"
+        if not self.intact:
+            return f"{NOT}: files are missing or are not those that the run wrote"
+        if self.expectation is None:
+            return f"intact, compared with nothing: there is no expectation in tests/expected/{self.study}"
+        if self.same_bytes:
+            return SAME_BYTES
+        worst = self.cells["difference"].max() if len(self.cells) else 0.0
+        return f"reproduced in every conclusion; digits differ in {len(self.cells)} cells by at most {worst:.2g}"
 
     @property
     def text(self) -> str:
-        """The verdict as it is printed."""
+        """What `make verify` prints."""
         return "\n".join(_lines(self)) + "\n"
 
 
@@ -72,7 +92,7 @@ def verify(study: Study) -> Verdict:
 
     Raises VerifyError where the study has not been run.
     """
-    params, run = study.params, _run_of(study)
+    run = _run_of(study)
     verdict = Verdict(study.name, run)
     for name, expected in run["outputs"].items():
         verdict.files += 1
@@ -81,129 +101,28 @@ def verify(study: Study) -> Verdict:
             verdict.missing.append(name)
         elif file_hash(path) != expected:
             verdict.changed.append(name)
-    now, then = params.model_dump(mode="json"), run["parameters"]
+    now, then = study.params.model_dump(mode="json"), run["parameters"]
     if {**now, "workers": 0} != {**then, "workers": 0}:
-        verdict.notes.append(f"params/{params.study}.yaml has changed since the run; make study STUDY={params.study}")
+        verdict.notes.append(f"params/{study.name}.yaml has changed since the run; make study STUDY={study.name}")
     if not run["outputs"]:
         verdict.notes.append("the run lists no output")
-    folder = study.project.expected / params.study
-    if (folder / "expected.json").is_file():
-        _compare_with(verdict, study, folder)
+    verdict.expectation = expectation.read_expectation(study.project.expected / study.name)
+    if verdict.expectation is not None:
+        _compare(verdict, study)
     return verdict
 
 
-def write_expectation(study: Study) -> Path:
-    """Keep the CSVs of a finished, untouched run as the expectation of the study, with platform and hashes.
-
-    It is committed, so no patient's row or time is in it (``coarse``); a hash stands for every byte of such files.
-    """
-    params, run = study.params, _run_of(study)
+def write_expectation(study: Study) -> tuple[Path, str]:
+    """Keep a finished, untouched run as the expectation of its study: its folder, and what was done."""
+    run = _run_of(study)
     verdict = verify(study)
     if not verdict.intact:
         raise VerifyError(
-            f"outputs of {params.study} are not those of its run ({', '.join(verdict.missing + verdict.changed)}); "
-            f"run make study STUDY={params.study} first"
+            f"outputs of {study.name} are not those of its run ({', '.join(verdict.missing + verdict.changed)}); "
+            f"run make study STUDY={study.name} first"
         )
-    folder = study.project.expected / params.study
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*"):
-        old.unlink()
-    files = _tables(study)
-    for name, path in files.items():
-        content = _content(path)
-        if len(content) > LARGEST_PLAIN_BYTES:
-            name, content = f"{name}.xz", lzma.compress(content, preset=9)
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(content)
-    record = {
-        "platform": platform_key(run["environment"]),
-        "system": run["environment"]["system"],
-        "cpu": run["environment"]["cpu"]["model"],
-        "hashes": {Path(name).name: run["outputs"][name] for name in _figure_names(study, run)},
-    }
-    write_text(folder / "expected.json", json.dumps(record, indent=1) + "\n")
-    return folder
-
-
-def compare_tables(
-    expected: pd.DataFrame, found: pd.DataFrame, file: str, tolerance_of: dict | None
-) -> tuple[pd.DataFrame, int]:
-    """Cells that differ (DIFFERENCE_COLUMNS) and the number of numbers compared.
-
-    ``tolerance_of`` maps a column to (relative, absolute), its key None to the default; None asks for equality. Both
-    frames hold text as it stands in the file. Numbers inside text ('55.9 ± 11.1') may differ by one in the last digit
-    where equality is not asked for.
-    """
-    rows: list[tuple] = []
-    if list(expected.columns) != list(found.columns):
-        rows.append((file, "", "columns", ", ".join(expected.columns), ", ".join(found.columns), None, None))
-    if len(expected) != len(found):
-        rows.append((file, "", "number of rows", len(expected), len(found), len(found) - len(expected), None))
-    numbers = 0
-    columns = [c for c in expected.columns if c in found.columns]
-    labels = _row_labels(expected)
-    for column in columns:
-        relative, absolute = (0.0, 0.0) if tolerance_of is None else tolerance_of.get(column, tolerance_of[None])
-        pairs = zip(labels, expected[column], found[column], strict=False)
-        for label, a, b in pairs:
-            x, y = _number(a), _number(b)
-            if x is not None:
-                numbers += 1
-            if a == b:
-                continue
-            if x is not None and y is not None:
-                if abs(y - x) <= absolute + relative * abs(x):
-                    continue
-                rows.append((file, label, column, a, b, y - x, (y - x) / abs(x) if x else None))
-            elif tolerance_of is None or not _same_text(a, b):
-                rows.append((file, label, column, a, b, None, None))
-    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS), numbers
-
-
-def _compare_with(verdict: Verdict, study: Study, folder: Path) -> None:
-    verdict.expectation = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-    verdict.same_platform = verdict.expectation["platform"] == platform_key(verdict.run["environment"])
-    tolerances = yaml.safe_load((study.project.expected / "tolerances.yaml").read_text(encoding="utf-8"))
-    found = _tables(study)
-    differences = []
-    for path in sorted(folder.glob("*.csv*")):
-        name = path.name.removesuffix(".xz")
-        if name not in found:
-            differences.append(
-                pd.DataFrame([(name, "", "file", "present", "absent", None, None)], columns=DIFFERENCE_COLUMNS)
-            )
-            continue
-        stem = Path(name).stem
-        from_model = describe(stem).model or name == "risk.csv"
-        if from_model and not verdict.same_platform and stem in tolerances["model"]["same_platform_only"]:
-            verdict.not_compared.append(name)
-            continue
-        content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        rule = None if verdict.same_platform else _rule(tolerances, from_model)
-        rows, numbers = compare_tables(_text_table(content), _text_table(_content(found[name])), name, rule)
-        verdict.tables += 1
-        verdict.numbers += numbers
-        differences.append(rows)
-    for name in sorted(set(found) - {p.name.removesuffix(".xz") for p in folder.glob("*.csv*")}):
-        verdict.not_compared.append(name)
-        verdict.notes.append(f"{name} has no expectation; make expect STUDY={study.name} writes one")
-    now = {Path(name).name: verdict.run["outputs"][name] for name in _figure_names(study, verdict.run)}
-    gone = [n for n in verdict.expectation["hashes"] if n not in now and not n.endswith(".csv")]
-    if gone:
-        rows = [(name, "", "file", "present", "absent", None, None) for name in gone]
-        differences.append(pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS))
-    if differences := [d for d in differences if len(d)]:
-        verdict.differences = pd.concat([d.astype(object) for d in differences], ignore_index=True)
-    verdict.other_bytes = [n for n, value in verdict.expectation["hashes"].items() if now.get(n) != value]
-
-
-def _rule(tolerances: dict, from_model: bool) -> dict:
-    if not from_model:
-        entry = tolerances["statistics"]
-        return {None: (float(entry["relative"]), float(entry["absolute"]))}
-    model = tolerances["model"]
-    columns = {None: model["default"], **model["columns"]}
-    return {name: (float(entry["relative"]), float(entry["absolute"])) for name, entry in columns.items()}
+    done = expectation.write_tables(study, run)
+    return study.project.expected / study.name, done
 
 
 def _run_of(study: Study) -> dict:
@@ -213,112 +132,139 @@ def _run_of(study: Study) -> dict:
     return run
 
 
-def _tables(study: Study) -> dict[str, Path]:
-    files = {name: study.figures / name for name in produced(study) if name.endswith(".csv")}
-    risk = study.build / "risk.csv"
-    return files | ({"risk.csv": risk} if risk.is_file() else {})
+def _compare(verdict: Verdict, study: Study) -> None:
+    """Bytes first. Where any differ, or lie here otherwise than the run wrote them, the numbers of every table."""
+    hashes, expected_hashes = expectation.run_hashes(study, verdict.run), verdict.expectation["hashes"]
+    new = [name for name in hashes if name not in expected_hashes]
+    verdict.other_bytes = [name for name, value in expected_hashes.items() if hashes.get(name) != value] + new
+    if verdict.same_bytes:
+        return
+    conclusions = read_conclusions(study.project.expected / "conclusions.yaml")
+    expected, found = expectation.expected_tables(study.project.expected / study.name), expectation.run_tables(study)
+    parts = [_absent(name) for name in expected_hashes if name not in hashes and not name.endswith(".csv")]
+    for name, table in expected.items():
+        if name not in found:
+            parts.append(_absent(name))
+            continue
+        stem = Path(name).stem
+        parts.append(compare_tables(table, expectation.text_table(expectation.told(found[name])), stem, conclusions))
+        verdict.tables += 1
+        for column, entry in conclusions.of(stem).not_compared.items():
+            if column in table:
+                verdict.not_compared[f"{stem}.csv, {column}"] = f"{entry['why']}; its numbers: {entry['in']}"
+    parts.append(_risk_groups_again(study, found, conclusions))
+    for name in sorted(set(found) - set(expected)):
+        verdict.not_compared[name] = f"the expectation lacks it; make expect STUDY={study.name} after a look at it"
+    drawn = [name for name in verdict.other_bytes if not name.endswith(".csv") and name in hashes]
+    if drawn:
+        verdict.not_compared[", ".join(drawn)] = "other bytes, drawn from the tables that are compared"
+    if filled := [part.astype(object) for part in parts if len(part)]:
+        verdict.cells = pd.concat(filled, ignore_index=True)
+        verdict.cells["difference"] = verdict.cells["difference"].astype(float)
 
 
-def _figure_names(study: Study, run: dict) -> list[str]:
-    folder = study.project.name_of(study.figures) + "/"
-    return [name for name in run["outputs"] if name.startswith(folder) or name.endswith("/risk.csv")]
+def _absent(name: str) -> pd.DataFrame:
+    return pd.DataFrame([(name, "", "", "file", "present", "absent", None, "a file is missing")], columns=CELLS)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a CSV, or of what may be told of it where it shows patients."""
-    content = path.read_bytes()
-    table = pd.read_csv(BytesIO(content), float_precision="round_trip")
-    told = without_patients(table)
-    return content if told is table else told.to_csv(index=False, lineterminator="\n").encode()
+def _risk_groups_again(study: Study, found: dict[str, Path], conclusions: Conclusions) -> pd.DataFrame:
+    """Risk groups from each patient's risk, against the run's own table of them.
+
+    The expectation holds no patient, so this is what a single patient's changed risk group shows in.
+    """
+    needed = [study.build / name for name in ("risk.csv", "patients.parquet", "model/model.json")]
+    if "risk_groups.csv" not in found or not all(path.is_file() for path in needed):
+        return pd.DataFrame(columns=CELLS)
+    from analysis_lib.results.risk_groups import risk_group_table  # here, because only other bytes need it
+
+    table = study.patients().merge(study.risk().drop(columns="set"), on="patient_id")
+    again = risk_group_table(table, study.params.cohort, study.cut_off(), study.params.statistics)
+    again = expectation.text_table(again.to_csv(index=False, lineterminator="\n").encode())
+    written = expectation.text_table(found["risk_groups.csv"].read_bytes())
+    cells = compare_tables(written, again, "risk_groups", conclusions)
+    changed = cells[cells["conclusion"] != ""]
+    return changed.assign(file="risk.csv", conclusion="the risks give other groups than risk_groups.csv says")
 
 
-def _text_table(content: bytes) -> pd.DataFrame:
-    return pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False)
-
-
-def _number(text: object) -> float | None:
-    try:
-        return float(str(text))
-    except ValueError:
-        return None
-
-
-def _same_text(a: str, b: str) -> bool:
-    """Equal but for numbers that differ by at most one in their last digit."""
-    if NUMBER.sub("#", a) != NUMBER.sub("#", b):
-        return False
-    for x, y in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True):
-        digits = len(x.partition(".")[2])
-        if abs(float(x) - float(y)) > 1.01 * 10.0**-digits:
-            return False
-    return True
-
-
-def _row_labels(table: pd.DataFrame) -> list[str]:
-    """What names a row for a reader: its leading cells that are no numbers, else its number."""
-    labels = []
-    for k, row in enumerate(table.itertuples(index=False), start=1):
-        words = [str(v) for v in row if v and _number(v) is None and v not in ("True", "False")][:4]
-        labels.append(f"{k}: {' '.join(words)}"[:80] if words else str(k))
-    return labels
+# ---- words ---------------------------------------------------------------------------------------------------
 
 
 def _lines(verdict: Verdict) -> list[str]:
     run, git = verdict.run, verdict.run["git"]
-    if verdict.expectation is None:
-        head = "INTACT, NOT COMPARED" if verdict.intact else "OUTPUTS CHANGED"
-    else:
-        head = "VERIFIED" if verdict.agrees else "DIFFERS"
+    lines = [verdict.head]
+    for row in verdict.conclusions.head(SHOWN).itertuples():
+        lines.append(f"  {_place(row)}: {_short(row.expected)} expected, {_short(row.found)} found: {row.conclusion}")
+    if len(verdict.conclusions) > SHOWN:
+        lines.append(f"  and {len(verdict.conclusions) - SHOWN} more, in build/{verdict.study}/verify.csv")
     commit = "no git" if git is None else f"commit {git['commit'][:12]}"
     if git and not git["clean"]:
         commit += f" with {git['changed']} files changed"
     intact = verdict.files - len(verdict.missing) - len(verdict.changed)
-    lines = [
-        f"{head}: study '{verdict.study}', run of {run['finished']}, {commit}",
-        f"  data: {'synthetic, nothing in it is a patient' if run['synthetic'] else 'patients'}",
-        f"  machine: {run['environment']['cpu']['model']} ({run['environment']['cpu']['target']}), "
+    lines += [
+        f"study: {verdict.study}, run of {run['finished']}, {commit}",
+        f"data: {'synthetic, nothing in it is a patient' if run['synthetic'] else 'patients'}",
+        f"machine: {run['environment']['cpu']['model']} ({run['environment']['cpu']['target']}), "
         f"{run['environment']['system']}, Python {run['environment']['python']}",
-        f"  files: {intact} of {verdict.files} are those that the run wrote",
+        f"files: {intact} of {verdict.files} are those that the run wrote",
     ]
-    lines += [f"    missing: {name}" for name in verdict.missing] + [f"    changed: {name}" for name in verdict.changed]
-    if verdict.expectation is None:
-        lines.append(f"  numbers: no expectation in tests/expected/{verdict.study}, so none was compared")
-    else:
-        how = (
-            "to the byte (same platform)" if verdict.same_platform else "within the stated tolerances (other platform)"
-        )
+    lines += [f"  missing: {name}" for name in verdict.missing] + [f"  changed: {name}" for name in verdict.changed]
+    if verdict.expectation is not None:
+        lines += _expectation_lines(verdict)
+    return lines + [f"note: {note}" for note in verdict.notes]
+
+
+def _expectation_lines(verdict: Verdict) -> list[str]:
+    expected, run = verdict.expectation, verdict.run
+    same = sum(name not in verdict.other_bytes for name in expected["hashes"])
+    lines = [
+        f"bytes: {same} of {len(expected['hashes'])} tables and figures have the expected bytes, which were seen on"
+    ]
+    lines += [f"  {expectation.machine_words(seen)}" for seen in expected["seen_on"]]
+    then, now = expected.get("fingerprint"), run.get("fingerprint")
+    if then and now:
+        parts = [part for part in then if now.get(part) != then[part]]
         lines.append(
-            f"  numbers: {verdict.numbers} in {verdict.tables} tables compared {how}; "
-            f"{len(verdict.differences)} cells differ"
+            f"fingerprint: {'differs in part ' + ', '.join(parts) if parts else 'the same as the expectation'}"
         )
-        same = len(verdict.expectation["hashes"]) - len(verdict.other_bytes)
-        lines.append(
-            f"  bytes: {same} of {len(verdict.expectation['hashes'])} tables and figures have the expected bytes"
-        )
-        if verdict.same_platform:
-            lines += [f"    other bytes: {name}" for name in verdict.other_bytes]
-        if verdict.not_compared:
-            lines.append(f"  not compared: {', '.join(verdict.not_compared)}")
-    lines += [f"  note: {note}" for note in verdict.notes]
-    if len(verdict.differences):
-        lines.append("  what differs (file, row, column: expected, found, relative difference):")
-        worst = verdict.differences.assign(
-            size=verdict.differences["relative"].astype(float).abs().fillna(float("inf"))
-        )
-        worst = worst.sort_values("size", ascending=False, kind="stable").head(SHOWN)
-        for row in worst.itertuples():
-            gap = "" if pd.isna(row.relative) else f" ({row.relative:+.2%})"
-            lines.append(f"    {row.file}, {row.row}, {row.column}: {row.expected}, {row.found}{gap}")
-        if len(verdict.differences) > SHOWN:
-            lines.append(f"    and {len(verdict.differences) - SHOWN} more, in build/{verdict.study}/verify.csv")
+    if verdict.same_bytes:
+        return lines
+    then, now = expected["platform"], platform_key(run["environment"])
+    moved = {k: (then["packages"].get(k), v) for k, v in now["packages"].items() if then["packages"].get(k) != v}
+    moved |= {k: (then[k], now[k]) for k in then if k not in ("packages", *VERSIONS_ASIDE) and then[k] != now[k]}
+    if moved:
+        lines.append("versions: " + "; ".join(f"{k} {now}, expected with {then}" for k, (then, now) in moved.items()))
+    digits = verdict.cells[verdict.cells["conclusion"] == ""]
+    lines.append(
+        f"conclusions: {verdict.tables} tables compared by tests/expected/conclusions.yaml, {len(verdict.conclusions)} "
+        f"conclusions changed, {len(digits)} more cells differ in digits"
+    )
+    if len(digits):
+        row = digits.loc[digits["difference"].fillna(0).idxmax()]
+        lines.append(f"  by most: {_place(row)}: {row.expected} expected, {row.found} found")
+        lines.append("  (measured as a share of the expected number, or of 1 where it is smaller)")
+    if verdict.not_compared:
+        lines.append("not compared:")
+        lines += [f"  {what}: {why}" for what, why in verdict.not_compared.items()]
     return lines
+
+
+def _place(row) -> str:
+    """Table, row and quantity in the field's words."""
+    quantity = row.quantity if row.quantity in ("", row.column) else f"{row.quantity} ({row.column})"
+    parts = [f"{describe(Path(row.file).stem).title} ({row.file})", row.row, quantity if row.column else row.quantity]
+    return ", ".join(part for part in parts if part)
+
+
+def _short(text: object) -> str:
+    """Numbers to six digits, as a reader takes them in."""
+    return re.sub(r"\d+\.\d{6,}(e[-+]\d+)?", lambda found: f"{float(found.group()):.6g}", str(text))
 
 
 def write_verdict(study: Study, verdict: Verdict) -> None:
     """Write the verdict and all differences beside the run: verify.txt and verify.csv."""
     write_text(study.build / "verify.txt", verdict.text)
     with replacing(study.build / "verify.csv") as temporary:
-        verdict.differences.to_csv(temporary, index=False, lineterminator="\n")
+        verdict.cells.to_csv(temporary, index=False, lineterminator="\n")
 
 
-__all__ = ["Verdict", "VerifyError", "compare_tables", "verify", "write_expectation", "write_verdict"]
+__all__ = ["Verdict", "VerifyError", "verify", "write_expectation", "write_verdict"]

@@ -13,27 +13,36 @@ import SimpleITK as sitk
 from PIL import Image
 
 from analysis_lib.cohort.sources import Source, located, sources
-from analysis_lib.common.files import replacing
+from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.project import Study
 from analysis_lib.ct.indices import load_images
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures import style
 from analysis_lib.figures.masks import Slice, masks_picture
+from analysis_lib.review.expectation import digest
+from analysis_lib.review.verify import verify
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")
 WIDTH_PIXELS = 900
+RUN_LINE = "The pictures are those of the committed expectation"
 SHARES_OF_SMI = (0.05, 0.35, 0.65, 0.95)
 FIELD_MM = (380.0, 280.0)
 
 
 def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
-    """Write ``patients.png`` and one small PNG a figure to ``folder``, docs/gallery unless told otherwise.
+    """Write ``patients.png`` and one small PNG a figure to ``folder`` (docs/gallery); README.md says whose they are.
 
-    Raises ParameterError for a study of real patients.
+    Gallery and expectation show one and the same run: raises ParameterError where the run is not the committed
+    expectation to the byte, and for a study of real patients.
     """
     if not study.params.synthetic:
-        raise ParameterError(f"{study.params.study} holds real patients; a gallery is for a synthetic study")
+        raise ParameterError(f"{study.name} holds real patients; a gallery is for a synthetic study")
+    verdict = verify(study)
+    if not verdict.same_bytes:
+        raise ParameterError(
+            f"{study.name}: the run is not the committed expectation ({verdict.head}); make expect STUDY={study.name}"
+        )
     folder = folder or study.project.root / "docs" / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
     picture = masks_picture(_four_patients(study), field_mm=FIELD_MM)
@@ -50,7 +59,16 @@ def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
         with replacing(folder / f"{name}.png") as temporary:
             small.save(temporary, format="PNG", optimize=True)
         written.append(folder / f"{name}.png")
+    page = folder / "README.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    write_text(page, text.partition(RUN_LINE)[0] + run_line(study.name, verdict.expectation))
     return written
+
+
+def run_line(study: str, expectation: dict) -> str:
+    """The last line of the gallery's page: which committed expectation its pictures were made from."""
+    count = len(expectation["hashes"])
+    return f"{RUN_LINE} `tests/expected/{study}` ({count} tables and figures, digest `{digest(expectation)}`).\n"
 
 
 def _four_patients(study: Study) -> list[Slice]:

@@ -3,7 +3,6 @@
 import io
 import json
 import lzma
-import shutil
 import subprocess
 import zipfile
 
@@ -27,19 +26,6 @@ from analysis_lib.survival import survival
 
 def read(path):
     return pd.read_csv(path, float_precision="round_trip")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    root = tmp_path_factory.mktemp("template")
-    finish_study(toy_study(root))
-    return root
-
-
-@pytest.fixture
-def finished(template, tmp_path):
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return toy_study(tmp_path)
 
 
 def test_run_json_says_what_was_run(finished):
@@ -83,47 +69,8 @@ def test_commit_and_whether_it_was_clean(tmp_path):
     assert record.git_state(Project(inner)) is None  # an archive inside somebody else's repository
 
 
-def test_verify_sees_a_changed_and_a_missing_file(finished):
-    assert verify.verify(finished).intact
-    (finished.figures / "fig1.png").unlink()
-    with (finished.figures / "table2.csv").open("a") as file:
-        file.write("x")
-    verdict = verify.verify(finished)
-    assert verdict.missing == ["figures/toy/fig1.png"] and verdict.changed == ["figures/toy/table2.csv"]
-    assert "OUTPUTS CHANGED" in verdict.text
-
-
-def test_verify_compares_to_the_byte_on_the_same_platform(finished):
-    verify.write_expectation(finished)
-    verdict = verify.verify(finished)
-    assert verdict.agrees and verdict.same_platform and verdict.numbers > 500
-    table = read(finished.figures / "table2.csv")
-    table.loc[0, "hr"] *= 1 + 1e-9
-    table.to_csv(finished.figures / "table2.csv", index=False, lineterminator="\n")
-    record.write_run(finished)
-    verdict = verify.verify(finished)
-    assert verdict.intact and not verdict.agrees
-    assert verdict.differences[["file", "column"]].values.tolist() == [["table2.csv", "hr"]]
-    assert "DIFFERS" in verdict.text and "table2.csv, 1: discovery PMA OS, hr" in verdict.text
-
-
-@pytest.mark.parametrize(("factor", "agrees"), [(1 + 1e-9, True), (1 + 1e-4, False)])
-def test_verify_allows_rounding_on_another_platform(finished, factor, agrees):
-    folder = verify.write_expectation(finished)
-    expected = json.loads((folder / "expected.json").read_text())
-    expected["platform"]["cpu_target"] = "another"
-    (folder / "expected.json").write_text(json.dumps(expected))
-    table = read(finished.figures / "table2.csv")
-    table.loc[0, "hr"] *= factor
-    table.to_csv(finished.figures / "table2.csv", index=False, lineterminator="\n")
-    record.write_run(finished)
-    verdict = verify.verify(finished)
-    assert not verdict.same_platform
-    assert verdict.agrees is agrees
-
-
 def test_an_expectation_is_small_and_shows_no_patient(finished):
-    folder = verify.write_expectation(finished)
+    folder = verify.write_expectation(finished)[0]
     guard = Patients(finished)
     texts = {}
     for path in folder.iterdir():
@@ -138,22 +85,6 @@ def test_an_expectation_is_small_and_shows_no_patient(finished):
     assert sum(path.stat().st_size for path in folder.iterdir()) < 500_000
 
 
-def test_a_changed_risk_shows_on_another_platform_too(finished):
-    folder = verify.write_expectation(finished)
-    expected = json.loads((folder / "expected.json").read_text())
-    expected["platform"]["libc"] = "another"
-    (folder / "expected.json").write_text(json.dumps(expected))
-    assert verify.verify(finished).agrees
-    risk = read(finished.build / "risk.csv")
-    risk.assign(risk=risk["risk"] + 0.5).to_csv(finished.build / "risk.csv", index=False)
-    record.write_run(finished)
-    verdict = verify.verify(finished)
-    assert not verdict.agrees and set(verdict.differences["file"]) == {"risk.csv"}
-    (finished.figures / "fig1.png").unlink()
-    record.write_run(finished)
-    assert "fig1.png" in set(verify.verify(finished).differences["file"])
-
-
 def test_patients_are_told_by_group_and_small_groups_by_number():
     table = pd.DataFrame({"patient_id": list("abcdefg"), "set": ["x"] * 5 + ["y"] * 2, "risk": [1.0, 2, 3, 4, 5, 6, 7]})
     told = distribution(table).set_index("set")
@@ -162,24 +93,20 @@ def test_patients_are_told_by_group_and_small_groups_by_number():
     assert distribution(table.iloc[:0]).empty and list(distribution(table[["patient_id"]])["patients"]) == [7]
 
 
-def test_verify_sees_a_missing_row_and_another_word():
-    expected = pd.DataFrame({"set": ["a", "b"], "text": ["1.50 (1.20)", "x"]})
-    found = pd.DataFrame({"set": ["a"], "text": ["1.51 (1.20)"]})
-    rows, _ = verify.compare_tables(expected, found, "t.csv", {None: (1e-6, 0.0)})
-    assert rows["column"].tolist() == ["number of rows"]  # the last digit of a printed number may differ
-    rows, _ = verify.compare_tables(expected, found.assign(text="1.60 (1.20)"), "t.csv", {None: (1e-6, 0.0)})
-    assert rows["column"].tolist() == ["number of rows", "text"]
-    rows, _ = verify.compare_tables(expected, expected, "t.csv", None)
-    assert rows.empty
-
-
 def test_certificate_names_outputs_and_verdict(finished, tmp_path):
     verify.write_expectation(finished)
     steps = tmp_path / "steps.tsv"
     steps.write_text("run\t12\tmake study STUDY=toy\n")
     assert write_certificate(finished, steps, "A. Reviewer", tmp_path / "R.md") == 0
     text = (tmp_path / "R.md").read_text()
-    for words in ("A. Reviewer", "**Reproduced", "| `figures/toy/fig1.png` | Fig. 1 |", "same bytes", "ynthetic"):
+    for words in (
+        "A. Reviewer",
+        "**Reproduced to the byte.**",
+        "## Where the expected bytes were seen",
+        "| `figures/toy/fig1.png` | Fig. 1 |",
+        "same bytes",
+        "ynthetic",
+    ):
         assert words in text
 
 
@@ -218,7 +145,7 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     assert folder == tmp_path / "build" / "compare" / "toy-other"
     assert "definitions.PMI.men: 6.36 -> 6.0" in text
     page = (folder / "compare.html").read_text()
-    assert page.count("<img ") == 2 * 5 and "ynthetic" in page and "http" not in page
+    assert page.count("<img ") == 2 * 6 and "ynthetic" in page and "http" not in page
 
 
 def test_package_holds_no_patient(finished):
