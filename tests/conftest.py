@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nrrd
@@ -24,6 +28,30 @@ REMEDY = re.compile(
     r"|write) ",
     re.IGNORECASE,
 )
+
+
+# The files whose tests take longest, in the order of starting: no process then waits for one that began too late.
+FIRST = ("test_study.py", "test_killed_runs.py", "test_study_faults.py", "test_identity.py", "test_fast_radiomics.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; the others keep their order."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> None:
+    """The library with its numba kernels compiled: by the first test process that asks, while the others wait."""
+    run = tmp_path_factory.getbasetemp()
+    shared = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run  # of all processes of this run
+    with (shared / "compiled.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "compiled").exists():
+            root = Path(__file__).resolve().parents[1]
+            subprocess.run(
+                [sys.executable, root / "tests" / "compiled.py"], env=os.environ | {"PYTHONPATH": str(root)}, check=True
+            )
+            (shared / "compiled").touch()
 
 
 @pytest.fixture(scope="session")

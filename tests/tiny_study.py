@@ -112,7 +112,7 @@ class TinyStudy:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory) -> Path:
+def project(tmp_path_factory, compiled) -> Path:
     """A copy of library, parameters and notebooks; compiled code goes with it."""
     root = tmp_path_factory.mktemp("project")
     for name in ("analysis_lib", "params", "notebooks"):

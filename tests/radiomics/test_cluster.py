@@ -18,11 +18,10 @@ from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_add
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.radiomics.workers import run_here
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+HERE = Path(__file__).resolve().parent
 from test_features import FILES, fingerprint, load  # noqa: E402 - the workers import it by this name
 
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed", "ignore::ResourceWarning")
 
 

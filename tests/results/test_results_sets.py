@@ -6,21 +6,18 @@ The cells run as they stand, on a toy study with a stand-in for the fitted netwo
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import dcurves
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from cells import draw_quickly, run_cells
 from finished import toy_params, toy_patients, toy_study
-from matplotlib.figure import Figure
 
 from analysis_lib.core import project as project_module
 from analysis_lib.core.artefacts import wanted_notebooks
 from analysis_lib.core.parameters import FeatureParams, SetParams
-from analysis_lib.core.project import Project, Study
-from analysis_lib.figures import small_data, style
+from analysis_lib.core.project import Study
+from analysis_lib.figures import small_data
 from analysis_lib.results.calibration import COLUMNS
 from analysis_lib.review.methods import methods
 from analysis_lib.stages import optimism
@@ -51,21 +48,6 @@ def write_study(study: Study, patients: pd.DataFrame) -> None:
     )
 
 
-SAVEFIG, DCA = Figure.savefig, dcurves.dca
-
-
-def quick_savefig(fig: Figure, path: Path, *, format: str, **kwargs) -> None:
-    """Embedding fonts takes the longest; the PNG has drawn everything."""
-    if format == "pdf":
-        Path(path).write_bytes(b"%PDF")
-    else:
-        SAVEFIG(fig, path, format=format, **kwargs)
-
-
-def quick_dca(*, thresholds: np.ndarray, **kwargs) -> pd.DataFrame:
-    return DCA(thresholds=thresholds[::15], **kwargs)
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Runs the notebooks on patients and sets; returns the variables of each and the folder of the figures."""
@@ -82,19 +64,8 @@ def run(tmp_path, monkeypatch):
         )
         write_study(study, patients)
         monkeypatch.setattr(project_module, "open_study", lambda name: study)
-        monkeypatch.setitem(style.STYLE, "savefig.dpi", 30)
-        monkeypatch.setattr(Figure, "savefig", quick_savefig)
-        monkeypatch.setattr(dcurves, "dca", quick_dca)
-        found = {}
-        for name, files in wanted_notebooks(study.params).items():
-            if name == FITTING:
-                continue
-            found[name] = {}
-            for cell in nbformat.read(Project().notebooks / f"{name}.ipynb", as_version=4).cells:
-                if cell.cell_type == "code":
-                    exec(compile(cell.source, name, "exec"), found[name])
-            absent = [file for file in files if not (study.figures / file).is_file()]
-            assert not absent, f"{name} did not write {absent}"
+        draw_quickly(monkeypatch)
+        found = {name: run_cells(study, name) for name in wanted_notebooks(study.params) if name != FITTING}
         return found, study
 
     return run
