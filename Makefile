@@ -130,9 +130,10 @@ explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab 
 	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
-# As many processes as notebooks, one thread each (analysis_lib/__init__.py); a file's tests stay in one process.
+# As many processes as notebooks, one thread each (analysis_lib/__init__.py); a file's tests stay in one process,
+# and the long files start first, in the order of tests/conftest.py.
 SPELLED := analysis_lib tests notebooks docs params tools benchmarks Makefile $(wildcard *.md *.toml *.yml)
-PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --durations=25
+PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=25
 test: lint-check ## the tests, after the style, the arrows between the rooms, the dependencies and the spelling
 	$(PYTEST) -m "not slow"
 test-slow: $(ENV) ## the tests that take minutes

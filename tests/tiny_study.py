@@ -25,6 +25,7 @@ title: Tiny study
 workers: 2
 images: {min_mask_pixels: 20}
 """
+ONE_WORKER = PARAMETERS.replace("workers: 2", "workers: 1")  # where it is not of the workers: each starts for seconds
 STAGES = ("prepare", "inputs", "measure", "features", "assemble")
 RUN = """
 import sys

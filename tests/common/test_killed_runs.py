@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_study import PARAMETERS, TinyStudy, project  # noqa: F401
+from tiny_study import ONE_WORKER, TinyStudy, project  # noqa: F401
 
 PATIENTS = ["K01", "K02", "K03", "K04"]
 WORK = ("measure", "features", "assemble")
@@ -56,7 +56,7 @@ def test_killed_at_two_moments(finished):
 
 def test_one_worker_writes_the_same_bytes(finished, project):  # noqa: F811
     study, expected, _ = finished
-    single = TinyStudy(project, "single", PARAMETERS.replace("workers: 2", "workers: 1"))
+    single = TinyStudy(project, "single", ONE_WORKER)
     shutil.copytree(study.data, single.data, dirs_exist_ok=True)
     status, _, error = single.run(*WORK)
     assert status == 0, error

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from conftest import write_seg
 from ct_files import change
 from mask_files import outlines, write_rtstruct, write_seg_dicom
-from tiny_study import STAGES, TinyStudy, project  # noqa: F401
+from tiny_study import ONE_WORKER, STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.ct.ct import read_ct
@@ -206,7 +206,7 @@ def test_series_uids_stay_in_the_working_folder(run):
 
 
 def test_headers_without_identity_raise_no_warning(project):  # noqa: F811
-    study = TinyStudy(project, "anonymous")
+    study = TinyStudy(project, "anonymous", ONE_WORKER)
     study.add_patient("A01", PatientName="A01", PatientID="A01", PatientIdentityRemoved="YES")
     study.add_patient("A02")
     study.write_table(["A01", "A02"])

@@ -296,7 +296,9 @@ def test_sets_of_other_names_that_lack_this_and_that(checkout):
     (kept,) = (checkout / "build" / "cache").glob("smoke-*")
     shutil.copytree(kept, kept.with_name(kept.name.replace("smoke", "ours")))
     command = [sys.executable, ROOT / "tests" / "cells.py", "ours", "prepare", "inputs", *STAGES]
-    subprocess.run(command, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    result = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     figures = checkout / "figures" / "ours"
     excluded = pd.read_csv(figures / "exclusions.csv")
     assert excluded["patient_id"].tolist() == without_psoas and set(excluded["stage"]) == {"radiomics"}

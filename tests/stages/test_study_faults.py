@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import test_mask_faults
 from ct_files import change, change_all, write_bystanders
 from test_ct_faults import DICOM_FAULTS
-from tiny_study import STAGES, TinyStudy, project  # noqa: F401
+from tiny_study import ONE_WORKER, STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib.cohort.sources import LOCATIONS, Source, sources
 from analysis_lib.core.parameters import load_params
@@ -158,7 +158,7 @@ def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
 
 def test_a_study_of_patients_of_whom_l3_alone_is_there(project):  # noqa: F811
     """It stops where radiomics are asked for and says how to go on; then it has the indices and no model."""
-    study = TinyStudy(project, "alone")
+    study = TinyStudy(project, "alone", ONE_WORKER)
     for file in study.add_patient("A01").iterdir():
         if pydicom.dcmread(file).ImagePositionPatient[2] != -80:
             file.unlink()
@@ -200,7 +200,7 @@ def test_what_was_read_is_written_down(studies):
 
 
 def test_a_study_without_one_usable_patient_ends_in_one_line(project):  # noqa: F811
-    study = TinyStudy(project, "hopeless")
+    study = TinyStudy(project, "hopeless", ONE_WORKER)
     change_all(study.add_patient("H01"), RescaleSlope=0)
     study.write_table(["H01"])
     status, _, error = study.run("measure")
