@@ -178,10 +178,12 @@ def test_same_bytes_from_scratch_with_another_number_of_workers(checkout):
 @pytest.fixture
 def as_it_was(checkout, tmp_path):
     """Puts back the finished study that a test changes."""
-    folders = [Path("build", "smoke"), Path("figures", "smoke")]
+    folders, parameters = [Path("build", "smoke"), Path("figures", "smoke")], checkout / "params" / "smoke.yaml"
+    text = parameters.read_text()
     for folder in folders:
         shutil.copytree(checkout / folder, tmp_path / folder)
     yield
+    parameters.write_text(text)
     for folder in folders:
         shutil.rmtree(checkout / folder)
         shutil.copytree(tmp_path / folder, checkout / folder)
@@ -189,13 +191,12 @@ def as_it_was(checkout, tmp_path):
 
 def test_a_new_cut_off_changes_what_depends_on_it_and_extracts_nothing(checkout, as_it_was):
     figures, smoke = checkout / "figures" / "smoke", checkout / "params" / "smoke.yaml"
-    before, text = pd.read_csv(figures / "table2.csv"), smoke.read_text()
+    before = pd.read_csv(figures / "table2.csv")
     places = ("build/smoke/*.parquet", "build/cache/smoke-*/*", "data/smoke/**/*.dcm")
     kept = [path for place in places for path in sorted(checkout.glob(place))]
     stamps = [path.stat().st_mtime_ns for path in kept]
-    smoke.write_text(text + "\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n")
+    smoke.write_text(smoke.read_text() + "\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n")
     result = make(checkout, "build/smoke/notebooks/02_sarcopenia.ipynb", "STUDY=smoke")
-    smoke.write_text(text)
     ran = [line for line in result.stdout.splitlines() if line.startswith("notebook")]
     assert ran == ["notebook 02_sarcopenia ..."]
     after = pd.read_csv(figures / "table2.csv")
