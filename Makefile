@@ -34,12 +34,12 @@ P := $(B)/params
 N := $(B)/notebooks
 # In the order of starting where none waits for another: the long ones first.
 NOTEBOOKS := 04_autoencoder_deepsurv 02_sarcopenia 12_added_value 06_discrimination 09_beyond_the_letter 03_radiomics_pca \
-             01_cohort 05_risk_groups 07_paper_comparison 11_small_data
+             13_extended_table2 14_index_splines 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
 # Code by room: what a rule depends on.
 room = $(wildcard $(addsuffix /*.py,$(addprefix analysis_lib/,$(1))))
 # Not the library's face to make, readers and reviewers (review, ui): they compute no result.
 LIB := analysis_lib/__init__.py $(call room,common cohort coxnet figures results stages survival) \
-       $(addprefix analysis_lib/core/,parameters.py project.py notebooks.py)
+       $(addprefix analysis_lib/,core/parameters.py core/project.py core/notebooks.py ui/notebook.py)
 
 study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
@@ -88,6 +88,7 @@ COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json 
 STATISTICS := $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json
 $(N)/01_cohort.ipynb: $(COMMON) $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
 $(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
+$(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS)
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
 $(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/statistics.json $(P)/autoencoder.json $(P)/network.json \
                                     $(P)/comparators.json $(B)/stability.done
@@ -105,9 +106,9 @@ MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
 search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
-	@$(RUN) search --study $(STUDY)
+	@$(RUN) search --study $(STUDY) && $(RUN) notebook 16_search --study $(STUDY)
 multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## the choices an analyst could have made instead, and the power page
-	@$(RUN) multiverse --study $(STUDY)
+	@$(RUN) multiverse --study $(STUDY) && $(RUN) notebook 15_multiverse --study $(STUDY)
 
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
 report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there

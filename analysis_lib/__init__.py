@@ -7,7 +7,6 @@ study uses processes, one patient or one model each, instead; they and the noteb
 """
 
 import os as _os
-import sys as _sys
 
 PINNED = {
     "OMP_NUM_THREADS": "1",
@@ -23,5 +22,18 @@ PINNED = {
 }
 _os.environ.update(PINNED)
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# jsonschema, which reads notebooks, would build a grammar of web addresses at every start: a second for nothing.
-_sys.modules.setdefault("rfc3987_syntax", None)
+
+# What a reader calls first, loaded when it is asked for: importing the package costs nothing but the pins.
+from analysis_lib.common.lazy import name_from as _name_from  # noqa: E402
+
+__all__ = ["PINNED", "Project", "Study", "load_params", "open_study"]
+_MODULES = {
+    "Project": "core.project",
+    "Study": "core.project",
+    "load_params": "core.parameters",
+    "open_study": "ui.notebook",
+}
+
+
+def __getattr__(name: str) -> object:
+    return _name_from(__name__, _MODULES, name)

@@ -42,16 +42,22 @@ def draw_quickly(patch: pytest.MonkeyPatch) -> None:
 
 
 def run_cells(study: Study, name: str) -> dict:
-    """Run the code of one notebook for the study; returns its variables. Every file that it declares must be there."""
+    """Run the code of one notebook for the study; returns its variables.
+
+    It must make the files that are declared for it and no other (one artefact, one notebook), and must have answered.
+    """
     variables: dict = {}
+    before = {path.name for path in study.figures.glob("*")}
     for cell in nbformat.read(Project().notebooks / f"{name}.ipynb", as_version=4).cells:
         if cell.cell_type == "code":
             source = cell.source
             if "parameters" in cell.metadata.get("tags", []):
                 source = f"study = {study.name!r}"
             exec(compile(source, name, "exec"), variables)
-    absent = [file for file in wanted_notebooks(study.params)[name] if not (study.figures / file).is_file()]
-    assert not absent, f"{name} did not write {absent}"
+    there, declared = {path.name for path in study.figures.glob("*")}, set(wanted_notebooks(study.params)[name])
+    assert not declared - there, f"{name} did not write {declared - there}"
+    assert there - before <= declared, f"{name} wrote what is not declared for it: {there - before - declared}"
+    assert study.answers()[name].endswith(".")
     return variables
 
 

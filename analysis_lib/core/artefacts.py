@@ -21,62 +21,85 @@ def _figure(name: str) -> list[str]:
     return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
 
 
+def _table(name: str) -> list[str]:
+    return [f"{name}.csv", f"{name}.html"]
+
+
 NOTEBOOKS: dict[str, list[str]] = {
-    "01_cohort": [*_figure("fig1"), "table1.csv", "table1.html", "exclusions.csv"],
+    "01_cohort": [*_figure("fig1"), *_table("table1"), *_table("exclusions")],
     "02_sarcopenia": [
-        "table2.csv",
-        "table2.html",
-        "table2_extended.csv",
-        "table2_extended.html",
+        *_table("table2"),
         *_figure("fig2"),
         *_figure("figS1"),
         *_figure("figS2"),
         *_figure("figS3"),
-        *_figure("spline"),
     ],
-    "03_radiomics_pca": [*_figure("fig3"), "separation.csv"],
+    "03_radiomics_pca": [*_figure("fig3"), *_table("separation")],
     "04_autoencoder_deepsurv": [
         *_figure("fig4ab"),
-        "reconstruction.csv",
-        "explained_variance.csv",
-        "joint_comparison.csv",
+        *_table("reconstruction"),
+        *_table("explained_variance"),
+        *_table("joint_comparison"),
     ],
-    "05_risk_groups": [*_figure("fig4cf"), "risk_groups.csv"],
+    "05_risk_groups": [*_figure("fig4cf"), *_table("risk_groups")],
     "06_discrimination": [
         *_figure("fig5"),
         *_figure("fig5_models"),
-        "c_index.csv",
-        "auc.csv",
-        "c_index_difference.csv",
-        "auc_horizons.csv",
-        "c_index_intervals.csv",
+        *_table("c_index"),
+        *_table("auc"),
+        *_table("c_index_difference"),
+        *_table("auc_horizons"),
+        *_table("c_index_intervals"),
     ],
-    "07_paper_comparison": ["paper_comparison.csv", *_figure("comparison"), "c_index_published.csv"],
+    "07_paper_comparison": [*_table("paper_comparison"), *_figure("comparison"), *_table("c_index_published")],
     "09_beyond_the_letter": [
         *_figure("calibration"),
         *_figure("cumulative_incidence"),
-        "calibration_summary.csv",
-        "incidence.csv",
+        *_table("calibration_summary"),
+        *_table("incidence"),
     ],
-    "11_small_data": [*_figure("optimism"), "optimism_summary.csv"],
-    "12_added_value": [*_figure("decision_curves"), "brier.csv", "nri.csv", "added_value.csv"],
+    "11_small_data": [*_figure("optimism"), *_table("optimism_summary")],
+    "12_added_value": [*_figure("decision_curves"), *_table("brier"), *_table("nri"), *_table("added_value")],
+    "13_extended_table2": _table("table2_extended"),
+    "14_index_splines": _figure("spline"),
 }
 
 
-INDICES_ALONE = ("01_cohort", "02_sarcopenia")  # what a study without radiomics, and so without a model, can have
+# What a study without radiomics, and so without a model, can have.
+INDICES_ALONE = ("01_cohort", "02_sarcopenia", "13_extended_table2", "14_index_splines")
 STABILITY: dict[str, list[str]] = {"10_stability": _figure("stability")}  # off unless stability.patients is set
-ALL_NOTEBOOKS = NOTEBOOKS | STABILITY
+# Off unless asked for: make multiverse, make search.
+ASKED_FOR: dict[str, list[str]] = {
+    "15_multiverse": [*_figure("multiverse_hr"), *_figure("multiverse_gain"), *_figure("power")],
+    "16_search": _figure("search"),
+}
+ALL_NOTEBOOKS = NOTEBOOKS | STABILITY | ASKED_FOR
 FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
 
 
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
-    """The notebooks of this study and what each makes."""
-    wanted = ALL_NOTEBOOKS if params.stability.patients > 0 else NOTEBOOKS
+    """The notebooks that ``make study`` runs for this study, and what each makes."""
+    wanted = NOTEBOOKS | STABILITY if params.stability.patients > 0 else NOTEBOOKS
     if not params.radiomics:
         wanted = {name: wanted[name] for name in INDICES_ALONE}
     # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
     further = [file for k in range(2, len(params.cohort.external_sets)) for file in _figure(f"figS{k + 2}")]
     return wanted | {"02_sarcopenia": [*wanted["02_sarcopenia"], *further]}
+
+
+def possible_notebooks(params: Params) -> dict[str, list[str]]:
+    """Those and the ones that run when asked for; power is calculated by the generator of a synthetic cohort."""
+    if not params.radiomics:
+        return wanted_notebooks(params)
+    asked = dict(ASKED_FOR)
+    if not params.synthetic:
+        asked["15_multiverse"] = [file for file in asked["15_multiverse"] if Path(file).stem != "power"]
+    return wanted_notebooks(params) | asked
+
+
+def is_declared(stem: str, params: Params) -> bool:
+    """Whether a notebook of the study is declared to make a table or figure of this name."""
+    return any(Path(file).stem == stem for files in possible_notebooks(params).values() for file in files)
 
 
 @dataclass(frozen=True)
@@ -100,10 +123,10 @@ class Published:
 class Artefact:
     """One table or figure: how it is named, described and checked.
 
-    ``caption`` and ``alt`` (what a reader who cannot see it needs) may hold the names of ``review.facts``, as
-    ``{discovery}`` for 'Discovery (492 patients, 100 deaths, 228 recurrences)'. ``published`` are the letter's
-    numbers that belong beside it. ``model`` tells that the numbers descend from training, which another processor
-    repeats less closely.
+    ``caption`` (in the report), ``page`` (on a table's own page, where that is another) and ``alt`` (what a reader who
+    cannot see it needs) may hold the names of ``review.facts``, as ``{discovery}`` for 'Discovery (492 patients, 100
+    deaths, 228 recurrences)'. ``published`` are the letter's numbers that belong beside it. ``model`` tells that the
+    numbers descend from training, which another processor repeats less closely.
     """
 
     title: str
@@ -112,6 +135,7 @@ class Artefact:
     part: Literal["paper", "extended"] = "extended"
     published: Published | None = None
     model: bool = False
+    page: str = ""
 
 
 # In the order of the letter, then the extended results.
@@ -130,6 +154,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "columns 'missing' count the others.",
         part="paper",
         published=Published("Table 1"),
+        page="Characteristics of the patients by set.",
     ),
     "table2": Artefact(
         "Table 2",
@@ -137,6 +162,8 @@ ARTEFACTS: dict[str, Artefact] = {
         "P), with log-rank P and events of the sarcopenic / of all. {all}. NA: no patient, or no event, in one of the groups.",
         part="paper",
         published=Published("Table 2"),
+        page="Prevalence of sarcopenia and univariable Cox hazard ratio ({level} Wald interval, P), by set and outcome, with "
+        "log-rank P and events of the sarcopenic / of all.",
     ),
     "fig2": Artefact(
         "Fig. 2",
@@ -215,6 +242,9 @@ ARTEFACTS: dict[str, Artefact] = {
         "Each definition (* not in the letter) with what a reviewer would ask for: events, log-rank P, Benjamini-Hochberg, "
         "Firth's penalty where a group has few events, test of proportional hazards, hazard ratios adjusted for the clinical "
         "covariates (complete cases and multiple imputation), the continuous index, median and restricted mean survival. {all}.",
+        page="Each definition (* not in the letter) with what a reviewer would ask for. RMST to {rmst_months} months; HR per "
+        "SD less: one SD further below the cut-off; Benjamini-Hochberg over the letter's definitions of a set and outcome, "
+        "for * over all of them.",
     ),
     "spline": Artefact(
         "The indices as curves",
@@ -378,6 +408,34 @@ ARTEFACTS: dict[str, Artefact] = {
         "Printed numbers of the letter and this run's, with this run's {level} interval where there is one. {all}.",
         model=True,
     ),
+    "multiverse_hr": Artefact(
+        "Choices of an analyst: hazard ratios",
+        "Hazard ratio of low muscle under every choice of cut-off, HU window, grouping, endpoint and adjustment, in order of "
+        "its size (specification curve). {all}.",
+        "Above, a dot a specification in order of its hazard ratio, with its interval; below, a mark for each choice that it "
+        "takes.",
+    ),
+    "multiverse_gain": Artefact(
+        "Choices of an analyst: gain of the model",
+        "C-index of TFDeepSurv less that of each marker under every choice of split and AutoEncoder size, in order of its "
+        "size (specification curve). {tests}.",
+        "Above, a dot a specification in order of the gain in C-index, with its interval; below, a mark for each choice that "
+        "it takes.",
+        model=True,
+    ),
+    "power": Artefact(
+        "Power",
+        "Share of synthetic cohorts of each size in which a finding is significant, and the size at which it would be often "
+        "enough. Cohorts are drawn by the generator of the synthetic patients.",
+        "A line a finding: share of significant cohorts over the number of patients, with Wilson intervals.",
+    ),
+    "search": Artefact(
+        "Search of hyperparameters",
+        "Loss of each trial by cross-validated partial likelihood within the training patients, and the best so far. {train}.",
+        "A dot a trial: loss per event over the number of the trial, a line for the best so far and one for the study's own "
+        "values.",
+        model=True,
+    ),
     "exclusions": Artefact(
         "Exclusions",
         "Patients who could not be used, or (stage radiomics) not for the model, with the reason. {excluded}.",
@@ -425,7 +483,7 @@ def produced(study: Study) -> list[str]:
 def missing_artefacts(study: Study) -> dict[str, list[str]]:
     """Files that a notebook should have made and that are not there, by notebook."""
     missing = {}
-    for name, files in wanted_notebooks(study.params).items():
+    for name, files in possible_notebooks(study.params).items():
         gone = [file for file in files if not (study.figures / file).is_file()]
         if gone:
             missing[name] = gone

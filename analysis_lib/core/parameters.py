@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -86,6 +86,11 @@ class CohortParams(Section):
     def test_sets(self) -> list[str]:
         """Names of the test sets in table order: the internal one if there is one, then every set of role 'test'."""
         return [*(["internal"] if self.split_sets else []), *self.external_sets]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label of each set by its name, in table order."""
+        return {name: entry.label for name, entry in self.sets.items()}
 
     def label(self, name: str) -> str:
         """Label of a set or of a part of the discovery set."""
@@ -204,6 +209,11 @@ class StatisticsParams(Section):
             default_factory=lambda: ["age", "sex", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"],
             description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
         )
+    )
+    at_risk_months: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=lambda: [0, 12, 24, 36, 48, 60],
+        min_length=2,
+        description="Months at which the Kaplan-Meier curves count the patients at risk, the axis ending at the last.",
     )
     imputations: int = Field(20, ge=2, description="Imputed data sets of the adjusted hazard ratios.")
     imputation_rounds: int = Field(10, ge=1, description="Rounds of chained equations for each imputed data set.")

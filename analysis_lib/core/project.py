@@ -8,7 +8,6 @@ that a format is known in one place. docs/architecture.md lists the files with t
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -284,6 +283,28 @@ class Study:
         else:
             _write_csv(predictions, self.build / "predictions.csv")
 
+    def write_multiverse(self, ratios: pd.DataFrame, gains: pd.DataFrame, power: pd.DataFrame | None) -> None:
+        """Hazard ratios and gains of every specification, and how often cohorts of each size find what is there."""
+        folder = self.build / "multiverse"
+        _write_csv(ratios, folder / "ratios.csv")
+        _write_csv(gains, folder / "gains.csv")
+        if power is not None:
+            _write_csv(power, folder / "power.csv")
+
+    def multiverse(self) -> dict[str, pd.DataFrame]:
+        """The same read back: ratios, gains and, of a synthetic study, power."""
+        folder = self.build / "multiverse"
+        names = ["ratios", "gains", "power"] if self.params.synthetic else ["ratios", "gains"]
+        return {name: pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in names}
+
+    def write_search(self, trials: pd.DataFrame) -> None:
+        """Keep the trials of the search of hyperparameters."""
+        _write_csv(trials, self.build / "search" / "trials.csv")
+
+    def search(self) -> pd.DataFrame:
+        """Trials of the search of hyperparameters (trial, state, value, one column a value tried)."""
+        return pd.read_csv(self.build / "search" / "trials.csv", float_precision="round_trip")
+
     # ---- results -----------------------------------------------------------------------------------------------
 
     def write_comparison(self, comparison: pd.DataFrame) -> None:
@@ -310,11 +331,6 @@ class Study:
     def _by_patient(self, name: str) -> pd.DataFrame:
         # Read back to the last bit, so that a notebook later computes what the one that wrote it would have.
         return pd.read_csv(self.build / name, dtype=IDS, float_precision="round_trip").set_index("patient_id")
-
-
-def open_study(study: str) -> Study:
-    """Open a study of this checkout by name; in ``make explore`` the variable EXPLORE_STUDY names it."""
-    return Project().study(os.environ.get("EXPLORE_STUDY") or study)
 
 
 def _write_csv(table: pd.DataFrame, path: Path, index_label: str | None = None) -> None:

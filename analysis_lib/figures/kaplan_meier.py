@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 
 from analysis_lib.figures import style
 from analysis_lib.figures.style import SMALL_PT, TEXT_PT, TITLE_PT
+
+OUTCOME_NAMES = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}
 
 GROUP_STYLES = [
     (style.BLUE, "-"),
@@ -95,6 +97,23 @@ def km_grid(
     note = note.format(level=style.level(confidence))
     _legend(fig, names, note, has_free_cell, (columns - 1) * cell_w + left_mm, legend_mm + (rows - 1) * cell_h)
     return fig
+
+
+def sarcopenia_figure(frames: Mapping[str, pd.DataFrame], outcome: str, confidence: float, columns: int = 3) -> Figure:
+    """Curves with and without sarcopenia, a panel a definition; ``frames`` as of ``table2.sarcopenia_curves``."""
+    return km_grid(
+        **frames, groups=_calmer_first(frames), columns=columns, ylabel=OUTCOME_NAMES[outcome], confidence=confidence
+    )
+
+
+def risk_group_figure(frames: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
+    """Fig. 4c-f: curves of high and low risk, a panel a set; ``frames`` as of ``risk_groups.risk_group_curves``."""
+    return km_grid(**frames, groups=_calmer_first(frames), columns=2, first_letter="c", confidence=confidence)
+
+
+def _calmer_first(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """The groups with the one at risk last, which the frames name first."""
+    return list(dict.fromkeys(frames["at_risk"]["group"]))[::-1]
 
 
 def _draw_curves(ax: Axes, curves: pd.DataFrame, names: Sequence[str]) -> list[str]:

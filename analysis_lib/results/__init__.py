@@ -1,4 +1,5 @@
 """The tables of the paper and beyond, as tidy frames: one module a table or figure."""
 
-MODEL = "TFDeepSurv"
+from analysis_lib.stages import MODEL as MODEL
+
 OUTCOMES = {"OS": ("os_months", "os_event"), "RFS": ("rfs_months", "rfs_event")}

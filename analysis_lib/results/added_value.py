@@ -180,6 +180,15 @@ def decision_curves(
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
+def panel_titles(cohort: CohortParams, statistics: StatisticsParams) -> dict[str, str]:
+    """Title of each panel of the decision curves, a test set at a horizon, by the panel's name."""
+    return {
+        f"{name} {month:g}": f"{cohort.label(name)}, {month:g} months"
+        for name in cohort.test_sets
+        for month in statistics.horizons_months
+    }
+
+
 def _net_benefit(
     time: np.ndarray,
     event: np.ndarray,

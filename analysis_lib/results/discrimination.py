@@ -131,6 +131,14 @@ def _stacked(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat([frame.reindex(columns=columns) for frame in frames]) if frames else pd.DataFrame(columns=columns)
 
 
+def mean_widths(intervals: pd.DataFrame) -> pd.Series:
+    """Mean width of each kind of interval of Harrell's C-index, over the rows of ``c_index_intervals``."""
+    kinds = ("percentile", "bca", "analytic")
+    return pd.Series(
+        {kind: (intervals[f"{kind}_high"] - intervals[f"{kind}_low"]).mean() for kind in kinds}, name="mean width"
+    )
+
+
 def c_index_intervals(
     patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
 ) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """What if: the choices an analyst could have made instead.
 
-``run_multiverse`` writes multiverse_hr and multiverse_gain (specification curves) and, for a study with a
-stand-in section, power (see ``power``), each as .png, .pdf and .csv. Fitted models and re-measured images
-are kept in ``build/<study>/multiverse`` under a name that tells their settings, so that an interrupted run
-resumes. Source of the specification curve: Simonsohn 2020, doi:10.1038/s41562-020-0912-z.
+``run_multiverse`` writes the tables that notebook 15 draws: hazard ratios, gains and, for a synthetic study, power
+(see ``power``). Fitted models and re-measured images are kept in ``build/<study>/multiverse`` under a name that tells
+their settings, so that an interrupted run resumes. Source of the specification curve: Simonsohn 2020,
+doi:10.1038/s41562-020-0912-z.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.ct.settings import HuWindow
-from analysis_lib.figures import specification, style
 from analysis_lib.results import MODEL, OUTCOMES
 from analysis_lib.results.discrimination import continuous_markers, marker_table
-from analysis_lib.results.power import power, sizes_needed
+from analysis_lib.results.power import power
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.stages.measure import measured_rows
 from analysis_lib.survival import survival
@@ -53,7 +52,7 @@ GAIN_COLUMNS = ["set", "split_seed", "code_size", "against", "form", "gain", "lo
 
 
 def run_multiverse(study: Study, quiet: bool = False) -> None:
-    """Run every specification of the study and draw the curves; resumes where it stopped."""
+    """Run every specification of the study; resumes where it stopped."""
     params, folder = study.params, study.build / "multiverse"
     patients = study.patients()
     tables = {"as measured": patients}
@@ -67,22 +66,7 @@ def run_multiverse(study: Study, quiet: bool = False) -> None:
     print("bin width: the extracted one alone; extract a study with another parameter file to compare")
     ratios = hazard_ratios(tables, params, quiet)
     gains = model_gains(study, folder, quiet)
-    print(f"{len(ratios)} hazard ratios and {len(gains)} gains: {len(ratios) + len(gains)} specifications")
-    for name, table, value, reference in (
-        ("multiverse_hr", ratios, "hr", 1.0),
-        ("multiverse_gain", gains, "gain", 0.0),
-    ):
-        known = table[table[value].notna()]
-        beyond, small = (known[value] > reference).mean(), (known["p"] < 1 - params.statistics.confidence).mean()
-        shares = f"above {reference:g} in {beyond:.0%}, significant in {small:.0%}"
-        print(f"{name}: median {known[value].median():.2f}, {shares}")
-        fig = specification.specification_curve(table, value, reference)
-        style.save_figure(fig, study.figures, name, table, params.synthetic)
-    if params.standin is not None:
-        curves = power(params, folder, quiet)
-        needed = sizes_needed(curves, params.multiverse.power_wanted)
-        fig = specification.power_curves(curves, needed, params.multiverse.power_wanted)
-        style.save_figure(fig, study.figures, "power", {"power": curves, "needed": needed}, params.synthetic)
+    study.write_multiverse(ratios, gains, power(params, folder, quiet) if params.synthetic else None)
 
 
 # ---- hazard ratios ---------------------------------------------------------------------------------------

@@ -78,6 +78,23 @@ def compare(
     return table
 
 
+def inside_counts(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Printed numbers by table, set and quantity: how many, with an interval here, and inside of it."""
+    groups = comparison.groupby(["table", "set", "quantity"], sort=False)["inside"]
+    return pd.DataFrame({"printed": groups.size(), "with an interval": groups.count(), "inside": groups.sum()}).astype(
+        int
+    )
+
+
+def other_conclusions(comparison: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Hazard ratios that are significant in the letter and not here, or the other way round: item and both P values."""
+    rows = comparison[(comparison["statistic"] == "P") & comparison[["published", "ours"]].notna().all(axis=1)]
+    significant = rows[["published", "ours"]] < 1 - confidence
+    return rows.loc[significant["published"] != significant["ours"], ["item", "published", "ours"]].reset_index(
+        drop=True
+    )
+
+
 def quantity_text(marker: str, outcome: str, quantity: str) -> str:
     """What was measured, in words: 'age, years', 'PMA sarcopenic', 'PMA OS HR'."""
     named = ", ".join(filter(None, [NAMES.get(quantity, quantity), UNITS.get(quantity)]))

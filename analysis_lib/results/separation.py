@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -43,3 +44,10 @@ def separations(
         )
         rows.append({"definition": key, "n": len(known), "n_sarcopenic": int(known.sum())} | result)
     return groups, pd.DataFrame(rows)
+
+
+def feature_counts(names: Iterable[str]) -> pd.DataFrame:
+    """How many features there are by region and class; names are <region>_<image>_<class>_<feature>."""
+    parts = pd.Series([name.split("_", 1)[0] for name in names], name="region").to_frame()
+    parts["class"] = [name.rsplit("_", 2)[1] for name in names]
+    return parts.groupby(["region", "class"], sort=False).size().unstack(fill_value=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis_lib.cohort.sarcopenia import sarcopenic
-from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, Params, StatisticsParams
 from analysis_lib.results import OUTCOMES
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.survival import survival
@@ -61,11 +61,29 @@ def sarcopenia_curves(
     ticks: list[float],
 ) -> dict[str, pd.DataFrame]:
     """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
-    panels = {}
+    panels, titles = {}, definition_labels(definitions)
     for key, definition in definitions.items():
         known = _known(patients, definition, outcome)
-        panels[key] = (f"{key} ({definition.source})", known)
+        panels[key] = (titles[key], known)
     return panels_of(panels, GROUPS, statistics, ticks)
+
+
+def definition_labels(definitions: dict[str, DefinitionParams]) -> dict[str, str]:
+    """Each definition with its source, as tables and panels name it."""
+    return {key: f"{key} ({definition.source})" for key, definition in definitions.items()}
+
+
+def curves_of(patients: pd.DataFrame, sets: list[str], outcome: str, params: Params) -> dict[str, pd.DataFrame]:
+    """Kaplan-Meier panels of the patients of some sets together, a panel a definition of the study."""
+    part, statistics = patients[patients["set"].isin(sets)], params.statistics
+    return sarcopenia_curves(part, params.definitions, outcome, statistics, statistics.at_risk_months)
+
+
+def external_figures(cohort: CohortParams) -> dict[str, list[str]]:
+    """Fig. S2, S3 and so on with the set that each shows: those never trained on, and at least the letter's two."""
+    sets = [[name] for name in cohort.external_sets]
+    sets += [[]] * (2 - len(sets))
+    return {f"figS{number}": names for number, names in enumerate(sets, start=2)}
 
 
 def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -> pd.DataFrame:

@@ -221,6 +221,24 @@ def _continuous(
     return row
 
 
+def adjustment_summary(table: pd.DataFrame, cohort: CohortParams, confidence: float) -> pd.DataFrame:
+    """What the paper's adjusted hazard ratios rest on, and what stays: one row a set and outcome, in words."""
+    rows = []
+    for (name, outcome), part in table[table["in_paper"]].groupby(["set", "outcome"], sort=False):
+        row = {"set": cohort.label(name), "outcome": outcome}
+        for first in part[part["mi_m"] > 0].head(1).itertuples():
+            row["adjusted for"] = ", ".join(COVARIATES[c] for c in first.covariates.split())
+            row["complete cases (events)"] = f"{first.cc_n} ({first.cc_events})"
+            row["imputed"] = f"{first.mi_imputed} of {first.mi_n} (m = {first.mi_m})"
+        for column, what in (
+            ("p_bh", "significant, Benjamini-Hochberg"),
+            ("p_proportional", "hazards not proportional"),
+        ):
+            row[what] = ", ".join(part.loc[part[column] < 1 - confidence, "definition"]) or "none"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.DataFrame:
     """The extended table as a journal would print it, one row a set, outcome and definition."""
 

@@ -36,6 +36,7 @@ def facts(study: Study) -> Facts:
         excluded=excluded_text(exclusions),
         definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),
         level=f"{params.statistics.confidence:.0%}",
+        rmst_months=f"{params.statistics.rmst_months:g}",
         replicates=str(params.statistics.bootstrap_replicates),
         components=WORDS.get(params.pca.components, str(params.pca.components)),
         features=str(params.features.expected_count),
@@ -47,6 +48,7 @@ def facts(study: Study) -> Facts:
         hazard_risk_groups=_risk_groups(study),
         c_index_model=_c_index(study),
     )
+    found |= {f"answer_{name}": text for name, text in study.answers().items()}
     for k in range(max(2, len(outside))):  # the letter has two external sets; a study may have any number
         name = outside[k] if k < len(outside) else ""
         found[f"test{k + 1}"] = sets.get(name) or "This study has no such set"

@@ -15,7 +15,6 @@ import zipfile
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import yaml
@@ -24,6 +23,7 @@ from rocrate.rocrate import ROCrate
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
+from analysis_lib.core.notebooks import nbformat  # as it starts quickly
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.review.coarse import is_curve, monthly

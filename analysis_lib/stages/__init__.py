@@ -6,6 +6,8 @@ be used goes to the exclusions with the reason; the rest go on.
 
 from analysis_lib.common.errors import StudyError
 
+MODEL = "TFDeepSurv"  # the study's model in every table
+
 
 class StageError(StudyError, RuntimeError):
     """A stage ends with nothing to go on with; the message says why."""

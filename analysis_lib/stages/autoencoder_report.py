@@ -56,6 +56,22 @@ def explained(model: RadiomicsSurvivalModel, features: pd.DataFrame, split: pd.S
     return pd.DataFrame(rows, columns=["split", "n", "autoencoder", "pca"])
 
 
+def code_and_care(model: RadiomicsSurvivalModel, features: pd.DataFrame) -> pd.DataFrame:
+    """Variables of the code that are worth nothing and features that needed care, as counts: index what, value, of."""
+    codes, care = model.code_report(features), model.scaler.report()
+    rows = [
+        ("variables of the code that are constant", codes["constant"].sum(), len(codes)),
+        ("variables that are copies of another", (codes["copy_of"] >= 0).sum(), len(codes)),
+        ("features that are constant", care["constant"].sum(), len(care)),
+        ("features with missing values", (care["n_missing"] > 0).sum(), len(care)),
+        ("features with an outlier that was clipped", (care["n_clipped"] > 0).sum(), len(care)),
+    ]
+    table = pd.DataFrame(rows, columns=["what", "value", "of"]).astype({"value": float})
+    largest = codes["max_abs_correlation"].max()
+    table.loc[len(table)] = ["largest correlation of two variables of the code", round(float(largest), 2), np.nan]
+    return table.set_index("what")
+
+
 def compare_joint(
     features: pd.DataFrame,
     os_months: pd.Series,

@@ -128,6 +128,25 @@ def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params
     }
 
 
+def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, float]:
+    """C-index of the study's own model in its training and its internal test patients; NaN where there is nobody.
+
+    patients : as patients.parquet; risk : as risk.csv.
+    """
+    table = patients.merge(risk[["patient_id", "risk"]], on="patient_id", validate="one_to_one")
+    parts = [table[table["split"] == name] for name in ("train", "internal")]
+    values = [c_index(p["os_months"], p["os_event"], p["risk"]) if len(p) else np.nan for p in parts]
+    return float(values[0]), float(values[1])
+
+
+def with_marks(replicates: pd.DataFrame, single: float, printed: float) -> pd.DataFrame:
+    """The replicates and, below them, the study's one split and the letter's number, as the figure shows them."""
+    marks = pd.DataFrame({"kind": ["single split", "letter"], "c_index": [single, printed]})
+    if replicates.empty:
+        return marks.reindex(columns=replicates.columns)
+    return pd.concat([replicates, marks])
+
+
 def _known(value: float) -> float | None:
     return None if pd.isna(value) else float(value)
 

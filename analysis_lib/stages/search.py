@@ -36,19 +36,14 @@ DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200
 
 
 def search_hyperparameters(study: Study, quiet: bool = False) -> None:
-    """Search inside the training set: trials and figure in figures/<study>, values in params/<study>-tuned.yaml."""
-    from analysis_lib.figures import small_data, style
-
+    """Search inside the training set: trials to build/<study>/search, values to params/<study>-tuned.yaml."""
     params = study.params
     patients = study.patients(with_radiomics=True)
     train = patients[patients["split"] == "train"]
     features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)
     months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
     trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
-    write_text(study.figures / "search_trials.csv", trials.to_csv(index=False, lineterminator="\n"))
-    own = trials.loc[trials["trial"] == 1, "value"].dropna()
-    figure = small_data.search_trials(trials, float(own.iloc[0]) if len(own) else None)
-    style.save_figure(figure, study.figures, "search", trials, params.synthetic)
+    study.write_search(trials)
     path = study.project.params_dir / f"{params.study}-tuned.yaml"
     write_tuned(path, params.study, best, trials, params)
     print(f"chosen values are in {study.project.name_of(path)}; run them with make study STUDY={path.stem}")
@@ -185,7 +180,7 @@ def write_tuned(path: Path, base: str, best: dict, trials: pd.DataFrame, params:
         "patients.\n"
         f"# Loss per event {done['value'].min():.4f}"
         + (f"; the values of {base} have {own.iloc[0]:.4f}" if len(own) else "")
-        + f". Trials: figures/{base}/search_trials.csv.\n"
+        + f". Trials: figures/{base}/search.csv.\n"
         f"base: {base}\n"
         + (f"data_dir: {params.data_dir or f'data/{base}'}\n")
         + yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)

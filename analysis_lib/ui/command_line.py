@@ -74,7 +74,7 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     predict = stage("predict", "Apply a saved model to patients without outcomes.", _predict)
     predict.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model")
 
-    stage("multiverse", "Run the choices an analyst could have made instead, and the power page.", _multiverse)
+    stage("multiverse", "Run the choices an analyst could have made instead, and the power calculation.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")

@@ -32,7 +32,6 @@ ADJUSTMENTS = {
         "vascular_invasion",
     ],
 }
-TICKS = [0, 12, 24, 36, 48, 60]
 MARK = "# Written by the notebook 08_explore."
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
 
@@ -110,7 +109,8 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
         rows.append((key, len(known), int(known.sum()), float(known.mean()) if len(known) else float("nan")))
     prevalence = pd.DataFrame(rows, columns=["definition", "n", "n_sarcopenic", "prevalence"])
     definition = definitions[choice.definition]
-    panel = sarcopenia_curves(part, {choice.definition: definition}, choice.outcome, params.statistics, TICKS)
+    ticks = params.statistics.at_risk_months
+    panel = sarcopenia_curves(part, {choice.definition: definition}, choice.outcome, params.statistics, ticks)
     hazard = _hazard(part, definition, choice, params.statistics.confidence)
     auc, note = _auc(part, risk, definition, choice, params)
     return Result(prevalence, hazard, panel, auc, note)

@@ -15,9 +15,8 @@ from analysis_lib.common.formatting import format_count, format_estimate, format
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.figures import style
-from analysis_lib.figures.kaplan_meier import km_grid
+from analysis_lib.figures.kaplan_meier import sarcopenia_figure
 from analysis_lib.results import OUTCOMES
-from analysis_lib.results.table2 import GROUPS
 from analysis_lib.ui import explore as x
 
 SPAN = 0.5  # a slider runs from half the published cut-off to half above it
@@ -148,9 +147,7 @@ def _prevalence(table: pd.DataFrame) -> str:
 
 
 def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
-    name = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}[outcome]
-    level, groups = params.statistics.confidence, list(GROUPS.values())[::-1]
-    fig = km_grid(**panel, groups=groups, columns=1, ylabel=name, confidence=level)
+    fig = sarcopenia_figure(panel, outcome, params.statistics.confidence, columns=1)
     style.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
     fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move

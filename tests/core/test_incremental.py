@@ -16,6 +16,8 @@ DEPENDS_ON_CUT_OFFS = [
     "06_discrimination",
     "07_paper_comparison",
     "12_added_value",
+    "13_extended_table2",
+    "14_index_splines",
 ]
 TWEAK = "base: smoke\ndata_dir: data/smoke\ndefinitions: {{PMI: {{men: {men}, women: 3.0}}}}\n"
 

@@ -13,7 +13,7 @@ import pytest
 from cells import draw_quickly, run_cells
 from finished import toy_params, toy_patients, toy_study
 
-from analysis_lib.core import project as project_module
+import analysis_lib
 from analysis_lib.core.artefacts import wanted_notebooks
 from analysis_lib.core.parameters import FeatureParams, SetParams
 from analysis_lib.core.project import Study
@@ -21,6 +21,7 @@ from analysis_lib.figures import small_data
 from analysis_lib.results.calibration import COLUMNS
 from analysis_lib.review.methods import methods
 from analysis_lib.stages import optimism
+from analysis_lib.ui.notebook import Notebook
 
 FITTING = "04_autoencoder_deepsurv"
 HEIGHT = ["height_m", "smi", "pmi"]
@@ -63,7 +64,7 @@ def run(tmp_path, monkeypatch):
             features=base.features if radiomics else FeatureParams(),
         )
         write_study(study, patients)
-        monkeypatch.setattr(project_module, "open_study", lambda name: study)
+        monkeypatch.setattr(analysis_lib, "open_study", lambda name: Notebook(study.params, study.project))
         draw_quickly(monkeypatch)
         found = {name: run_cells(study, name) for name in wanted_notebooks(study.params) if name != FITTING}
         return found, study
@@ -99,7 +100,7 @@ def test_a_study_without_height(run, lacking):
 
 def test_a_study_of_the_indices_alone(run):
     found, study = run(toy_patients(), radiomics=False)
-    assert list(found) == ["01_cohort", "02_sarcopenia"]
+    assert list(found) == ["01_cohort", "02_sarcopenia", "13_extended_table2", "14_index_splines"]
     boxes = table(study, "fig1").query("kind == 'process'")["label"].tolist()
     assert boxes == ["CT at L3 (DICOM)", "SM and PM masks", "Muscle indices and 5 definitions of sarcopenia"]
     headings = [heading for heading, _ in methods(study.params, toy_patients())]

@@ -1,0 +1,219 @@
+"""The answer in which each notebook ends: two or three sentences with this run's numbers, from its tables.
+
+One function a notebook; each takes tables as their CSV has them and returns text. ``Study.write_answer`` keeps it, and
+the report shows it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis_lib.common.formatting import format_estimate, format_p, format_ratio
+from analysis_lib.core.parameters import CohortParams
+from analysis_lib.results import MODEL
+
+
+def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams) -> str:
+    """01: how many are analysed by set, and how many are not."""
+    counts = patients["set"].value_counts()
+    parts = [f"{sets.label(name)} {counts[name]}" for name in sets.sets if name in counts]
+    deaths = int(patients["os_event"].sum())
+    text = f"{len(patients)} patients are analysed ({', '.join(parts)}); {deaths} of them died."
+    if exclusions.empty:
+        return f"{text} Nobody was left out."
+    stages = exclusions["stage"].value_counts(sort=False)
+    return (
+        f"{text} Left out, or kept without a risk score: {_listed(f'{n} at {stage}' for stage, n in stages.items())}."
+    )
+
+
+def sarcopenia(table2: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """02: prevalence in the discovery set, and which hazard ratios leave 1 out."""
+    first = table2[(table2["set"] == sets.discovery) & (table2["outcome"] == "OS")]
+    text = f"In {sets.label(sets.discovery)} the definitions call {_range(first['prevalence'], '.0%')} sarcopenic."
+    return f"{text} {_significant(table2, 'p', sets, confidence, f'P < {1 - confidence:.2f}')}"
+
+
+def extended(table: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """13: what Benjamini-Hochberg and adjustment leave of the letter's hazard ratios."""
+    paper = table[table["in_paper"].astype(bool)]
+    kept = _significant(paper, "p_bh", sets, confidence, "after Benjamini-Hochberg")
+    both = paper[paper["mi_hr"].notna() & paper["hr"].notna()]
+    crossed = int(((both["hr"] > 1) != (both["mi_hr"] > 1)).sum())
+    held = int((both["mi_p"] < 1 - confidence).sum())
+    if both.empty:
+        return f"{kept} No hazard ratio could be adjusted."
+    return (
+        f"{kept} After adjustment, {held} of {len(both)} hazard ratios are significant, and {crossed} lie on the other "
+        "side of 1."
+    )
+
+
+def splines(annotations: pd.DataFrame, sets: CohortParams) -> str:
+    """14: does the hazard change along each index of the discovery set, and does it bend (as the panels print)."""
+    texts = "; ".join(f"{row.panel}, {row.text}" for row in annotations.itertuples())
+    return (
+        f"Hazard of death along each index in {_listed(map(sets.label, sets.trained))}: {texts}. Where the curvature "
+        "is not significant, a straight line does as well, and nothing shows that risk jumps at the cut-off."
+    )
+
+
+def radiomics(separations: pd.DataFrame, confidence: float) -> str:
+    """03: which definitions the leading components tell apart."""
+    known = separations[separations["auc"].notna()]
+    if known.empty:
+        return "No definition has groups large enough for the components to be tried on them."
+    apart = known.loc[known["p_permutation"] < 1 - confidence, "definition"]
+    best = known.loc[known["auc"].idxmax()]
+    return (
+        f"The components separate {_listed(apart) or 'no definition'} (permutation P < {1 - confidence:.2f}), of "
+        f"{len(known)} that could be tried. The clearest is {best.definition}, AUC "
+        f"{format_estimate(best.auc, best.low, best.high)}."
+    )
+
+
+def model(kept: pd.DataFrame, compared: pd.DataFrame, sets: CohortParams) -> str:
+    """04: what the code keeps, and whether two steps or one joint network does better in training."""
+    means = compared.groupby("option", sort=False)["c_index"].mean()
+    folds = f"Within the training patients the mean C-index over {compared['fold'].nunique()} folds is " + _listed(
+        f"{value:.2f} for {name}" for name, value in means.items()
+    )
+    if kept.empty:
+        return f"The joint network keeps no decoder, so nothing says what its code keeps. {folds}."
+    shares = [f"{row.autoencoder:.0%} in {sets.label(row.split)}" for row in kept.itertuples()]
+    return f"The code keeps {_listed(shares)} of the variance of the features. {folds}."
+
+
+def risk_groups(groups: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """05: hazard ratio of high against low risk in every test set."""
+    tested = groups[groups["set"] != "train"]
+    if tested.empty:
+        return "There is no test set, so nothing says whether the risk groups hold in patients the model has not seen."
+    ratios = [f"{sets.label(r.set)} {format_ratio(r.hr, r.hr_low, r.hr_high)}" for r in tested.itertuples()]
+    known = tested["p_logrank"].dropna()
+    held = int((known < 1 - confidence).sum())
+    return (
+        f"Hazard ratio of high against low risk in patients the model has not seen: {', '.join(ratios)}. The log-rank "
+        f"test is significant in {held} of the {len(known)} test sets that have both groups."
+    )
+
+
+def discrimination(c_index: pd.DataFrame, difference: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """06: the model's C-index in the test sets, and against how many definitions it is the better one."""
+    own = c_index[(c_index["model"] == MODEL) & (c_index["set"] != "train")]
+    if own.empty:
+        return "There is no test set, so the model's C-index in unseen patients is not known."
+    values = [f"{sets.label(r.set)} {format_estimate(r.c_index, r.low, r.high)}" for r in own.itertuples()]
+    pairs = difference[(difference["set"] != "train") & difference["difference"].notna()]
+    definite = pairs[~pairs["model"].str.endswith(" continuous")]
+    continuous = pairs[pairs["model"].str.endswith(" continuous")]
+    counts = [
+        f"{int(((part['p'] < 1 - confidence) & (part['difference'] > 0)).sum())} of {len(part)} comparisons with {what}"
+        for part, what in ((definite, "a definition"), (continuous, "a continuous index"))
+    ]
+    return f"C-index of {MODEL}: {', '.join(values)}. It is significantly the better one in {' and '.join(counts)}."
+
+
+def published(comparison: pd.DataFrame, intervals: pd.DataFrame, note: str) -> str:
+    """07: how many printed numbers lie inside our intervals; ``note`` says what that is worth on synthetic data."""
+    known = comparison[comparison["inside"].notna()]
+    inside = int(known["inside"].astype(bool).sum())
+    text = f"{inside} of the {len(known)} printed numbers that have an interval here lie inside it."
+    if len(intervals):
+        times = intervals["width_bootstrap"] / intervals["width_published"]
+        text += f" Our intervals of the C-index are {_range(times, '.0f')} times as wide as the letter's."
+    return f"{text} {note}".strip()
+
+
+def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams) -> str:
+    """09: predicted against observed deaths at the last horizon, and what the naive estimate of recurrence adds."""
+    last = calibration["month"].max() if len(calibration) else float("nan")
+    rows = calibration[(calibration["month"] == last) & calibration["observed"].notna()]
+    texts = [
+        f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
+    ]
+    text = f"Risk of death by {last:g} months: {_listed(texts)}." if texts else "No test set is followed long enough."
+    recurrence = incidence[incidence["cause"] == "Recurrence"]
+    if recurrence.empty:
+        return f"{text} Recurrence is not known."
+    excess = (recurrence["naive"] - recurrence["incidence"]).max()
+    return (
+        f"{text} Taking deaths for censored would overstate recurrence by up to {100 * excess:.0f} percentage points."
+    )
+
+
+def stability(lowest: pd.Series, used: int, min_icc: float) -> str:
+    """10: how many features repeat themselves, and how many the model uses. ``lowest``: lowest ICC by feature."""
+    good = int((lowest >= 0.75).sum())
+    return (
+        f"{good} of {len(lowest)} features have an ICC of 0.75 or more under every disturbance of mask, bins and "
+        f"noise. With features.min_icc {min_icc:g} the model uses {used}."
+    )
+
+
+def small_data(summary: pd.DataFrame) -> str:
+    """11: the training C-index, what correction leaves of it, and how far single splits scatter."""
+    value = summary.set_index("quantity")
+    texts = [f"The C-index in the training patients is {value.at['training', 'value']:.2f}"]
+    for quantity, what in (("training, .632+", "by .632+"), ("training, corrected", "by Harrell's correction")):
+        if quantity in value.index:
+            texts.append(f"{value.at[quantity, 'value']:.2f} {what}")
+    text = f"{', '.join(texts)}."
+    if "repeated splits" not in value.index:
+        return f"{text} No other split was tried."
+    split = value.loc["repeated splits"]
+    scatter = format_estimate(split["value"], split["low"], split["high"])
+    return f"{text} In unseen patients of {split['n']:.0f} random splits it is {scatter}."
+
+
+def added_value(brier: pd.DataFrame, added: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """12: skill of the model's predictions, and where its risk adds to what is known."""
+    own = brier[(brier["model"] == MODEL) & (brier["month"].astype(str) == "integral") & brier["skill"].notna()]
+    skills = _listed(f"{sets.label(r.set)} {r.skill:.0%}" for r in own.itertuples())
+    text = f"Share of the Brier score that {MODEL} removes: {skills}." if skills else "No Brier score could be had."
+    known = added[added["p"].notna()]
+    gains = known[known["p"] < 1 - confidence]
+    where = _listed(f"{sets.label(r.set)} beside {r.added_to.lower()} ({format_p(r.p)})" for r in gains.itertuples())
+    return f"{text} The risk adds significantly in {len(gains)} of {len(known)} tests{f': {where}' if where else ''}."
+
+
+def multiverse(ratios: pd.DataFrame, gains: pd.DataFrame, confidence: float) -> str:
+    """15: how the choices of an analyst would have moved hazard ratios and the model's gain."""
+    texts = []
+    for table, value, reference, what in ((ratios, "hr", 1.0, "hazard ratio"), (gains, "gain", 0.0, "gain in C-index")):
+        known = table[table[value].notna()]
+        above, small = (known[value] > reference).mean(), (known["p"] < 1 - confidence).mean()
+        texts.append(
+            f"Over {len(known)} specifications the median {what} is {known[value].median():.2f}, above "
+            f"{reference:g} in {above:.0%}, and significant in {small:.0%}."
+        )
+    return " ".join(texts)
+
+
+def search(trials: pd.DataFrame) -> str:
+    """16: the best trial beside the study's own values."""
+    done = trials[trials["value"].notna()]
+    own = done.loc[done["trial"] == 1, "value"]
+    best = done.loc[done["value"].idxmin()]
+    text = f"The best of {len(done)} trials is number {best['trial']:.0f}, loss per event {best['value']:.4f}"
+    return f"{text}; the study's own values have {own.iloc[0]:.4f}." if len(own) else f"{text}."
+
+
+def _significant(table: pd.DataFrame, p: str, sets: CohortParams, confidence: float, how: str) -> str:
+    """Which definitions go with a longer or shorter survival, by set and outcome."""
+    found = []
+    for (name, outcome), part in table.groupby(["set", "outcome"], sort=False):
+        if definitions := part.loc[part[p] < 1 - confidence, "definition"].tolist():
+            found.append(f"{_listed(definitions)} ({sets.label(name)}, {outcome})")
+    tried = int(table[p].notna().sum())
+    return f"Of {tried} hazard ratios, significant ({how}) are: {'; '.join(found) or 'none'}."
+
+
+def _range(values: pd.Series, form: str) -> str:
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _listed(parts) -> str:
+    *first, last = [*parts] or [""]
+    return f"{', '.join(map(str, first))} and {last}" if first else str(last)

@@ -1,0 +1,91 @@
+"""The study's model and the models beside it: fitted to the training patients, and everybody's risk by them."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+
+from analysis_lib.cohort.cohort import strata_of
+from analysis_lib.core.parameters import CohortParams, Params
+from analysis_lib.core.project import Study
+from analysis_lib.coxnet.cutoff import ensemble_spread
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.stages import MODEL, comparators
+from analysis_lib.survival.survival import c_index
+
+
+def fit_model(
+    patients: pd.DataFrame, features: pd.DataFrame, params: Params, joint: bool | None = None
+) -> tuple[RadiomicsSurvivalModel, float]:
+    """The model fitted to the training patients, and the seconds that this took.
+
+    patients : as patients.parquet, index patient_id; features : by patient_id. ``joint`` overrides
+    ``autoencoder.joint``.
+    """
+    train = patients[patients["split"] == "train"]
+    autoencoder = params.autoencoder if joint is None else params.autoencoder.model_copy(update={"joint": joint})
+    begun = time.perf_counter()
+    fitted = RadiomicsSurvivalModel.fit(
+        features.loc[train.index],
+        train["os_months"],
+        train["os_event"],
+        autoencoder,
+        params.network,
+        params.seed,
+        strata_of(train, params.network),
+    )
+    return fitted, time.perf_counter() - begun
+
+
+def score_patients(
+    study: Study, model: RadiomicsSurvivalModel, patients: pd.DataFrame, features: pd.DataFrame
+) -> pd.Series:
+    """Risk of every patient; writes it with the held-out risk of the training patients and predicted survival."""
+    risk, split = model.risk(features), patients["split"]
+    study.write_risk(risk, split, ensemble_spread(model.risk_spread(features)))
+    train = patients.index[split == "train"]
+    study.write_held_out_risk(pd.Series(model.ensemble.held_out_risk, index=train))
+    study.write_survival(model.survival(features, study.params.statistics.curve_months()), split)
+    return risk
+
+
+def single_networks(
+    model: RadiomicsSurvivalModel, patients: pd.DataFrame, features: pd.DataFrame, cohort: CohortParams
+) -> tuple[pd.DataFrame, float]:
+    """C-index of the ensemble beside that of its networks one by one, and the mean spread of the risks over them.
+
+    Returns a row a set with the columns ensemble, mean, std, min and max.
+    """
+    each = model.risk_spread(features)
+    scored = each.assign(ensemble=model.risk(features))
+    table = pd.DataFrame(
+        {
+            cohort.label(name): [
+                c_index(part["os_months"], part["os_event"], scored.loc[part.index, k]) for k in scored
+            ]
+            for name, part in patients.groupby("split", sort=False)
+        },
+        index=scored.columns,
+    )
+    single = table.drop("ensemble")
+    summary = {name: single.agg(name) for name in ("mean", "std", "min", "max")}
+    return pd.DataFrame({"ensemble": table.loc["ensemble"], **summary}), float(ensemble_spread(each).mean())
+
+
+def fit_others(
+    study: Study, model: RadiomicsSurvivalModel, patients: pd.DataFrame, features: pd.DataFrame, seconds: float
+) -> pd.DataFrame:
+    """Fit the other models to the same training patients and write everybody's risks by them.
+
+    ``seconds`` is what ``model`` took. On synthetic patients the true risk is among them. Returns model and seconds.
+    """
+    params = study.params
+    joint, joint_seconds = fit_model(patients, features, params, joint=True)
+    risks, times = comparators.fit_comparators(patients, features, model, params.comparators, params.seed, joint)
+    if params.synthetic:
+        risks = risks.join(comparators.ceiling(study.data, risks.index))
+    networks = pd.DataFrame({"model": [comparators.OTHER, MODEL], "seconds": [joint_seconds, seconds]})
+    times = pd.concat([times, networks], ignore_index=True)
+    study.write_comparators(risks, patients["split"], times)
+    return times
