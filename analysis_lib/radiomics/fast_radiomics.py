@@ -33,7 +33,7 @@ from analysis_lib.radiomics.plan import (
     skipped_images,
 )
 
-VERSION = "3"  # part of the cache key of stored features; raise it when a value could change
+VERSION = "3"  # what a saved model says of its features; raise it when a value could change
 
 logging.getLogger("radiomics").setLevel(logging.ERROR)  # its hints are this module's errors
 

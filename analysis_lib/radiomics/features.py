@@ -1,21 +1,18 @@
 """Radiomics of every patient: extracted in parallel, kept one file a patient, resumed after any interruption.
 
-A patient's file is valid for one key: the fingerprint of its inputs, the parameter files and the versions of
-everything that computes. What changed is recomputed, nothing else. Files appear whole or not at all, so a
-killed run loses at most the patients it was at, and two runs at once write the same bytes.
+A patient's file is valid for one key: the fingerprint of its inputs, the parameter files, and code and packages that
+extract (``keep.code_of``). What changed or is damaged is recomputed, nothing else. Files appear whole or not at all, so
+a killed run loses at most the patients it was at, and two runs at once write the same bytes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,8 +22,9 @@ from tqdm import tqdm
 
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.common.files import remove_leftovers, write_text
+from analysis_lib.common.keep import code_of, hash_of
 from analysis_lib.common.pool import worker_count
-from analysis_lib.radiomics import RADIOMICS_STAGE, fast_radiomics
+from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
 from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
@@ -47,12 +45,12 @@ class Task:
     fingerprint: Callable[[str], str]
     parameter_files: dict[str, Path]
     cache_dir: Path
-    versions: tuple[str, ...] = field(default_factory=lambda: _versions())
+    code: tuple[str, ...] = field(default_factory=lambda: code_of(extract))
 
     def __call__(self, patient_id: str) -> Result:
         """Features of one patient, kept in ``cache_dir``; what prevents them is the reason of the Result."""
-        if self.versions != _versions():  # a worker of another environment would give other bytes
-            differing = ", ".join(sorted(set(_versions()) - set(self.versions)))
+        if self.code != (here := code_of(extract)):  # a worker of another environment would give other bytes
+            differing = ", ".join(sorted(set(here) - set(self.code)))
             raise ClusterError(f"worker {platform.node()} has {differing}; start it from the environment of this run")
         try:
             key = self._key(patient_id)
@@ -73,13 +71,13 @@ class Task:
                 patient_id, None, reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
             )
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
-        write_text(path, json.dumps({"key": key, "features": features}, separators=(",\n", ": ")) + "\n")
+        content = {"key": key, "hash": hash_of(features), "features": features}
+        write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n")
         return Result(patient_id, features)
 
     def _key(self, patient_id: str) -> str:
-        parts = [self.fingerprint(patient_id), *self.versions]
-        parts += [f"{roi}={path.read_text(encoding='utf-8')}" for roi, path in self.parameter_files.items()]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        files = {roi: path.read_text(encoding="utf-8") for roi, path in self.parameter_files.items()}
+        return hash_of(self.fingerprint(patient_id), files, self.code)
 
     def _extract(self, patient_id: str) -> dict[str, float]:
         image, masks = self.load(patient_id)
@@ -192,15 +190,10 @@ def _executor() -> Callable[[Callable[[str], Result], Sequence[str], int], Itera
 
 
 def _read_cached(path: Path, key: str) -> dict[str, float] | None:
-    """The patient's features, or None if there are none, or of other inputs, or unreadable."""
+    """The patient's features, or None if there are none, or of other inputs or code, or damaged."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return stored["features"] if stored["key"] == key else None
+        features = stored["features"]
+        return features if stored["key"] == key and stored["hash"] == hash_of(features) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-@lru_cache(maxsize=1)
-def _versions() -> tuple[str, ...]:
-    packages = ("pyradiomics", "SimpleITK", "PyWavelets", "numpy")
-    return (f"fast_radiomics={fast_radiomics.VERSION}", *(f"{name}={version(name)}" for name in packages))

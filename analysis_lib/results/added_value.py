@@ -6,21 +6,20 @@ call these functions and show what they return; nothing here draws or writes.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Memory
 
 from analysis_lib.cohort.sarcopenia import sarcopenic
-from analysis_lib.common.files import keeping
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.results.calibration import COLUMNS, ENDS, cells, followed
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import comparison, evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.survival.decision import net_benefit
 
 CLINICAL, DEFINITION = "Clinical", "Best definition"
 WITH = {CLINICAL: f"{CLINICAL} + {MODEL}", DEFINITION: f"{DEFINITION} + {MODEL}"}
@@ -166,7 +165,7 @@ def decision_curves(
     Empty where the patients above a threshold are not followed to the horizon. dcurves takes a second or more for
     each set and horizon: ``kept`` is a folder for its answers, so that a run on the same predictions has them at once.
     """
-    curves = Memory(kept, verbose=0).cache(_net_benefit)
+    curves = keeping(net_benefit, kept)
     thresholds = tuple(np.linspace(*statistics.decision_thresholds, 30).round(4).tolist())
     tables = []
     for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
@@ -174,7 +173,7 @@ def decision_curves(
             continue
         models = [m for m in MODELS if frame[m].notna().all()]
         outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
-        found = curves(*outcome, frame[models].to_numpy(), tuple(models), thresholds, month, version("dcurves"))
+        found = curves(*outcome, frame[models].to_numpy(), models, thresholds, month)
         tables.append(found.assign(panel=f"{name} {month:g}", set=name, month=month))
     columns = ["panel", "set", "month", "model", "threshold", "net_benefit"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
@@ -187,30 +186,6 @@ def panel_titles(cohort: CohortParams, statistics: StatisticsParams) -> dict[str
         for name in cohort.test_sets
         for month in statistics.horizons_months
     }
-
-
-def _net_benefit(
-    time: np.ndarray,
-    event: np.ndarray,
-    probability: np.ndarray,
-    models: tuple[str, ...],
-    thresholds: tuple[float, ...],
-    month: float,
-    dcurves_version: str,
-) -> pd.DataFrame:
-    """Decision curves of one set and month: model, threshold, net_benefit. The version is part of what is kept."""
-    from dcurves import dca  # here, because it loads statsmodels, which takes seconds
-
-    data = pd.DataFrame(probability, columns=list(models)).assign(os_months=time, os_event=event.astype(bool))
-    found = dca(
-        data=data,
-        outcome="os_event",
-        modelnames=list(models),
-        thresholds=np.array(thresholds),
-        time=month,
-        time_to_outcome_col="os_months",
-    )
-    return found[["model", "threshold", "net_benefit"]].reset_index(drop=True)
 
 
 def reclassification(

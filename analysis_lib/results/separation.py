@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.cohort.sarcopenia import sarcopenic
-from analysis_lib.common.files import keeping
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
 from analysis_lib.survival.separation import separation
 

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
-from scipy.stats import t as student
 
 from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
-from analysis_lib.common.files import keeping
 from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
-from analysis_lib.survival.imputation import impute, nelson_aalen, pool
+from analysis_lib.survival.imputation import imputed_ratio
 
 NAN = float("nan")
 RATIO = ("hr", "low", "high", "p")
@@ -66,7 +65,7 @@ def extended_table(
     Imputation takes most of the time: ``kept`` is a folder for its answers, so that a new cut-off of one definition
     imputes for that definition alone.
     """
-    imputed = keeping(_imputed_ratio, kept)
+    imputed = keeping(imputed_ratio, kept)
     rows = []
     everyone = {**definitions, **further}
     for name in cohort.sets:
@@ -174,35 +173,6 @@ def _adjusted_ratios(
         return row | {"mi_m": 1, "mi_fmi": 0.0} | {f"mi_{k}": row[f"cc_{k}"] for k in RATIO}
     how = (statistics.imputations, statistics.imputation_rounds, seed)
     return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how)
-
-
-def _imputed_ratio(
-    time: np.ndarray,
-    dead: np.ndarray,
-    values: np.ndarray,
-    names: tuple[str, ...],
-    confidence: float,
-    how: tuple[int, int, int],
-) -> dict:
-    """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
-
-    ``how``: number of imputations, rounds, seed.
-    """
-    table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
-    copies = impute(table, *how)
-    try:
-        fitted = [cox_fit(time, dead, copy[list(names)].to_numpy()) for copy in copies]
-    except NoFiniteEstimate:
-        return {}
-    pooled = pool(
-        [fit.coefficients[-1] for fit in fitted],
-        [fit.covariance[-1, -1] for fit in fitted],
-        max(dead.sum() - len(names), 1),
-    )
-    width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]
-    ends = {"hr": 0.0, "low": -width, "high": width}
-    ratio = {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}
-    return ratio | {"mi_p": pooled["p"], "mi_m": len(copies), "mi_fmi": pooled["fmi"]}
 
 
 def _continuous(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.common.files import code_digest, write_text
+from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.coxnet.autoencoder import explained_variance, pca_explained_variance
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
@@ -85,35 +83,35 @@ def compare_joint(
     strata: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Cross-validated C-index of the two-step and the joint model within the patients given: option, fold, n,
-    events, c_index. Both see the same folds. A fit is kept in ``folder`` under a key of all it depends on.
+    events, c_index. Both see the same folds. A fit is kept in ``folder``.
     """
     died = os_event.to_numpy(bool)
     fold = folds_by_event(died, autoencoder.compare_folds, np.random.default_rng(derived_seed(seed, 12)))
-    digest = hashlib.blake2b(code_digest(), digest_size=8)
     strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    for part in (features.to_numpy(np.float64), os_months.to_numpy(np.float64), died, fold, strata):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    settings = [autoencoder.model_dump(), network.model_dump(), seed, features.columns.tolist()]
-    digest.update(json.dumps(settings).encode())
-    folder = Path(folder) / digest.hexdigest()
-    jobs = [
-        (features, os_months, died, strata, fold == k, name, k, autoencoder, network, seed, folder / f"{name}-{k}.json")
-        for name in OPTIONS
-        for k in range(fold.max() + 1)
-    ]
-    rows = map_patients(_compared, jobs, workers=workers, label="two steps or joint", quiet=quiet, unit="fit")
+    data = features, os_months, died, strata
+    jobs = [(*data, fold, k, name, autoencoder, network, seed) for name in OPTIONS for k in range(fold.max() + 1)]
+    compared = keeping(joint_or_not, folder)
+    rows = map_patients(compared, jobs, workers=workers, label="two steps or joint", quiet=quiet, unit="fit")
     return pd.DataFrame(rows)
 
 
-def _compared(features, os_months, died, strata, test, name, k, autoencoder, network, seed, path: Path) -> dict:
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    params = autoencoder.model_copy(update={"joint": OPTIONS[name]})
+def joint_or_not(
+    features: pd.DataFrame,
+    os_months: pd.Series,
+    died: np.ndarray,
+    strata: np.ndarray,
+    fold: np.ndarray,
+    k: int,
+    name: str,
+    autoencoder: AutoEncoderParams,
+    network: NetworkParams,
+    seed: int,
+) -> dict:
+    """One row of ``compare_joint``: the option ``name`` of OPTIONS, tested on fold ``k`` (0, 1, ...)."""
+    test, params = fold == k, autoencoder.model_copy(update={"joint": OPTIONS[name]})
     fitted = RadiomicsSurvivalModel.fit(
         features[~test], os_months[~test], died[~test], params, network, derived_seed(seed, 13, k), strata[~test]
     )
     row = {"option": name, "fold": k + 1, "n": int(test.sum()), "events": int(died[test].sum())}
     value = c_index(os_months[test], died[test], fitted.risk(features[test])) if died[test].any() else np.nan
-    row["c_index"] = None if np.isnan(value) else float(value)
-    write_text(path, json.dumps(row) + "\n")
-    return row
+    return row | {"c_index": None if np.isnan(value) else float(value)}

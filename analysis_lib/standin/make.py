@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from analysis_lib.common.files import remove_leftovers, write_text
+from analysis_lib.common.keep import code_key, hash_of
 from analysis_lib.common.pool import map_patients
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
@@ -24,8 +22,6 @@ from analysis_lib.standin.segmentation import write_seg_nrrd
 from analysis_lib.standin.settings import Definition, StandinParams
 from analysis_lib.standin.spec import PatientSpec
 
-DRAWING = "1"  # raise when the drawing changes, so that images on disk are drawn anew
-
 
 def make_cohort(
     standin: StandinParams,
@@ -39,13 +35,14 @@ def make_cohort(
 
     ``definitions`` are the published ones: of those that the sets count, the numbers of sarcopenic patients are met.
 
-    A patient whose images are there already, drawn from the same specification, is not drawn again. The
-    clinical table is written last, so that an interrupted run never looks complete.
+    A patient whose images are there already, drawn from the same specification by the same code, is not drawn
+    again. The clinical table is written last, so that an interrupted run never looks complete.
     """
     frame = draw_patients(standin, calibrated(standin, definitions), seed)
     for place in ("", "ct", "masks", ".drawn"):
         remove_leftovers(folder / place)
-    jobs = [(spec, folder) for spec in patient_specs(frame, standin)]
+    code = code_key(draw_patient, write_ct_series, write_seg_nrrd)
+    jobs = [(spec, folder, code) for spec in patient_specs(frame, standin)]
     map_patients(_write_patient, jobs, workers=workers, label="synthetic CT", quiet=quiet)
     for name, table in (
         ("data_dictionary.csv", data_dictionary()),
@@ -55,9 +52,9 @@ def make_cohort(
         write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _write_patient(spec: PatientSpec, folder: Path) -> None:
+def _write_patient(spec: PatientSpec, folder: Path, code: str) -> None:
     stamp = folder / ".drawn" / spec.patient_id
-    key = hashlib.blake2b((json.dumps(asdict(spec), sort_keys=True) + DRAWING).encode(), digest_size=16).hexdigest()
+    key = hash_of(spec, code)
     ct, mask = folder / "ct" / spec.patient_id, folder / "masks" / f"{spec.patient_id}.seg.nrrd"
     if stamp.is_file() and stamp.read_text() == key and ct.is_dir() and mask.is_file():
         return

@@ -251,6 +251,7 @@ def restricted_mean_difference(
 def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
     """P values adjusted for the false discovery rate over a family; NaN stays NaN and does not count.
 
+    Not SciPy's ``false_discovery_control``, which refuses NaN and rounds otherwise: p (m / rank), not p m / rank.
     Source: Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     p = np.asarray(p, dtype=float)

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from scipy.stats import t as student
 
+from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+
 Vector = NDArray[np.float64]
 PRIOR_SD = 2.5  # of a coefficient per SD; keeps a column that foretells another perfectly finite
 
@@ -113,3 +115,32 @@ def pool(estimates: ArrayLike, variances: ArrayLike, complete_df: float) -> dict
         "fmi": float((increase + 2 / (df + 3)) / (increase + 1)) if share else 0.0,
         "p": float(2 * student.sf(abs(estimates.mean()) / error, df)),
     }
+
+
+def imputed_ratio(
+    time: np.ndarray,
+    dead: np.ndarray,
+    values: np.ndarray,
+    names: tuple[str, ...],
+    confidence: float,
+    how: tuple[int, int, int],
+) -> dict:
+    """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
+
+    ``how``: number of imputations, rounds, seed.
+    """
+    table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
+    copies = impute(table, *how)
+    try:
+        fitted = [cox_fit(time, dead, copy[list(names)].to_numpy()) for copy in copies]
+    except NoFiniteEstimate:
+        return {}
+    pooled = pool(
+        [fit.coefficients[-1] for fit in fitted],
+        [fit.covariance[-1, -1] for fit in fitted],
+        max(dead.sum() - len(names), 1),
+    )
+    width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]
+    ends = {"hr": 0.0, "low": -width, "high": width}
+    ratio = {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}
+    return ratio | {"mi_p": pooled["p"], "mi_m": len(copies), "mi_fmi": pooled["fmi"]}

@@ -33,6 +33,7 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float) -> pd.Dat
     Returns a frame with one row at month 0 and one at each distinct time: month, survival, low, high, at_risk
     (just before the month), events and censored (in it). Where survival is 0 the interval is NaN, as in R.
 
+    Not lifelines' fitter, whose last bits differ (it sums logarithms) and whose medians of flat stretches are not R's.
     Source: Kaplan and Meier 1958, doi:10.1080/01621459.1958.10501452; interval on the scale log(-log S):
     Kalbfleisch and Prentice 2002, doi:10.1002/9781118032985.
     """

@@ -118,6 +118,17 @@ def test_a_damaged_file_is_recomputed(content: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
+def test_a_value_that_was_changed_on_disk_is_recomputed(tmp_path: Path) -> None:
+    first, _ = run(["P1"], tmp_path)
+    path = tmp_path / "features" / "P1.json"
+    stored = json.loads(path.read_text())
+    stored["features"][first.columns[0]] += 1e-9
+    path.write_text(json.dumps(stored))
+    again, _ = run(["P1"], tmp_path, calls := [])
+    assert calls == ["P1"]
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+
+
 def test_another_number_of_features_stops_before_any_work(tmp_path: Path) -> None:
     calls = []
     with pytest.raises(FeatureCountError, match=r"expected_count is 1300.*give 1343 \(sm_shape 14, .*pm_shape2D 9"):
@@ -204,6 +215,6 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
 
 
 def test_a_worker_of_another_environment_stops_the_run(tmp_path: Path) -> None:
-    task = Task(load, fingerprint, FILES, tmp_path, versions=("numpy=1.0",))
+    task = Task(load, fingerprint, FILES, tmp_path, code=("numpy=1.0",))
     with pytest.raises(ClusterError, match=r"has .*numpy=.*; start it from the environment of this run"):
         task("P1")
