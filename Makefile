@@ -35,11 +35,12 @@ N := $(B)/notebooks
 # In the order of starting where none waits for another: the long ones first.
 NOTEBOOKS := 04_autoencoder_deepsurv 02_sarcopenia 12_added_value 06_discrimination 09_beyond_the_letter 03_radiomics_pca \
              13_extended_table2 14_index_splines 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
-# Code by room: what a rule depends on.
-room = $(wildcard $(addsuffix /*.py,$(addprefix analysis_lib/,$(1))))
-# Not the library's face to make, readers and reviewers (review, ui): they compute no result.
-LIB := analysis_lib/__init__.py $(call room,common cohort coxnet figures results stages survival) \
-       $(addprefix analysis_lib/,core/parameters.py core/project.py core/notebooks.py ui/notebook.py)
+# What code each stage and notebook runs, read from the import statements (common/code.py): a file each that changes
+# when a module changes that it uses, so no rule lists modules. Comments and docstrings do not count.
+C := build/code
+$(C)/.written: $(wildcard analysis_lib/*.py analysis_lib/*/*.py notebooks/*.ipynb) $(ENV)
+	@mkdir -p $(@D) && $(RUN) code && touch $@
+$(C)/%.txt: $(C)/.written ;@:
 
 study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
@@ -52,39 +53,35 @@ check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.ht
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
 $(P)/%.json: $(B)/.prepared ;@:
-.PRECIOUS: $(B)/again/%
+.PRECIOUS: $(B)/again/% $(C)/%.txt
 $(B)/again/%: $(B)/.prepared ;@:
 
-$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(call room,standin)
+$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(C)/cohort.txt
 	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-READING := $(call room,ct)
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json $(READING) $(call room,cohort) \
-                       analysis_lib/stages/measure.py
+$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
+                       $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
-$(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(READING) \
-                       $(call room,radiomics) $(addprefix analysis_lib/,cohort/sources.py stages/features.py)
+$(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(C)/features.txt
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json \
-                       $(addprefix analysis_lib/,cohort/cohort.py stages/assemble.py)
+$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json $(C)/assemble.txt
 	@$(RUN) assemble --study $(STUDY)
 $(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
-                   $(call room,coxnet) analysis_lib/stages/optimism.py
+                   $(C)/optimism.txt
 	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
-$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(call room,radiomics) \
-                     $(addprefix analysis_lib/,cohort/sources.py stages/features.py stages/stability.py stages/variants.py)
+$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(C)/stability.txt
 	@$(RUN) stability --study $(STUDY) && touch $@
-$(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(LIB) notebooks/10_stability.ipynb $(B)/again/10_stability
+$(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(C)/10_stability.txt notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
 # A new cut-off changes definitions.json, so only the notebooks that name it run again; the model never sees a cut-off.
-COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json $(LIB)
+COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json
 STATISTICS := $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json
 $(N)/01_cohort.ipynb: $(COMMON) $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
 $(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
@@ -99,7 +96,7 @@ $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statis
 $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/%.ipynb: notebooks/%.ipynb $(B)/again/%
+$(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 MODEL ?= build/standin/model

@@ -1,23 +1,19 @@
-"""Writing files so that a reader never meets half of one, and what files that are kept depend on."""
+"""Writing files so that a reader never meets half of one."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # make's questions need no pandas
     import pandas as pd
 
-R = TypeVar("R")
 TEMPORARY = ".writing-"
 
 
@@ -84,24 +80,3 @@ def write_text_if_changed(path: Path, text: str) -> None:
     """Leave the file, and so its time stamp, alone when it already holds ``text``."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-@functools.cache
-def code_digest(folder: str = "coxnet", package: str = "tensorflow") -> bytes:
-    """Hash of what a kept result depends on beside its inputs: the code of a folder and the version of a package."""
-    digest = hashlib.blake2b(version(package).encode(), digest_size=16)
-    for path in sorted((Path(__file__).parents[1] / folder).glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.digest()
-
-
-def keeping(function: Callable[..., R], folder: Path | None) -> Callable[..., R]:
-    """``function``, of ``statistics`` or built on it, with its answers kept in ``folder`` by what it is given.
-
-    What is kept depends on the code of ``statistics`` and SciPy's version too. Without a folder nothing is kept.
-    """
-    from joblib import Memory  # here, because make's questions need no joblib
-
-    if folder is None:
-        return function
-    return Memory(folder / code_digest("survival", "scipy").hex()[:12], verbose=0).cache(function)

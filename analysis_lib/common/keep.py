@@ -1,133 +1,27 @@
-"""The one way to keep a result: under what is given, the code that computes it and the packages that this code uses.
+"""The one way to keep a result: under what is given, and the code and packages that compute it (``code``).
 
-The code is that of every module of this library which the function's module imports, directly or through others.
-They are found by reading the import statements (``ast``), those inside of functions too, so nobody lists them by hand
-and nothing heavy is loaded to know them. With a module come the packages above it, and so ``analysis_lib/__init__``,
-which pins threads and processor kernels. Comments, docstrings and layout do not count. The packages are all others
-that these modules import, with their versions. So a function whose results are kept lies best in a module that imports
-no more than it needs.
+A function whose results are kept lies best in a module that imports no more than it needs, for any of that is its code.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import functools
 import hashlib
 import inspect
 import json
+import os
 import pickle
-import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.code import code_key
 from analysis_lib.common.files import replacing
 
 R = TypeVar("R")
-LIBRARY = Path(__file__).parents[1]
-NAME = LIBRARY.name
-
-
-# ---- code --------------------------------------------------------------------------------------------------
-
-
-def modules_of(*modules: str, library: Path = LIBRARY) -> dict[str, Path]:
-    """Files by name of the modules given and of all modules of the library that they import, directly or not.
-
-    library : folder of the package, for those who ask about another copy. ValueError for a module that is not there.
-    """
-    found: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module in found:
-            continue
-        path = _file(module, library)
-        if path is None:
-            raise ValueError(f"there is no module {module} whose code could be read")
-        found[module] = path
-        imported = _read(path, path.stat().st_mtime_ns)[1]
-        names = [module, *(name for name in imported if name.split(".")[0] == NAME)]
-        parents = {".".join(name.split(".")[:k]) for name in names for k in range(1, name.count(".") + 2)}
-        waiting += [name for name in parents if _file(name, library)]
-    return dict(sorted(found.items()))
-
-
-def packages_of(*modules: str, library: Path = LIBRARY) -> dict[str, str]:
-    """Versions by name of the packages that ``modules_of`` these import, Python's own apart."""
-    top = set()
-    for path in modules_of(*modules, library=library).values():
-        top |= {name.split(".")[0] for name in _read(path, path.stat().st_mtime_ns)[1]}
-    top -= {NAME, *sys.stdlib_module_names}
-    return dict(pair for name in sorted(top) for pair in _versions(name))
-
-
-def code_of(*functions: Callable[..., Any], library: Path = LIBRARY) -> tuple[str, ...]:
-    """What the results of ``functions`` depend on beside what they are given: 'module=hash', then 'package=version'."""
-    modules = [inspect.unwrap(function).__module__ for function in functions]
-    files = modules_of(*modules, library=library)
-    hashes = [f"{name}={_read(path, path.stat().st_mtime_ns)[0]}" for name, path in files.items()]
-    return (*hashes, *(f"{name}={number}" for name, number in packages_of(*modules, library=library).items()))
-
-
-def code_key(*functions: Callable[..., Any], library: Path = LIBRARY) -> str:
-    """``code_of`` as one short text."""
-    return hashlib.blake2b("\n".join(code_of(*functions, library=library)).encode(), digest_size=16).hexdigest()
-
-
-def _file(module: str, library: Path) -> Path | None:
-    if module.split(".")[0] != NAME:  # a function of a test or a script
-        return Path(path) if (path := getattr(sys.modules.get(module), "__file__", None)) else None
-    place = library.joinpath(*module.split(".")[1:])
-    return next((p for p in (place / "__init__.py", place.with_suffix(".py")) if p.is_file()), None)
-
-
-@functools.lru_cache(maxsize=1024)
-def _read(path: Path, written: int) -> tuple[str, tuple[str, ...]]:
-    """Hash of a file's code, and what it imports; ``written`` is when, so that an edited file is read again."""
-    tree = ast.parse(path.read_bytes())
-    imported: list[str] = []
-    for node in _run(tree):
-        if isinstance(node, ast.Import):
-            imported += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise ValueError(f"{path.name}: write imports of the library in full, so that they can be followed")
-            imported += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body[0] = ast.Pass()
-    return hashlib.blake2b(ast.dump(tree).encode(), digest_size=8).hexdigest(), tuple(dict.fromkeys(imported))
-
-
-def _run(tree: ast.AST) -> list[ast.AST]:
-    """The nodes of a file that are run, and so not what is imported for annotations alone."""
-    found, waiting = [], [tree]
-    while waiting:
-        node = waiting.pop()
-        found.append(node)
-        children = list(ast.iter_child_nodes(node))
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            children = node.orelse
-        waiting += children
-    return found
-
-
-@functools.cache
-def _versions(package: str) -> tuple[tuple[str, str], ...]:
-    try:
-        return ((package, version(package)),)
-    except PackageNotFoundError:  # sklearn is of scikit-learn
-        names = _distributions().get(package, [])
-        return tuple((name, version(name)) for name in sorted(set(names)))
-
-
-_distributions = functools.cache(packages_distributions)
 
 
 # ---- what is given -----------------------------------------------------------------------------------------
@@ -136,7 +30,8 @@ _distributions = functools.cache(packages_distributions)
 def hash_of(*values: Any) -> str:
     """One short text that differs where the values do, to the last bit; the same in every process and on every machine.
 
-    Numbers, text, lists, dictionaries, arrays, frames, dataclasses and parameters; TypeError for anything else.
+    Numbers, text, lists, dictionaries, arrays, frames, dataclasses, parameters, and paths, which stand for a file's
+    name and content; TypeError for anything else.
     """
     digest = hashlib.blake2b(digest_size=16)
     _feed(digest, values)
@@ -149,6 +44,10 @@ def _feed(digest: Any, value: Any) -> None:
         _piece(digest, type(value).__name__, repr(value).encode())
     elif isinstance(value, bytes):
         _piece(digest, "bytes", value)
+    elif isinstance(value, Path):
+        with value.open("rb") as content:  # in pieces: a volume need not be in memory
+            whole = hashlib.file_digest(content, "blake2b").digest()
+        _feed(digest, ["file", os.fsencode(value.name), whole])  # a name need not be UTF-8
     elif isinstance(value, list | tuple):
         _piece(digest, "list", str(len(value)).encode())
         for item in value:
@@ -203,6 +102,7 @@ class Keeping(Generic[R]):
     apart: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """The answer to these arguments, kept or computed."""
         path = self.path(*args, **kwargs)
         found, answer = self._kept(path)
         if not found:

@@ -1,22 +1,24 @@
-"""Many patients on many processes, with progress, in the order given."""
+"""Many patients on many processes of this machine: the one pool, and what becomes of a patient who kills his worker."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from joblib import Parallel, delayed
 from joblib.externals import loky
 from tqdm import tqdm
 
 from analysis_lib.common.errors import StudyError
 
 DEATHS = 2  # processes that a patient may lose before it is given up
-SUSPECTS = 16  # a worker, that get a process of their own where one died
+AHEAD = 2  # patients that wait in the pool for a worker to be free
+IDLE_S = 300  # a worker without work ends after so long
 
 
 class WorkerDied(StudyError, RuntimeError):
@@ -55,32 +57,58 @@ def map_patients(
         mininterval=1,
         smoothing=0.05,
     )
-    results = []
-    with progress, warnings.catch_warnings():
-        # A worker whose memory grew is replaced by a fresh one: as it should be, and nothing to warn of.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
-        while len(results) < len(arguments):
-            rest = arguments[len(results) :]
-            try:
-                for result in Parallel(n_jobs=workers, return_as="generator")(delayed(function)(*one) for one in rest):
-                    results.append(result)
-                    progress.update()
-            except BrokenProcessPool:  # whose fault it was is not known
-                for one in arguments[len(results) :][: SUSPECTS * workers]:
-                    results.append(run_alone(function, one, died))
-                    progress.update()
+    results: list[Any] = [None] * len(arguments)
+    with progress:
+        each = run_here(function, arguments) if workers == 1 else run_each(function, arguments, workers, died)
+        for place, result in each:
+            results[place] = result
+            progress.update()
     return results
 
 
-def run_alone(
-    function: Callable[..., Any],
-    arguments: tuple,
-    died: Callable[..., Any] | None,
-    pool: Callable[[int], loky.ProcessPoolExecutor] = loky.ProcessPoolExecutor,
-) -> Any:
-    """The result of one patient in a process of its own (``pool`` makes it); ``died`` as of ``map_patients``."""
+def run_here(function: Callable[..., Any], arguments: Iterable[tuple]) -> Iterator[tuple[int, Any]]:
+    """Place and result of each tuple of arguments, one after the other in this process."""
+    for place, one in enumerate(arguments):
+        yield place, function(*one)
+
+
+def run_each(
+    function: Callable[..., Any], arguments: Sequence[tuple], workers: int, died: Callable[..., Any] | None
+) -> Iterator[tuple[int, Any]]:
+    """Place and result of each tuple of arguments as they end, by worker processes; ``died`` as of ``map_patients``.
+
+    Where a worker dies, it is not known by whom: each that was under way gets a process of its own. Workers inherit the
+    pins of ``analysis_lib`` and are kept for the next call, because importing TensorFlow takes them seconds.
+    """
+    waiting = deque(enumerate(arguments))
+    with warnings.catch_warnings():
+        # A worker whose memory grew is replaced by a fresh one: as it should be, and nothing to warn of.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
+        while waiting:
+            running: dict[Future, tuple[int, tuple]] = {}
+            pool = loky.get_reusable_executor(max_workers=min(workers, len(waiting)), timeout=IDLE_S)
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers + AHEAD:
+                        # taken from the queue once the pool has it, so that none is lost if it refuses
+                        running[pool.submit(function, *waiting[0][1])] = waiting[0]
+                        waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        yield running.pop(future)[0], result
+            except BrokenProcessPool:
+                for future, (place, one) in running.items():
+                    whole = future.done() and not future.cancelled() and future.exception() is None
+                    yield place, future.result() if whole else run_alone(function, one, died)
+            except BaseException:
+                pool.shutdown(wait=True, kill_workers=True)
+                raise
+
+
+def run_alone(function: Callable[..., Any], arguments: tuple, died: Callable[..., Any] | None) -> Any:
+    """The result of one patient in a process of its own; ``died`` as of ``map_patients``."""
     for _ in range(DEATHS):
-        with pool(1) as executor:
+        with loky.ProcessPoolExecutor(1) as executor:
             try:
                 return executor.submit(function, *arguments).result()
             except BrokenProcessPool:

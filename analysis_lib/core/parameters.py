@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -25,6 +25,11 @@ from analysis_lib.standin.settings import StandinParams
 
 PARAMS_DIR = Path(__file__).resolve().parents[2] / "params"  # of this checkout
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
+
+# The clinical covariates, here and nowhere else; the stand-in cohort has the same, of its own settings.
+Covariate = Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]
+COVARIATES: tuple[Covariate, ...] = get_args(Covariate)
+TUMOUR = COVARIATES[3:]
 
 
 class SetParams(Section):
@@ -204,11 +209,9 @@ class StatisticsParams(Section):
     horizons_months: list[Positive] = Field(
         default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
     )
-    adjust_for: list[Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]] = (
-        Field(
-            default_factory=lambda: ["age", "sex", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"],
-            description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
-        )
+    adjust_for: list[Covariate] = Field(
+        default_factory=lambda: ["age", "sex", *TUMOUR],
+        description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
     )
     at_risk_months: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=lambda: [0, 12, 24, 36, 48, 60],

@@ -9,10 +9,22 @@ import hashlib
 import json
 from pathlib import Path
 
+from analysis_lib.common.code import code_of_modules, modules_of_notebook
 from analysis_lib.common.files import remove_leftovers, write_text_if_changed
+from analysis_lib.common.keep import hash_of
 from analysis_lib.core.artefacts import ask_again
 from analysis_lib.core.parameters import SYNTHETIC_NOTE, write_sections
-from analysis_lib.core.project import Study
+from analysis_lib.core.project import Project, Study
+
+# The module that does each stage. By name, for nothing of it is loaded here.
+STAGES = {
+    "cohort": "analysis_lib.standin.make",
+    "measure": "analysis_lib.stages.measure",
+    "features": "analysis_lib.stages.features",
+    "assemble": "analysis_lib.stages.assemble",
+    "stability": "analysis_lib.stages.stability",
+    "optimism": "analysis_lib.stages.optimism",
+}
 
 
 def prepare(study: Study) -> None:
@@ -36,13 +48,24 @@ def prepare(study: Study) -> None:
     ask_again(study)
 
 
+def write_code(project: Project, folder: Path) -> None:
+    """Write what code each stage and notebook runs into ``folder``, a file each that changes only when the code does.
+
+    The Makefile's rules depend on these files, so that what runs again is what uses a changed module, and nothing else.
+    """
+    used = {stage: [module] for stage, module in STAGES.items()}
+    for path in sorted(project.notebooks.glob("[0-9]*.ipynb")):
+        used[path.stem] = [*modules_of_notebook(path), "analysis_lib.core.notebooks"]
+    for name, modules in used.items():
+        write_text_if_changed(folder / f"{name}.txt", "\n".join(code_of_modules(*modules)) + "\n")
+
+
 def _check_features(study: Study, stamp: Path) -> None:
     """Stop at once for feature parameters that the extraction, which comes late, would refuse."""
     params, files = study.params, study.parameter_files
-    digest = hashlib.blake2b(params.features.model_dump_json().encode(), digest_size=16)
-    for path in files.values():
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
+    contents = {roi: path.read_bytes() if path.is_file() else None for roi, path in files.items()}
+    key = hash_of(params.features, contents, code_of_modules("analysis_lib.radiomics.parameter_files"))
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == key:
         return
     from analysis_lib.radiomics.parameter_files import check_parameter_files
 
@@ -50,7 +73,7 @@ def _check_features(study: Study, stamp: Path) -> None:
         (study.project.params_dir / "feature_names.txt").read_text(encoding="utf-8").split()
     )  # those of params/defaults.yaml
     check_parameter_files(files, params.features.expected_count, usual)
-    write_text_if_changed(stamp, digest.hexdigest())
+    write_text_if_changed(stamp, key)
 
 
 def input_files(study: Study) -> list[Path]:

@@ -24,6 +24,7 @@ from analysis_lib.coxnet.partial_likelihood import check_outcome, negative_log_p
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras
+from analysis_lib.survival.folds import stratified_folds
 
 LARGE_PRODUCT = 1_000_000  # multiplications, from which on OpenBLAS no longer counts a product as small
 LARGE = 20_000  # patients, from which on the networks are trained on all cores: minutes then, so progress is shown too
@@ -269,12 +270,7 @@ def _held_out(event: np.ndarray, fraction: float, k: int, seed: int) -> np.ndarr
 
 def folds_by_event(event: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Number (n,) of each patient's fold, the events spread evenly over at most as many folds as events."""
-    folds = max(1, min(folds, int(np.sum(event))))
-    event = np.asarray(event, bool)
-    fold = np.empty(len(event), int)
-    for part in (event, ~event):
-        fold[part] = rng.permutation(np.arange(part.sum()) % folds)
-    return fold
+    return stratified_folds(event, max(1, min(folds, int(np.sum(event)))), rng)
 
 
 def _slope(risk, time, event, strata, ties) -> float:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from analysis_lib.figures import style
+from analysis_lib.radiomics.names import name_table
 
 # Koo and Li 2016, doi 10.1016/j.jcm.2016.02.012
 GRADES = [("poor, below 0.5", -np.inf, 0.5), ("moderate, below 0.75", 0.5, 0.75), ("good, below 0.9", 0.75, 0.9)]
@@ -33,8 +34,7 @@ CLASSES = {
 
 def stability_frame(table: pd.DataFrame) -> pd.DataFrame:
     """``agreement.icc_table`` with region, image and class of each feature, and the grade of its ICC."""
-    parts = table["feature"].str.extract(r"^(sm|pm)_(.+)_(shape2D|shape|firstorder|glcm|glrlm|glszm|gldm|ngtdm)_")
-    parts.columns = ["region", "image", "class"]
+    parts = name_table(table["feature"])[["region", "image", "class"]].set_index(table.index)
     grade = pd.Series("no ICC, the same in all patients", index=table.index)
     for name, low, high in GRADES:
         grade[(table["icc"] >= low) & (table["icc"] < high)] = name

@@ -1,7 +1,8 @@
 """The same patients on a Dask cluster: ``SCHEDULER=tcp://host:port`` instead of processes of this machine.
 
 A worker that is lost takes at most its own patients with it: each is done again, alone, so that it is known
-which of them was the cause. A patient that has lost two workers is given up with the reason.
+which of them was the cause. A patient that has lost two workers is given up with the reason. Dask's own client, not
+joblib's backend of it, whose results do not say which patient a lost worker had.
 
     Rocklin 2015, Dask: parallel computation with blocked algorithms, doi 10.25080/Majora-7b98e3ed-013
 """

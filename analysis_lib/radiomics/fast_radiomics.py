@@ -22,6 +22,7 @@ from radiomics import getFeatureClasses
 from analysis_lib.radiomics.fast_classes import Region, feature_values, image_features, shape_class
 from analysis_lib.radiomics.fast_log_rounding import ItkLaplacian
 from analysis_lib.radiomics.fast_wavelets import wavelet_bands
+from analysis_lib.radiomics.names import parse
 from analysis_lib.radiomics.plan import (
     ExtractionError,
     NoRadiomicsError,
@@ -105,7 +106,7 @@ def _checked(result: dict[str, Any], plan: Plan) -> dict[str, float]:
 
 def _why(missing: list[str]) -> str:
     classes = getFeatureClasses()
-    parts = [name.rsplit("_", 2)[1:] for name in missing]
+    parts = [parse(name)[2:] for name in missing]
     if all(classes[class_name].getFeatureNames()[feature] for class_name, feature in parts):
         return "they are deprecated, and it no longer computes them"
     if all(class_name == "shape2D" for class_name, _ in parts):

@@ -1,7 +1,7 @@
 """Radiomics of every patient: extracted in parallel, kept one file a patient, resumed after any interruption.
 
 A patient's file is valid for one key: the fingerprint of its inputs, the parameter files, and code and packages that
-extract (``keep.code_of``). What changed or is damaged is recomputed, nothing else. Files appear whole or not at all, so
+extract (``common.code``). What changed or is damaged is recomputed, nothing else. Files appear whole or not at all, so
 a killed run loses at most the patients it was at, and two runs at once write the same bytes.
 """
 
@@ -20,13 +20,15 @@ import pandas as pd
 import SimpleITK as sitk
 from tqdm import tqdm
 
+from analysis_lib.common.code import code_of
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.common.files import remove_leftovers, write_text
-from analysis_lib.common.keep import code_of, hash_of
+from analysis_lib.common.keep import hash_of
 from analysis_lib.common.pool import worker_count
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
+from analysis_lib.radiomics.names import parse
 from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
 from analysis_lib.radiomics.workers import Result, run_local
 
@@ -159,7 +161,7 @@ def feature_names(
     """
     names = [_column(roi, name) for roi, path in parameter_files.items() for name in expected_names(path)]
     if expected_count is not None and len(names) != expected_count:
-        groups = Counter("_".join(name.split("_")[i] for i in (0, 2)) for name in names)
+        groups = Counter("_".join(parse(name)[::2]).lstrip("_") for name in names)
         counts = ", ".join(f"{group} {n}" for group, n in groups.items())
         raise FeatureCountError(
             f"features.expected_count is {expected_count}, but the parameter files give {len(names)} "

@@ -6,6 +6,8 @@ manual, v11, arXiv 1612.07003, and for filters Depeursinge et al., arXiv 2006.05
 
 from __future__ import annotations
 
+from analysis_lib.radiomics.names import parse
+
 FAMILIES = {
     "shape": "HCUG", "firstorder": "UHIW", "glcm": "LFYI", "glrlm": "TP0I", "glszm": "9SAK", "gldm": "REK0",
     "ngtdm": "IPET",
@@ -88,7 +90,7 @@ def describe(name: str) -> dict[str, str]:
 
     Keys: family, feature, aggregation, filter, note (how the value differs, or why there is no code).
     """
-    image, class_name, feature = name.rsplit("_", 2)
+    _, image, class_name, feature = parse(name)
     row = dict.fromkeys(("family", "feature", "aggregation", "filter", "note"), "")
     row["note"] = NOTES.get(f"{class_name}_{feature}", "")
     if class_name == "shape2D":

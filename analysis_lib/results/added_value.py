@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.common.keep import keeping
+from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.results.calibration import COLUMNS, ENDS, cells, followed

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
+from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.survival import survival

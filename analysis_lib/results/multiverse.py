@@ -1,28 +1,22 @@
 """What if: the choices an analyst could have made instead.
 
 ``run_multiverse`` writes the tables that notebook 15 draws: hazard ratios, gains and, for a synthetic study, power
-(see ``power``). Fitted models and re-measured images are kept in ``build/<study>/multiverse`` under a name that tells
-their settings, so that an interrupted run resumes. Source of the specification curve: Simonsohn 2020,
-doi:10.1038/s41562-020-0912-z.
+(see ``power``). Fitted models and re-measured images are kept in ``build/<study>/multiverse``, so that an interrupted
+run resumes. Source of the specification curve: Simonsohn 2020, doi:10.1038/s41562-020-0912-z.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.cohort import split_patients, strata_of
-from analysis_lib.cohort.sarcopenia import add_height_indices
-from analysis_lib.cohort.sources import located
-from analysis_lib.common.files import code_digest, replacing
+from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
+from analysis_lib.common.sarcopenia import add_height_indices, cut_offs
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.ct.settings import HuWindow
@@ -30,7 +24,8 @@ from analysis_lib.results import MODEL, OUTCOMES
 from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.power import power
 from analysis_lib.results.table2_extended import covariate_table
-from analysis_lib.stages.measure import measured_rows
+from analysis_lib.stages.measure import remeasured
+from analysis_lib.stages.refit import refitted, used_columns
 from analysis_lib.survival import survival
 
 HR_COLUMNS = [
@@ -109,10 +104,11 @@ def hazard_ratios(tables: dict[str, pd.DataFrame], params: Params, quiet: bool =
 
 
 def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params) -> list[dict]:
-    men, value = (part["sex"] == "M").to_numpy(), part[column].to_numpy(float)
-    choices = [
-        ("published range", f"{m:.4g} / {w:.4g}", np.where(men, m, w)) for m, w in cut_off_choices(params, column)
-    ]
+    value, definition = part[column].to_numpy(float), params.definitions[first["index"]]
+    choices = []
+    for men, women in cut_off_choices(params, column):
+        moved = definition.model_copy(update={"men": men, "women": women, "bmi_classes": []})
+        choices.append(("published range", f"{men:.4g} / {women:.4g}", cut_offs(part, moved).to_numpy()))
     for label, share in (("median", 1 / 2), ("tertile", 1 / 3)):
         by_sex = part.groupby("sex")[column].transform(lambda v, share=share: v.quantile(share))
         choices.append((label, label, by_sex.to_numpy(float)))
@@ -123,7 +119,7 @@ def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params)
     for groups, cut_off, at in choices:
         low = (value < at).astype(float)
         for adjusted in (False, True):
-            use = complete if adjusted else np.ones(len(part), bool)
+            use = np.isfinite(at) & complete if adjusted else np.isfinite(at)  # no cut-off for one of unknown sex
             table = covariates[use].assign(low=low[use]) if adjusted else pd.DataFrame({"low": low[use]})
             fit = survival.cox_adjusted(
                 part.loc[use, months], part.loc[use, event], table, params.statistics.confidence
@@ -143,18 +139,14 @@ def _with_window(
     params, columns = study.params, ["sm_area_cm2", "sm_mean_hu"]
     sm = params.images.sm.model_copy(update={"hu_window": window})
     images = params.images.model_copy(update={"sm": sm})
-    digest = hashlib.blake2b(images.model_dump_json().encode(), digest_size=6)
-    digest.update((study.build / "inputs.txt").read_bytes())  # changes with any image or mask
-    path = folder / f"measured_{window.low:g}_{window.high:g}_{digest.hexdigest()}.parquet"
-    if not path.is_file():
-        if not study.data.is_dir():
-            return None
-        other = replace(study, params=params.model_copy(update={"images": images}))
-        measured, _ = measured_rows(other, located(study), quiet)
-        with replacing(path) as temporary:
-            measured.to_parquet(temporary, index=False)
-    measured = pd.read_parquet(path, columns=["patient_id", *columns]).set_index("patient_id")
-    measured = measured.reindex(patients["patient_id"])
+    other = replace(study, params=params.model_copy(update={"images": images}))
+    # the list of inputs changes with any image or mask
+    choice = other.params.model_dump(mode="json", include={"images", "cohort", "clinical"})
+    inputs = (study.build / "inputs.txt").read_text(encoding="utf-8")
+    measured = keeping(remeasured, folder, apart=("study", "quiet"))(choice, inputs, other, quiet)
+    if measured is None:
+        return None
+    measured = measured.set_index("patient_id").reindex(patients["patient_id"])
     table = patients.assign(**{c: measured[c].to_numpy() for c in columns})
     return add_height_indices(table)
 
@@ -169,36 +161,16 @@ def model_gains(study: Study, folder: Path, quiet: bool = False) -> pd.DataFrame
     """
     params, patients = study.params, study.patients(with_radiomics=True).drop(columns="split")
     features = study.features()
-    jobs = []
-    for k, size in itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes):
-        jobs.append((params, patients, features, params.seed + k, size, folder))
-    fits = map_patients(_fit_one, jobs, workers=params.workers, label="models", quiet=quiet, unit="model")
-    compare = partial(_gains_of_one, params, patients)
-    tables = [compare(risk, seed, size) for (_, _, _, seed, size, _), risk in zip(jobs, fits, strict=True)]
-    return pd.concat(tables, ignore_index=True).reindex(columns=GAIN_COLUMNS)
-
-
-def _fit_one(
-    params: Params, patients: pd.DataFrame, features: pd.DataFrame, seed: int, size: int, folder: Path
-) -> pd.DataFrame:
-    """Split and risk of every patient, from the kept file where the same model was fitted before."""
     network = params.network.model_copy(update={"ensemble": params.multiverse.ensemble})
-    autoencoder = params.autoencoder.model_copy(update={"code_size": min(size, features.shape[1])})
-    settings = [params.cohort.model_dump(mode="json"), network.model_dump(), autoencoder.model_dump(), seed]
-    digest = hashlib.blake2b(code_digest() + json.dumps(settings).encode(), digest_size=6)
-    digest.update(pd.util.hash_pandas_object(features).to_numpy().tobytes())
-    digest.update(pd.util.hash_pandas_object(patients[["patient_id", "os_months", "os_event"]]).to_numpy().tobytes())
-    path = folder / f"risk_{seed}_{size}_{digest.hexdigest()}.csv"
-    if not path.is_file():
-        from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # TensorFlow is slow to import
-
-        table = patients.assign(split=split_patients(patients, params.cohort, seed)).set_index("patient_id")
-        train = table[table["split"] == "train"]
-        months, died, strata = train["os_months"], train["os_event"], strata_of(train, network)
-        model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
-        with replacing(path) as temporary:
-            table[["split"]].assign(risk=model.risk(features)).to_csv(temporary, lineterminator="\n")
-    return pd.read_csv(path, dtype={"patient_id": str}, float_precision="round_trip")
+    table, jobs, choices = patients[used_columns(network)], [], []
+    for k, size in itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes):
+        autoencoder = params.autoencoder.model_copy(update={"code_size": min(size, features.shape[1])})
+        jobs.append((table, features, params.cohort, autoencoder, network, params.seed + k))
+        choices.append((params.seed + k, size))
+    kept = keeping(refitted, folder)
+    fits = map_patients(kept, jobs, workers=params.workers, label="models", quiet=quiet, unit="model")
+    tables = [_gains_of_one(params, patients, fit, *choice) for fit, choice in zip(fits, choices, strict=True)]
+    return pd.concat(tables, ignore_index=True).reindex(columns=GAIN_COLUMNS)
 
 
 def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, seed: int, size: int) -> pd.DataFrame:

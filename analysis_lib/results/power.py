@@ -6,19 +6,18 @@ that keep a draw near the published figures. The draws of each size are kept, so
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.common.files import replacing
+from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import Params, load_params
+from analysis_lib.core.parameters import DefinitionParams, Params, load_params
 from analysis_lib.results import MODEL
-from analysis_lib.standin.patients import DRAWN, calibrated, draw_patients, sarcopenia_status
+from analysis_lib.standin.patients import DRAWN, FLAGS, calibrated, draw_patients, sarcopenia_status
+from analysis_lib.standin.settings import StandinParams
 from analysis_lib.survival import survival
 
 NAN = float("nan")
@@ -81,24 +80,29 @@ def _reaches(size: np.ndarray, power: np.ndarray, wanted: float) -> float:
 
 
 def _draws(params: Params, factor: float, folder: Path, quiet: bool) -> pd.DataFrame:
-    """All draws of one size: measure, definition, n, events, estimate, p; from the kept file if there is one."""
-    parts = [part.model_dump(mode="json") for part in (params.standin, *params.definitions.values())]
-    statistics = params.statistics
-    settings = [parts, list(params.definitions), params.multiverse.power_score_error, params.multiverse.power_draws]
-    settings += [params.seed, statistics.confidence, statistics.bootstrap_replicates]
-    key = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
-    path = folder / f"power_{factor:g}_{key}.parquet"
-    if not path.is_file():
-        jobs = [(params, factor, draw) for draw in range(params.multiverse.power_draws)]
-        label = f"cohorts of {factor:g} times the size"
-        rows = map_patients(_power_draw, jobs, workers=params.workers, label=label, quiet=quiet, unit="cohort")
-        with replacing(path) as temporary:
-            pd.DataFrame(itertools.chain.from_iterable(rows)).to_parquet(temporary, index=False)
-    return pd.read_parquet(path)
+    """All draws of one size: measure, definition, n, events, estimate, p."""
+    # The published cut-offs, not the study's own: the patients are the same whatever they are judged by.
+    published, statistics = load_params("defaults").definitions, params.statistics
+    given = params.standin, params.cohort.discovery, published, params.definitions, params.multiverse.power_score_error
+    given = *given, statistics.bootstrap_replicates, statistics.confidence, factor
+    jobs = [(*given, params.seed + 1 + draw) for draw in range(params.multiverse.power_draws)]
+    kept, label = keeping(one_draw, folder), f"cohorts of {factor:g} times the size"
+    rows = map_patients(kept, jobs, workers=params.workers, label=label, quiet=quiet, unit="cohort")
+    return pd.DataFrame(itertools.chain.from_iterable(rows))
 
 
-def _power_draw(params: Params, factor: float, draw: int) -> list[dict]:
-    standin, name = params.standin, params.cohort.discovery
+def one_draw(
+    standin: StandinParams,
+    name: str,
+    published: dict[str, DefinitionParams],
+    definitions: dict[str, DefinitionParams],
+    score_error: float,
+    replicates: int,
+    confidence: float,
+    factor: float,
+    seed: int,
+) -> list[dict]:
+    """Findings of one cohort ``factor`` times as large as the set ``name``, one row each as of ``_draws``."""
     one = standin.sets[name]
 
     def scaled(count: int | None) -> int | None:
@@ -111,29 +115,26 @@ def _power_draw(params: Params, factor: float, draw: int) -> list[dict]:
         "rfs_events": scaled(one.rfs_events),
     }
     update["sarcopenic"] = {key: scaled(count) for key, count in one.sarcopenic.items()}
-    for flag in ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"):
+    for flag in FLAGS:
         wanted = getattr(one, flag)
         update[flag] = wanted.model_copy(update={"count": scaled(wanted.count), "missing": 0})
     conditions = standin.conditions.model_copy(
         update={"hazard_ratios": False, "c_index": False, "prevalence_points": 5.0}
     )
     standin = standin.model_copy(update={"sets": {name: one.model_copy(update=update)}, "conditions": conditions})
-    seed = params.seed + 1 + draw
-    frame = draw_patients(standin, calibrated(standin, load_params("defaults").definitions), seed)
+    frame = draw_patients(standin, calibrated(standin, published), seed)
     time, event = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
-    error = params.multiverse.power_score_error * np.random.default_rng([seed, 7]).standard_normal(len(frame))
+    error = score_error * np.random.default_rng([seed, 7]).standard_normal(len(frame))
     score = frame["infiltration_z"] + error
     size = {"n": len(frame), "events": int(event.sum())}
-    drawn = {key: d for key, d in params.definitions.items() if d.column in DRAWN}
+    drawn = {key: d for key, d in definitions.items() if d.column in DRAWN}
     status = sarcopenia_status(frame, drawn)
     rows = []
     for key, group in status.items():
-        fit = survival.cox_binary(time, event, group, params.statistics.confidence)
+        fit = survival.cox_binary(time, event, group, confidence)
         rows.append(size | {"measure": "HR", "definition": key, "estimate": fit["hr"], "p": fit["p"]})
     markers = {MODEL: score.to_numpy()} | {key: group.astype(float) for key, group in status.items()}
-    gaps = survival.bootstrap_c_index_difference(
-        time, event, markers, MODEL, params.statistics.bootstrap_replicates, params.statistics.confidence, seed
-    )
+    gaps = survival.bootstrap_c_index_difference(time, event, markers, MODEL, replicates, confidence, seed)
     for gap in gaps.itertuples():
         rows.append(size | {"measure": "C-index", "definition": gap.model, "estimate": gap.difference, "p": gap.p})
     return rows

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
-from analysis_lib.cohort.sarcopenia import cut_offs
 from analysis_lib.common.formatting import format_p
+from analysis_lib.common.sarcopenia import cut_offs
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
 from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation

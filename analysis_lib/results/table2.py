@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, Params, StatisticsParams
 from analysis_lib.results import OUTCOMES
 from analysis_lib.results.kaplan_meier import panels_of

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio
 from analysis_lib.common.keep import keeping
+from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation, survival

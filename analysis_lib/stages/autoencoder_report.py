@@ -14,6 +14,7 @@ from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.radiomics.names import name_table
 from analysis_lib.survival.survival import c_index
 
 OPTIONS = {"two steps": False, "joint": True}
@@ -27,8 +28,8 @@ def reconstruction(model: RadiomicsSurvivalModel, features: pd.DataFrame, split:
     keeps no decoder.
     """
     names = model.scaler.names
-    parts = pd.Series(names).str.split("_", n=2, expand=True).reindex(columns=range(3))
-    table = pd.DataFrame({"feature": names, "region": parts[0], "image": parts[1]})
+    table = name_table(names)[["region", "image"]]
+    table.insert(0, "feature", names)
     if model.autoencoder is None:
         return table.iloc[:0]
     z = model.scaler.transform(features)

@@ -7,8 +7,6 @@ study reads). Image is a file that ITK reads or a folder of DICOM files. Other c
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,10 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from analysis_lib.common.code import code_key
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
+from analysis_lib.common.keep import hash_of
 from analysis_lib.ct import ct, masks
 from analysis_lib.ct.settings import SegmentParams
 from analysis_lib.radiomics.fast_radiomics import extract, whole_numbers
@@ -154,8 +154,7 @@ def _parameters(path: Path) -> tuple[list[str], tuple[int, int]]:
 
 def _key(case: Case, number: int) -> str:
     """Name of a case's kept result: what a reader knows it by, made unique by what it consists of."""
-    digest = hashlib.blake2b("\0".join(f"{k}={v}" for k, v in case.items()).encode(), digest_size=4).hexdigest()
-    return f"{case.get('ID') or f'case-{number}'}-{digest}"
+    return f"{case.get('ID') or f'case-{number}'}-{hash_of(case)[:8]}"
 
 
 def _load(cases: dict[str, Case], default: tuple[int, int], key: str) -> tuple[sitk.Image, dict[str, sitk.Image]]:
@@ -165,13 +164,9 @@ def _load(cases: dict[str, Case], default: tuple[int, int], key: str) -> tuple[s
 
 def _fingerprint(cases: dict[str, Case], default: tuple[int, int], key: str) -> str:
     case = cases[key]
-    digest = hashlib.sha256(repr((default, case.get("Label"), case.get("Segment"))).encode())
-    for path in (Path(case["Image"]), Path(case["Mask"])):
-        for file in _files_of(path):
-            if case["Image"] and case["Mask"] and file.is_file():
-                with file.open("rb") as content:  # in pieces: a whole volume need not be in memory twice
-                    digest.update(os.fsencode(file.name) + hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+    places = [Path(case[name]) for name in ("Image", "Mask") if case["Image"] and case["Mask"]]
+    files = [file for place in places for file in _files_of(place) if file.is_file()]
+    return hash_of(code_key(load_case), default, case.get("Label"), case.get("Segment"), files)
 
 
 def _files_of(path: Path) -> list[Path]:

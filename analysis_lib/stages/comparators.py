@@ -17,14 +17,14 @@ from sksurv.ensemble import GradientBoostingSurvivalAnalysis, RandomSurvivalFore
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 from sksurv.util import Surv
 
-from analysis_lib.core.parameters import ComparatorParams
+from analysis_lib.core.parameters import COVARIATES, ComparatorParams
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.partial_likelihood import negative_log_partial_likelihood
 from analysis_lib.stages import MODEL
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 
-CLINICAL = ["sex", "age", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]
+CLINICAL = ["sex", *(name for name in COVARIATES if name != "sex")]
 INDICES = ["sex", "sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", "smi", "pmi"]
 CEILING = "True risk"
 OTHER = f"{MODEL} joint"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from analysis_lib.cohort.sources import Source, located, sources
+from analysis_lib.common.code import code_key
 from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.keep import hash_of
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.data_paths import files_of
@@ -56,10 +55,8 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
 
 def _feature_cache(study: Study) -> Path:
     """One folder for all studies of the same data and feature parameters, so that a what-if extracts nothing again."""
-    digest = hashlib.blake2b(digest_size=6)
-    for roi, path in sorted(study.parameter_files.items()):
-        digest.update(roi.encode() + path.read_bytes())
-    return study.cache / f"{study.data.name}-{digest.hexdigest()}"
+    files = {roi: path.read_bytes() for roi, path in study.parameter_files.items()}
+    return study.cache / f"{study.data.name}-{hash_of(sorted(files.items()))[:12]}"
 
 
 def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
@@ -70,16 +67,11 @@ def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
 
 
 def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
-    """Hash of everything a patient's images depend on: the bytes of CT and mask, and how both are chosen."""
+    """Hash of what a patient's images depend on: the bytes of CT and mask, how both are chosen, the code that reads."""
     source = found[patient_id]
-    digest = hashlib.blake2b(digest_size=16)
     windows = {"sm": {"hu_window"}, "pm": {"hu_window"}}  # of the indices alone
     choice = [images.model_dump(mode="json", exclude=windows), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
-    digest.update(json.dumps(choice, sort_keys=True).encode())
     mask = source.mask()
     table = source.where()["label_table"] or find_label_table(mask)
     folders = [source.ct(), mask] + ([table] if table else [])
-    for path in [file for place in folders for file in files_of(place)]:
-        digest.update(os.fsencode(path.name))  # which need not be UTF-8
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_of(code_key(indices.load_images), choice, [path for place in folders for path in files_of(place)])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pandas as pd
 
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
-from analysis_lib.cohort.sarcopenia import add_height_indices
-from analysis_lib.cohort.sources import LOCATIONS, Source, sources
+from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
 from analysis_lib.common.pool import map_patients
+from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.geometry import ImageError, refusing_damage
@@ -49,6 +50,16 @@ def measured_rows(study: Study, clinical: pd.DataFrame, quiet: bool = False) -> 
     if rows:
         _report(measured, quiet)
     return measured, failures
+
+
+def remeasured(choice: dict[str, Any], inputs: str, study: Study, quiet: bool = False) -> pd.DataFrame | None:
+    """Rows of the patients measured before, to be kept by what they depend on; None without images.
+
+    ``choice``: what they depend on of the study's parameters (images, cohort, clinical); ``inputs``: list of inputs.
+    """
+    if not study.data.is_dir():
+        return None
+    return measured_rows(study, located(study), quiet)[0]
 
 
 def _report(measured: pd.DataFrame, quiet: bool) -> None:

@@ -16,34 +16,17 @@ patient is in any of them. Three kinds:
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.cohort import split_patients, strata_of
-from analysis_lib.common.files import code_digest, write_text
+from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
-from analysis_lib.coxnet.cutoff import high_risk
-from analysis_lib.coxnet.fitting import derived_seed
-from analysis_lib.survival.survival import c_index, cox_binary
-
-KINDS = ("split", "bootstrap", "permuted")
-COLUMNS = [
-    "kind",
-    "replicate",
-    "n_train",
-    "n_test",
-    "events_test",
-    "c_index_train",
-    "c_index",
-    "c_index_left_out",
-    "hr",
-]
+from analysis_lib.stages.refit import COLUMNS, KINDS, one_replicate, used_columns
+from analysis_lib.survival.survival import c_index
 
 
 def resample_pipeline(study: Study, quiet: bool = False) -> None:
@@ -63,69 +46,21 @@ def resample(
     """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
 
     patients : as patients.parquet; only the sets that are trained on are used. features : by patient_id. Each
-    replicate is kept in ``folder`` as it is done, under a key of everything it depends on, so that an interrupted
-    run goes on where it stopped, with the same result for any number of processes.
+    replicate is kept in ``folder`` as it is done, so that an interrupted run goes on where it stopped, with the same
+    result for any number of processes.
     """
     patients = patients[patients["set"].isin(params.cohort.trained)].reset_index(drop=True)
     x = features.loc[patients["patient_id"]]
-    folder = Path(folder) / _key(patients, x, params)
+    table = patients[[*used_columns(params.network), "split"]]
     counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
     counts["permuted"] = params.optimism.permutations if params.optimism.repeats else 0
-    jobs = [
-        (patients, x, params, kind, r, folder / f"{kind}-{r}.json")
-        for kind in KINDS
-        for r in range(counts[kind])
-    ]  # fmt: skip
-    rows = map_patients(_kept, jobs, workers=params.workers, label="resampling the pipeline", quiet=quiet, unit="fit")
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _kept(patients, features, params: Params, kind: str, replicate: int, path: Path) -> dict:
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    row = one_replicate(patients, features, params, kind, replicate)
-    write_text(path, json.dumps(row) + "\n")
-    return row
-
-
-def one_replicate(patients: pd.DataFrame, features: pd.DataFrame, params: Params, kind: str, replicate: int) -> dict:
-    """Fit and test once; a dictionary of COLUMNS. ``hr`` compares the risk groups at the median of the training
-    risks in the tested patients. NaN where the tested patients cannot tell.
-    """
-    from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
-
-    seed = derived_seed(params.seed, 11, KINDS.index(kind), replicate)
-    rng = np.random.default_rng(seed)
-    months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
-    if kind == "bootstrap":
-        test = np.flatnonzero(patients["split"] == "train")
-        train = rng.choice(test, len(test))
-    else:
-        if kind == "permuted":
-            order = rng.permutation(len(patients))
-            months, died = months[order], died[order]
-            patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
-        part = split_patients(patients, params.cohort, seed)
-        train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
-    row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
-    row |= {"events_test": int(died[test].sum())} | dict.fromkeys(COLUMNS[5:])
-    if not died[train].any() or not died[test].any():
-        return row
-    x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
-    strata = strata_of(patients, params.network)
-    strata = None if strata is None else strata.to_numpy()[train]
-    fitted = RadiomicsSurvivalModel.fit(
-        x, months[train], died[train], params.autoencoder, params.network, derived_seed(seed, 1), strata
+    given = table, x, params.cohort, params.autoencoder, params.network, params.seed
+    jobs = [(*given, kind, r) for kind in KINDS for r in range(counts[kind])]
+    replicate = keeping(one_replicate, folder)
+    rows = map_patients(
+        replicate, jobs, workers=params.workers, label="resampling the pipeline", quiet=quiet, unit="fit"
     )
-    new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
-    risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
-    groups = cox_binary(months[test], died[test], high_risk(risk, fitted.cutoff), 0.95)
-    return row | {
-        "c_index_train": float(c_index(months[train], died[train], risk_train)),
-        "c_index": float(c_index(months[test], died[test], risk)),
-        "c_index_left_out": _known(c_index(months[new], died[new], risk[np.isin(test, new)])),
-        "hr": _known(groups["hr"]),
-    }
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, float]:
@@ -145,10 +80,6 @@ def with_marks(replicates: pd.DataFrame, single: float, printed: float) -> pd.Da
     if replicates.empty:
         return marks.reindex(columns=replicates.columns)
     return pd.concat([replicates, marks])
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
 
 
 def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
@@ -199,15 +130,3 @@ def point632_plus(apparent: float, left_out: float) -> float:
     overfitting = gap / (apparent - 0.5) if apparent > 0.5 else 0.0
     weight = 0.632 / (1 - 0.368 * overfitting)
     return (1 - weight) * apparent + weight * left_out
-
-
-def _key(patients: pd.DataFrame, features: pd.DataFrame, params: Params) -> str:
-    digest = hashlib.blake2b(code_digest(), digest_size=8)
-    table = patients[["patient_id", "split", "os_months", "os_event"]]
-    if (strata := strata_of(patients, params.network)) is not None:
-        table = table.assign(strata=strata)
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    digest.update(np.ascontiguousarray(features.to_numpy(np.float64)).tobytes())
-    settings = params.model_dump(mode="json", include={"seed", "cohort", "autoencoder", "network"})
-    digest.update(json.dumps([settings, features.columns.tolist()], sort_keys=True).encode())
-    return digest.hexdigest()

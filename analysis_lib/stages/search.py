@@ -2,33 +2,28 @@
 
 A trial is judged by cross-validation among the training patients alone, AutoEncoder included: the held-out partial
 likelihood per event (Verweij PJM, van Houwelingen HC. Stat Med 1993;12:2305, doi 10.1002/sim.4780122407), which is
-steadier than a C-index on few deaths. Test sets have no say. Trials are kept in a journal, so that a search goes on
-where it stopped. Akiba T et al. Optuna. KDD 2019, doi 10.1145/3292500.3330701.
+steadier than a C-index on few deaths. Test sets have no say. Each trial's loss is kept, so that a search goes on where
+it stopped. Akiba T et al. Optuna. KDD 2019, doi 10.1145/3292500.3330701.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import yaml
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from scipy.optimize import minimize_scalar
 
 from analysis_lib.cohort.cohort import strata_of
-from analysis_lib.common.files import code_digest, write_text
+from analysis_lib.common.files import write_text
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
+from analysis_lib.coxnet.cross_validation import cross_validated_loss
 from analysis_lib.coxnet.deepsurv import TrainingError
 from analysis_lib.coxnet.fitting import derived_seed
-from analysis_lib.coxnet.model import RadiomicsSurvivalModel
-from analysis_lib.coxnet.partial_likelihood import negative_log_partial_likelihood
 
 HIDDEN = {"none": [], "16": [16], "32": [32], "64": [64], "32-16": [32, 16], "64-32": [64, 32]}
 
@@ -58,46 +53,31 @@ def search(
     quiet: bool = False,
     strata: pd.Series | None = None,
 ) -> tuple[pd.DataFrame, dict]:
-    """Run trials until ``params.search.trials`` are done, counting those of earlier runs in ``folder`` on the same
-    patients with the same parameters; others are left alone, for their losses do not compare.
+    """Run ``params.search.trials`` trials; losses of trials that an earlier run made are read from ``folder``.
 
     features, months and died are the training patients'. The first trial is the study's own values. Returns the
     trials (trial, state, value, one column a value tried) and the best values by dotted parameter name. The n-th
     trial draws from a seed of its own, so an interrupted search ends where an uninterrupted one does.
     """
-    folder = Path(folder) / _key(features, months, died, params, strata)
-    folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
-    study = optuna.create_study(storage=storage, study_name=params.study, direction="minimize", load_if_exists=True)
+    study = optuna.create_study(direction="minimize")
+    study.enqueue_trial(own_values(params))
     fold = folds_by_event(died, params.search.folds, np.random.default_rng(derived_seed(params.seed, 14)))
-    finished = [t for t in study.trials if t.state.is_finished()]
-    if not finished and not any(t.state == optuna.trial.TrialState.WAITING for t in study.trials):
-        study.enqueue_trial(own_values(params))
+    kept = keeping(cross_validated_loss, folder)
 
     def loss(trial: optuna.Trial) -> float:
-        return cross_validated_loss(features, months, died, fold, suggested(trial, params), params.seed, strata)
+        tried = suggested(trial, params)
+        return kept(features, months, died, fold, tried.autoencoder, tried.network, params.seed, strata)
 
-    for number in range(len(finished), params.search.trials):
+    for number in range(params.search.trials):
         study.sampler = optuna.samplers.TPESampler(seed=derived_seed(params.seed, 15, number) % 2**31)
         study.optimize(loss, n_trials=1, catch=(TrainingError,))
         if not quiet:
             print(f"trial {number + 1} of {params.search.trials}: best {study.best_value:.4f}", flush=True)
-    trials = [t for t in study.trials if t.state.is_finished()][: params.search.trials]
+    trials = study.trials
     rows = [{"trial": i, "state": t.state.name.lower(), "value": t.value, **t.params} for i, t in enumerate(trials, 1)]
     best = min((t for t in trials if t.value is not None), key=lambda t: t.value)
     return pd.DataFrame(rows), best.params
-
-
-def _key(features: pd.DataFrame, months, died, params: Params, strata: pd.Series | None) -> str:
-    """Of all that a trial's loss depends on beside its values."""
-    digest = hashlib.blake2b(code_digest(), digest_size=8)
-    for part in (features.to_numpy(np.float64), np.asarray(months, np.float64), np.asarray(died, bool)):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    settings = params.model_dump(mode="json", include={"seed", "autoencoder", "network"})
-    settings |= {"folds": params.search.folds, "strata": None if strata is None else list(strata)}
-    digest.update(json.dumps([settings, features.columns.tolist()], sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def own_values(params: Params) -> dict:
@@ -136,33 +116,6 @@ def suggested(trial: optuna.Trial, params: Params) -> Params:
         "autoencoder": params.autoencoder.model_copy(update=autoencoder),
     }
     return params.model_copy(update=sections)
-
-
-def cross_validated_loss(
-    features, months, died, fold: np.ndarray, params: Params, seed: int, strata: pd.Series | None = None
-) -> float:
-    """Negative log partial likelihood per event of the held-out patients, by all patients less the fitted ones.
-
-    Risks are scaled by the slope that fits them best, the same for all folds, because a standardised risk has no
-    scale of its own.
-    """
-    strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    risks = np.empty((fold.max() + 1, len(died)))
-    for k in range(len(risks)):
-        fit = fold != k
-        part = (features[fit], months[fit], died[fit], params.autoencoder, params.network)
-        fitted = RadiomicsSurvivalModel.fit(*part, derived_seed(seed, 16, k), strata[fit])
-        risks[k] = fitted.risk(features)
-
-    def loss(slope: float) -> float:
-        total = 0.0
-        for k, risk in enumerate(risks):
-            fit = fold != k
-            total += negative_log_partial_likelihood(slope * risk, months, died, strata=strata)[0]
-            total -= negative_log_partial_likelihood(slope * risk[fit], months[fit], died[fit], strata=strata[fit])[0]
-        return total / died.sum()
-
-    return float(minimize_scalar(loss, bounds=(0.0, 3.0), method="bounded").fun)
 
 
 def write_tuned(path: Path, base: str, best: dict, trials: pd.DataFrame, params: Params) -> None:

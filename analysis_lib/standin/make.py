@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from analysis_lib.common.code import code_key
 from analysis_lib.common.files import remove_leftovers, write_text
-from analysis_lib.common.keep import code_key, hash_of
+from analysis_lib.common.keep import hash_of
 from analysis_lib.common.pool import map_patients
+from analysis_lib.common.sarcopenia import Definition
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
 from analysis_lib.standin.patients import (
@@ -19,7 +21,7 @@ from analysis_lib.standin.patients import (
     truth_table,
 )
 from analysis_lib.standin.segmentation import write_seg_nrrd
-from analysis_lib.standin.settings import Definition, StandinParams
+from analysis_lib.standin.settings import StandinParams
 from analysis_lib.standin.spec import PatientSpec
 
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.standin.settings import AnatomyParams, Definition, SexAnatomy, StandinParams, StandinSetParams
+from analysis_lib.common.sarcopenia import Definition, add_height_indices, cut_offs, sarcopenic
+from analysis_lib.standin.settings import AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
 from analysis_lib.standin.spec import PatientSpec, Scanner
+from analysis_lib.survival.survival import c_index, cox_binary
 
 Array = NDArray[np.float64]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")
@@ -151,7 +153,8 @@ def _draw_set(name: str, standin: StandinParams, definitions: Mapping[str, Defin
         frame = _attempt(name, standin, definitions, rng)
         missed = _missed_hazard_ratios(frame, name, standin, definitions) if conditions.hazard_ratios else []
         wanted = standin.sets[name].infiltration_c_index
-        if conditions.c_index and not wanted.low <= _c_index(frame, "infiltration_z") <= wanted.high:
+        found = c_index(frame["os_months"], frame["os_event"], frame["infiltration_z"])
+        if conditions.c_index and not wanted.low <= found <= wanted.high:
             missed.append("C-index of infiltration")
         if not missed:
             frame["attempt"] = attempt + 1
@@ -251,7 +254,7 @@ def _place_targets(
 ) -> None:
     """Areas and densities of each patient, with the wanted number below every cut-off."""
     anatomy, men = standin.anatomy, (frame["sex"] == "M").to_numpy()
-    cut = {d.column: np.where(men, d.men, d.women).astype(float) for d in definitions.values()}
+    cut = {d.column: cut_offs(frame, d).to_numpy() for d in definitions.values()}
     wanted = {d.column: part.sarcopenic[name] for name, d in definitions.items()}
     squared = frame["height_m"].to_numpy() ** 2
     quantity, load = frame["quantity_z"].to_numpy(), anatomy.quantity_loading
@@ -451,55 +454,19 @@ def _scale_for(events: int, count) -> float:
 
 def sarcopenia_status(frame: pd.DataFrame, definitions: Mapping[str, Definition]) -> dict[str, NDArray[np.bool_]]:
     """Who is sarcopenic by each definition, of an index in ``DRAWN``, if the image meets its targets exactly."""
-    men, squared = (frame["sex"] == "M").to_numpy(), frame["height_m"].to_numpy() ** 2
-    value = {name: frame[name].to_numpy() for name in TARGETS}
-    value |= {"smi": value["sm_area_cm2"] / squared, "pmi": value["pm_area_cm2"] / squared}
-    return {name: value[d.column] < np.where(men, d.men, d.women) for name, d in definitions.items()}
+    table = add_height_indices(frame)
+    return {name: sarcopenic(table, d).to_numpy(dtype=bool) for name, d in definitions.items()}
 
 
 def _missed_hazard_ratios(
     frame: pd.DataFrame, name: str, standin: StandinParams, definitions: Mapping[str, Definition]
 ) -> list[str]:
     """Outcome and definition of each published hazard ratio outside the drawn interval."""
-    wide, missed = stats.norm.ppf((1 + standin.conditions.level) / 2), []
-    status = sarcopenia_status(frame, definitions)
+    status, missed = sarcopenia_status(frame, definitions), []
     for outcome, published in standin.sets[name].hazard_ratios.items():
         time, event = (frame[f"{outcome.lower()}_{what}"].to_numpy() for what in ("months", "event"))
         for definition, hazard_ratio in published.items():
-            log_ratio, se = cox_binary(time, event, status[definition])
-            if not abs(np.log(hazard_ratio) - log_ratio) < wide * se:
+            fit = cox_binary(time, event, status[definition], standin.conditions.level)
+            if not fit["low"] < hazard_ratio < fit["high"]:
                 missed.append(f"{outcome} {definition}")
     return missed
-
-
-def _c_index(frame: pd.DataFrame, column: str) -> float:
-    """Harrell's C-index of a column for OS."""
-    time, score = frame["os_months"].to_numpy(), frame[column].to_numpy()
-    dead = frame["os_event"].to_numpy() == 1
-    later = time[dead][:, None] < time
-    higher = score[dead][:, None] - score
-    return float(((higher > 0) + 0.5 * (higher == 0))[later].mean())
-
-
-def cox_binary(time: Array, event: Array, group: NDArray[np.bool_]) -> tuple[float, float]:
-    """Log hazard ratio of a yes/no covariate and its standard error (Cox model, Breslow's ties).
-
-    NaN where either group has no event: the likelihood then has no maximum.
-    """
-    dead = event == 1
-    if not (dead & group).any() or not (dead & ~group).any():
-        return np.nan, np.nan
-    at = time[dead]
-    at_risk = len(time) - np.searchsorted(np.sort(time), at)
-    exposed = group.sum() - np.searchsorted(np.sort(time[group]), at)
-    beta, information = 0.0, 1.0
-    for _ in range(50):
-        share = exposed * np.exp(beta) / (exposed * np.exp(beta) + at_risk - exposed)
-        information = float((share * (1 - share)).sum())
-        if information < 1e-9:
-            return np.nan, np.nan
-        step = np.clip(((dead & group).sum() - share.sum()) / information, -2, 2)
-        beta += float(step)
-        if abs(step) < 1e-10:
-            break
-    return beta, information**-0.5

@@ -5,7 +5,7 @@ The values and the reason for each stand in ``params/standin.yaml``; here are na
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,22 +14,6 @@ from analysis_lib.common.settings import Fraction, Positive, Section
 Correlation = Annotated[float, Field(gt=-1, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Outcome = Literal["OS", "RFS"]
-
-
-class Definition(Protocol):
-    """A definition of sarcopenia that a cohort can be drawn to: below the cut-off of an index is sarcopenic."""
-
-    @property
-    def column(self) -> str:
-        """Index that is compared, of ``patients.DRAWN``."""
-
-    @property
-    def men(self) -> float:
-        """Cut-off for men, in the index's unit."""
-
-    @property
-    def women(self) -> float:
-        """Cut-off for women, in the index's unit."""
 
 
 class ScannerParams(Section):

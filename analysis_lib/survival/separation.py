@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from analysis_lib.survival.folds import stratified_folds
 from analysis_lib.survival.resampling import bootstrap_counts, percentile_interval
 
 NAN = float("nan")
@@ -85,10 +86,10 @@ def separation(
         return {"auc": NAN, "low": NAN, "high": NAN, "p_permutation": NAN}
     rng = np.random.default_rng(seed)
     # The first row is the groups as they are, the others are permutations; all are scored at once.
-    members, fold = [member], [_stratified_folds(member, folds, rng)]
+    members, fold = [member], [stratified_folds(member, folds, rng, shuffled="patients")]
     for _ in range(replicates):
         members.append(rng.permutation(member))
-        fold.append(_stratified_folds(members[-1], folds, rng))
+        fold.append(stratified_folds(members[-1], folds, rng, shuffled="patients"))
     rules = _cross_scores(x, np.array(members), np.array(fold), folds)
     ranks = rankdata(rules, method="dense", axis=1).astype(np.int64)
     one = np.ones((1, len(x)), dtype=np.uint16)
@@ -99,14 +100,6 @@ def separation(
     auc = values[0]
     p = np.mean(values >= auc)  # the groups as they are count among the permutations
     return {"auc": float(auc), "low": float(low[0]), "high": float(high[0]), "p_permutation": float(p)}
-
-
-def _stratified_folds(member: NDArray[np.bool_], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    fold = np.empty(len(member), dtype=np.int64)
-    for value in (True, False):
-        place = np.flatnonzero(member == value)
-        fold[rng.permutation(place)] = np.arange(len(place)) % folds
-    return fold
 
 
 def _cross_scores(

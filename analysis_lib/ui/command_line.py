@@ -77,6 +77,9 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     stage("multiverse", "Run the choices an analyst could have made instead, and the power calculation.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
+    text = "Write what code each stage and notebook runs, so that make sees what a change concerns."
+    commands.add_parser("code", help=text, description=text).set_defaults(run=lambda options: _code(project, options))
+
     docs = commands.add_parser("docs", help="Write the generated pages of docs/.", description="Write generated pages.")
     docs.set_defaults(run=_docs)
 
@@ -167,6 +170,12 @@ def _prepare(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.core.prepare import prepare
 
     prepare(study)
+
+
+def _code(project: Project, _: argparse.Namespace) -> None:
+    from analysis_lib.core.prepare import write_code
+
+    write_code(project, project.root / "build" / "code")
 
 
 def _cohort(study: Study, options: argparse.Namespace) -> None:
@@ -311,7 +320,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _indices(project: Project, options: argparse.Namespace) -> None:
     from analysis_lib.cohort.columns import COLUMNS
-    from analysis_lib.cohort.sarcopenia import add_height_indices, cut_offs, sarcopenic
+    from analysis_lib.common.sarcopenia import add_height_indices, cut_offs, sarcopenic
     from analysis_lib.ct.indices import MEASURES, measure
 
     params = project.params(options.study)

@@ -13,24 +13,20 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analysis_lib.cohort.sarcopenia import sarcopenic
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import write_text
-from analysis_lib.core.parameters import DefinitionParams, Params, load_params
+from analysis_lib.common.sarcopenia import sarcopenic
+from analysis_lib.core.parameters import TUMOUR, DefinitionParams, Params, load_params
 from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.table2 import sarcopenia_curves
+from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import survival
 
 ADJUSTMENTS = {
     "none": [],
-    "age and sex": ["age", "male"],
-    "age, sex and tumour": [
-        "age",
-        "male",
-        "tumour_diameter_over_5cm",
-        "tumour_single",
-        "vascular_invasion",
-    ],
+    "age and sex": ["age", "sex"],
+    "age, sex and tumour": ["age", "sex", *TUMOUR],
 }
 MARK = "# Written by the notebook 08_explore."
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")
@@ -119,21 +115,21 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
 def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, confidence: float) -> dict:
     """Hazard ratio of sarcopenia, adjusted for what the choice names and the set knows, on complete cases."""
     months, event = OUTCOMES[choice.outcome]
-    frame = part.assign(group=sarcopenic(part, definition), male=(part["sex"] == "M").astype(float))
     wanted = ADJUSTMENTS[choice.adjustment]
-    adjusted = [c for c in wanted if frame[c].notna().any()]
-    frame = frame.dropna(subset=[months, event, "group", *adjusted])
+    covariates = covariate_table(part, wanted)
+    adjusted = list(covariates)
+    frame = covariates.assign(months=part[months], event=part[event], group=sarcopenic(part, definition)).dropna()
     if frame.empty:
         missing = {name: float("nan") for name in ("hr", "low", "high", "p")}
         return missing | {"n": 0, "n_events": 0, "note": f"no patient of this set has {choice.outcome}"}
     group = frame["group"].astype(bool)
-    plain = survival.cox_binary(frame[months], frame[event], group, confidence)
+    plain = survival.cox_binary(frame["months"], frame["event"], group, confidence)
     if not adjusted or plain["note"]:
         return plain
-    covariates = frame[adjusted].astype(float).assign(sarcopenia=group.astype(float))
-    fit = survival.cox_adjusted(frame[months], frame[event], covariates, confidence).set_index("covariate")
+    covariates = frame[adjusted].assign(sarcopenia=group.astype(float))
+    fit = survival.cox_adjusted(frame["months"], frame["event"], covariates, confidence).set_index("covariate")
     row = fit.loc["sarcopenia"].to_dict()
-    left_out = [c for c in wanted if c not in adjusted]
+    left_out = [c for c in wanted if c not in adjusted and not (c == "sex" and "male" in adjusted)]
     if left_out:
         row["note"] = f"{row['note']} not known in this set: {', '.join(left_out)}".strip()
     return row
@@ -143,14 +139,11 @@ def _auc(
     part: pd.DataFrame, risk: pd.Series | None, definition: DefinitionParams, choice: Choice, params: Params
 ) -> tuple[pd.DataFrame, str]:
     months, event = OUTCOMES[choice.outcome]
-    cut_off = part["sex"].map({"M": definition.men, "F": definition.women})
-    markers = {
-        choice.definition: sarcopenic(part, definition).astype(float),
-        f"{choice.definition} continuous": -(part[definition.column] - cut_off),
-    }
-    if risk is not None:
-        markers = {MODEL: part["patient_id"].map(risk), **markers}
-    frame = pd.DataFrame(markers).assign(months=part[months], event=part[event]).dropna()
+    chosen, nobody = {choice.definition: definition}, pd.Series(dtype=float)
+    markers = marker_table(part, nobody if risk is None else risk, chosen).join(continuous_markers(part, chosen))
+    if risk is None:
+        markers = markers.drop(columns=MODEL)
+    frame = markers.join(part.set_index("patient_id")[[months, event]].set_axis(["months", "event"], axis=1)).dropna()
     if frame.empty or not frame["event"].any():
         return pd.DataFrame(columns=["model", "month", "auc", "low", "high"]), "no event in this set"
     scores = frame[list(markers)]

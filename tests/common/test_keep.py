@@ -9,18 +9,27 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis_lib.common import keep
-from analysis_lib.common.keep import code_key, hash_of, keeping, modules_of, packages_of
+from analysis_lib.common import code
+from analysis_lib.common.code import code_key, modules_of, packages_of
+from analysis_lib.common.keep import hash_of, keeping
 
 SURVIVAL, COXNET = "survival/survival.py", "coxnet/deepsurv.py"
 # Everything that is kept, and code that its numbers come from.
 KEPT = {
     "analysis_lib.stages.autoencoder_report:joint_or_not": [SURVIVAL, COXNET],
+    "analysis_lib.stages.refit:one_replicate": [SURVIVAL, COXNET, "cohort/cohort.py"],
+    "analysis_lib.stages.refit:refitted": [COXNET, "cohort/cohort.py"],
+    "analysis_lib.stages.measure:remeasured": ["ct/indices.py", "cohort/clinical.py"],
+    "analysis_lib.coxnet.cross_validation:cross_validated_loss": [COXNET, "coxnet/partial_likelihood.py"],
+    "analysis_lib.results.power:one_draw": [SURVIVAL, "standin/patients.py"],
+    "analysis_lib.ct.indices:load_images": ["ct/dicom_series.py", "ct/geometry.py"],
+    "analysis_lib.stages.cases:load_case": ["ct/masks.py"],
     "analysis_lib.radiomics.fast_radiomics:extract": ["radiomics/plan.py"],
     "analysis_lib.standin.anatomy:draw_patient": ["standin/shapes.py"],
     "analysis_lib.survival.imputation:imputed_ratio": ["survival/cox.py"],
@@ -38,7 +47,7 @@ def function(name: str):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    return Path(shutil.copytree(keep.LIBRARY, tmp_path_factory.mktemp("copy") / keep.NAME))
+    return Path(shutil.copytree(code.LIBRARY, tmp_path_factory.mktemp("copy") / code.NAME))
 
 
 def edited(path: Path, old: str, new: str) -> str:
@@ -68,9 +77,13 @@ def test_a_kept_result_goes_with_any_code_that_computes_it_and_with_no_other(nam
 
 def test_the_list_above_has_every_function_that_is_kept():
     called = set()
-    for path in keep.LIBRARY.rglob("*.py"):
+    for path in code.LIBRARY.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            calls = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and path.name != "keep.py"
+            calls = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and path.name not in ("code.py", "keep.py")
+            )
             if calls and node.func.id in ("keeping", "code_key", "code_of"):
                 called.add(ast.unparse(node.args[0]).split(".")[-1])
     assert called == {name.partition(":")[2] for name in KEPT}
@@ -88,10 +101,10 @@ def test_comments_docstrings_and_layout_are_no_code(copy):
 SCRIPT = """
 import sys
 import numpy as np
-from analysis_lib.common import keep
+from analysis_lib.common.keep import keeping
 from analysis_lib.survival.survival import c_index
 time, event, risk = np.arange(1.0, 6), np.array([1, 0, 1, 1, 0]), np.array([3.0, 2, 5, 1, 4])
-kept = keep.keeping(c_index, sys.argv[1])
+kept = keeping(c_index, sys.argv[1])
 found = kept._kept(kept.path(time, event, risk))[0]
 print(found, round(kept(time, event, risk), 3))
 """
@@ -114,14 +127,25 @@ def test_a_mended_c_index_is_computed_anew_and_a_new_colour_is_not(copy, tmp_pat
     assert run() == ["False", "0.571"], "the file is that of the code as it stands"
 
 
-def test_what_a_module_uses_is_read_from_its_imports():
+def test_what_a_module_uses_is_read_from_its_imports(tmp_path, monkeypatch):
     found = modules_of("analysis_lib.survival.survival")
     assert {"analysis_lib", "analysis_lib.survival", "analysis_lib.survival.resampling_kernels"} <= found.keys()
-    assert {name.split(".")[1] for name in found if "." in name} == {"survival"}
+    assert {name.split(".")[1] for name in found if "." in name} == {"survival", "common"}
     packages = packages_of("analysis_lib.survival.survival")
     assert {"numpy", "scipy", "pandas", "numba", "lifelines"} == packages.keys()  # lifelines inside a function
     assert "analysis_lib.core.parameters" not in modules_of("analysis_lib.standin.patients")  # for annotations alone
     assert "scikit-survival" in packages_of("analysis_lib.stages.comparators")  # which is imported as sksurv
+    # what a package loads when it is asked for: one name, or all where the package itself is imported
+    script = tmp_path / "script.py"
+    everything = {"agreement", "cox", "evaluation", "survival"}
+    for text, more in (
+        ("from analysis_lib.survival import icc_table", {"agreement"}),
+        ("from analysis_lib import survival", everything),
+    ):
+        script.write_text(text)
+        monkeypatch.setitem(sys.modules, "script", SimpleNamespace(__file__=str(script)))
+        found = {name.removeprefix("analysis_lib.survival.") for name in modules_of("script")}
+        assert found & everything == more
     with pytest.raises(ValueError, match="no module analysis_lib.nothing"):
         modules_of("analysis_lib.nothing")
 
@@ -131,8 +155,8 @@ def test_another_version_of_a_package_is_other_code(monkeypatch):
     before = code_key(kept)
     for package in ("numpy", "scipy", "tensorflow"):
         with monkeypatch.context() as other:
-            versions = keep._versions
-            other.setattr(keep, "_versions", lambda name, p=package, v=versions: ((p, "0"),) if name == p else v(name))
+            versions = code._versions
+            other.setattr(code, "_versions", lambda name, p=package, v=versions: ((p, "0"),) if name == p else v(name))
             assert code_key(kept) != before, package
 
 

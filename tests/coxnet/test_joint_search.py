@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from analysis_lib.core.parameters import SearchParams, load_params
+from analysis_lib.coxnet.cross_validation import cross_validated_loss
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.stages import autoencoder_report as report
@@ -91,26 +92,37 @@ def params():
     return load_params("standin").model_copy(update=update)
 
 
+LOSSES: list[float] = []
+
+
+def quick_loss(x, months, died, fold, autoencoder, network, seed, strata):
+    LOSSES.append(network.dropout + autoencoder.noise)
+    return LOSSES[-1]
+
+
 def test_an_interrupted_search_ends_where_a_whole_one_does(data, params, tmp_path, monkeypatch):
     x, months, died = data
     months, died = months.to_numpy(), died.to_numpy(bool)
-    monkeypatch.setattr(  # the real loss is tested below; here every trial has a loss that is quick to know
-        search, "cross_validated_loss", lambda x, m, e, fold, p, seed, strata: p.network.dropout + p.autoencoder.noise
-    )
+    # the real loss is tested below; here every trial has a loss that is quick to know
+    monkeypatch.setattr(search, "cross_validated_loss", quick_loss)
     whole, best = search.search(x, months, died, params, tmp_path / "whole", quiet=True)
     first = params.model_copy(update={"search": SearchParams(trials=2, folds=2)})
     part, _ = search.search(x, months, died, first, tmp_path / "part", quiet=True)
     assert len(part) == 2
+    LOSSES.clear()
     again, best_again = search.search(x, months, died, params, tmp_path / "part", quiet=True)
     pd.testing.assert_frame_equal(again, whole)
-    assert best_again == best
+    assert best_again == best and len(LOSSES) == 2  # the first two are kept
     assert whole.loc[0, "network.dropout"] == NETWORK.dropout  # the study's own values come first
 
+    search.search(x, months, died, params, tmp_path / "part", quiet=True)
+    assert len(LOSSES) == 2
+    # other outcomes or settings: no trial of the first patients counts
+    search.search(x, months[::-1].copy(), died, params, tmp_path / "part", quiet=True)
+    assert len(LOSSES) == 6
     other = params.model_copy(update={"network": NETWORK.model_copy(update={"activation": "tanh"})})
-    fresh, _ = search.search(x, months[::-1].copy(), died, params, tmp_path / "part", quiet=True)
-    assert len(list((tmp_path / "part").iterdir())) == 2  # other outcomes: no trial of the first patients counts
     search.search(x, months, died, other, tmp_path / "part", quiet=True)
-    assert len(list((tmp_path / "part").iterdir())) == 3
+    assert len(LOSSES) == 10
 
     search.write_tuned(tmp_path / "mine.yaml", "standin", best, whole, params)
     text = (tmp_path / "mine.yaml").read_text()
@@ -124,10 +136,10 @@ def test_loss_of_a_trial_prefers_a_model_that_learns(data, params):
     x, months, died = data
     months, died = months.to_numpy(), died.to_numpy(bool)
     fold = np.arange(len(x)) % 2
-    good = search.cross_validated_loss(x, months, died, fold, params, 1)
+    good = cross_validated_loss(x, months, died, fold, AUTOENCODER, NETWORK, 1)
     rng = np.random.default_rng(0)
     order = rng.permutation(len(x))
-    null = search.cross_validated_loss(x, months[order], died[order], fold, params, 1)
+    null = cross_validated_loss(x, months[order], died[order], fold, AUTOENCODER, NETWORK, 1)
     assert good < null - 0.1
     trial = optuna.trial.FixedTrial(search.own_values(params) | {"network.l2": 1e-3})
     assert search.suggested(trial, params).autoencoder.code_size == AUTOENCODER.code_size

@@ -15,7 +15,7 @@ from conftest import write_seg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis_lib.cohort.sarcopenia import add_height_indices, sarcopenic
+from analysis_lib.common.sarcopenia import add_height_indices, sarcopenic
 from analysis_lib.core.parameters import load_params
 from analysis_lib.ct.ct import read_ct
 from analysis_lib.ct.geometry import ImageError

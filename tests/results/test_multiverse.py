@@ -11,7 +11,7 @@ from made_up import PATIENTS
 from sksurv.metrics import concordance_index_censored
 
 from analysis_lib.cohort.cohort import split_patients
-from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.figures import specification
@@ -83,7 +83,13 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
     signal = PATIENTS["risk"].to_numpy()[:, None] + rng.normal(0, 0.5, (len(patients), 6))
     features = pd.DataFrame(signal, PATIENTS["patient_id"], columns=[f"sm_{k}" for k in range(6)])
     study = SimpleNamespace(params=params, patients=lambda with_radiomics: patients, features=lambda: features)
-    monkeypatch.setattr(multiverse, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
+    fits = []
+
+    def here(function, jobs, **_):
+        fits[:] = [function(*job) for job in jobs]
+        return fits
+
+    monkeypatch.setattr(multiverse, "map_patients", here)
     fit, learnt_from = RadiomicsSurvivalModel.fit, []
 
     def seen(features, *arguments):
@@ -92,12 +98,10 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
 
     monkeypatch.setattr(RadiomicsSurvivalModel, "fit", seen)
     gains = multiverse.model_gains(study, tmp_path, quiet=True)
-    assert len(list(tmp_path.glob("risk_*.csv"))) == 4
+    assert len(list((tmp_path / "refitted").iterdir())) == 4
     assert gains.groupby(["split_seed", "code_size"]).ngroups == 4
     assert set(gains["split_seed"]) == {params.seed, params.seed + 1}
-    for (seed, size), part in gains.groupby(["split_seed", "code_size"]):
-        (file,) = tmp_path.glob(f"risk_{seed}_{size}_*.csv")
-        fitted = pd.read_csv(file, float_precision="round_trip")
+    for ((seed, _), part), fitted in zip(gains.groupby(["split_seed", "code_size"]), list(fits), strict=True):
         assert fitted["split"].tolist() == split_patients(patients, params.cohort, seed).tolist()
         assert learnt_from.pop(0) == set(fitted.loc[fitted["split"] == "train", "patient_id"])
         for (name, key), rows in part.groupby(["set", "against"]):

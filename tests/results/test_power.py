@@ -13,33 +13,45 @@ from analysis_lib.results import power
 PARAMS = load_params("smoke").model_copy(update={"workers": 1})
 
 
+def draw(definitions=PARAMS.definitions) -> list[dict]:
+    published = load_params("defaults").definitions
+    return power.one_draw(PARAMS.standin, "discovery", published, definitions, 1.0, 50, 0.95, 1.0, 1)
+
+
 def test_one_draw_has_the_events_asked_for_and_repeats():
-    rows = power._power_draw(PARAMS, 1.0, 0)
+    rows = draw()
     assert {row["events"] for row in rows} == {24} and {row["n"] for row in rows} == {38}
-    assert len(rows) == 10 and rows == power._power_draw(PARAMS, 1.0, 0)
+    assert len(rows) == 10 and rows == draw()
 
 
 def test_a_further_definition_is_judged_and_not_drawn_to():
     more = PARAMS.definitions | {"JSH": PARAMS.definitions["SMI"].model_copy(update={"men": 42.0, "women": 38.0})}
-    rows = power._power_draw(PARAMS.model_copy(update={"definitions": more}), 1.0, 0)
-    assert [r for r in rows if r["definition"] != "JSH"] == power._power_draw(PARAMS, 1.0, 0)
+    rows = draw(more)
+    assert [r for r in rows if r["definition"] != "JSH"] == draw()
     assert [r["measure"] for r in rows if r["definition"] == "JSH"] == ["HR", "C-index"]
 
 
-def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
-    def draw(params, factor, number):
-        return [{"n": round(100 * factor), "events": round(20 * factor), "measure": "HR", "definition": "SMI",
-                 "estimate": 1.5, "p": 0.049 if number < 4 * factor else 0.051}]  # fmt: skip
+DRAWN: list[int] = []
 
-    monkeypatch.setattr(power, "_power_draw", draw)
+
+def quick_draw(standin, name, published, definitions, score_error, replicates, confidence, factor, seed):
+    number = seed - PARAMS.seed - 1
+    DRAWN.append(number)
+    return [{"n": round(100 * factor), "events": round(20 * factor), "measure": "HR", "definition": "SMI",
+             "estimate": 1.5, "p": 0.049 if number < 4 * factor else 0.051}]  # fmt: skip
+
+
+def test_power_counts_significant_draws_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr(power, "one_draw", quick_draw)
     monkeypatch.setattr(power, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
     found = power.power(PARAMS, tmp_path, quiet=True)
     assert found.loc[found["n"] == 100, "power"].tolist() == [0.4] and found.loc[
         found["n"] == 200, "power"
     ].tolist() == [0.8]
     assert ((found["low"] <= found["power"]) & (found["power"] <= found["high"] + 1e-12)).all()
-    monkeypatch.setattr(power, "map_patients", lambda *_, **__: pytest.fail("drawn again"))
+    DRAWN.clear()
     pd.testing.assert_frame_equal(power.power(PARAMS, tmp_path, quiet=True), found)
+    assert not DRAWN
     needed = power.sizes_needed(found, 0.6)
     fig = specification.power_curves(found, needed, 0.6)
     assert len(fig.axes) == 2 and "HR" not in fig.axes[0].get_legend().texts[0].get_text()

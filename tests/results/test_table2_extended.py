@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from made_up import PARAMS, PATIENTS, STATISTICS
 
-from analysis_lib.cohort.sarcopenia import cut_offs, sarcopenic
+from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.results.table2 import table_two
 from analysis_lib.results.table2_extended import covariate_table, extended_for_reading, extended_table
 from analysis_lib.survival import evaluation

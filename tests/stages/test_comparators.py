@@ -123,7 +123,7 @@ def test_resampling_resumes_with_the_same_result_and_permuted_outcomes_teach_not
     patients, features = data
     table = optimism.resample(patients, features, params, tmp_path, quiet=True)
     assert table.groupby("kind").size().to_dict() == {"split": 3, "bootstrap": 3, "permuted": 12}
-    kept = sorted(tmp_path.rglob("*.json"))
+    kept = sorted(tmp_path.rglob("*.pickle"))
     assert len(kept) == 18
     kept[0].unlink()
     kept[-1].unlink()
@@ -166,8 +166,8 @@ def test_other_settings_are_other_results_and_zero_repeats_are_none(data, params
         patients, features, params.model_copy(update={"optimism": OptimismParams(repeats=0)}), tmp_path, quiet=True
     )
     assert none.empty and list(none) == optimism.COLUMNS
-    keys = {
-        optimism._key(patients, features, p)
-        for p in (params, params.model_copy(update={"network": NetworkParams(ensemble=3)}))
-    }
-    assert len(keys) == 2
+    few = params.model_copy(update={"optimism": OptimismParams(repeats=1, permutations=0)})
+    for network in (params.network, params.network.model_copy(update={"l2": 0.5})):
+        optimism.resample(patients, features, few.model_copy(update={"network": network}), tmp_path, quiet=True)
+    kept = list((tmp_path / "one_replicate").iterdir())
+    assert len(kept) == 4  # a split and a bootstrap sample of each

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 import analysis_lib.radiomics.features
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.cohort.sarcopenia import sarcopenic
+from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import load_params
 from analysis_lib.core.project import Project, Study
 from analysis_lib.radiomics.workers import run_here

@@ -11,12 +11,11 @@ from lifelines import CoxPHFitter
 from lifelines.utils import concordance_index
 
 from analysis_lib.cohort.clinical import read_clinical
-from analysis_lib.core.parameters import PARAMS_DIR, ParameterError, load_params
+from analysis_lib.core.parameters import PARAMS_DIR, DefinitionParams, ParameterError, load_params
 from analysis_lib.results.published import printed_numbers
 from analysis_lib.standin.patients import (
     StandinError,
     clinical_table,
-    cox_binary,
     data_dictionary,
     draw_patients,
     patient_specs,
@@ -104,21 +103,17 @@ def test_published_hazard_ratio_is_inside_our_interval(frame, name, definition, 
         assert hr == pytest.approx(printed, rel=0.4)
 
 
-def test_cox_of_a_binary_covariate_agrees_with_lifelines_and_r():
-    # R: t <- c(1,3,4,6,7,9,10,12); e <- c(1,1,0,1,1,0,1,0); x <- c(1,1,0,0,1,0,0,1)
-    #    summary(coxph(Surv(t, e) ~ x))$coefficients[, c("coef", "se(coef)")]
-    time, event = np.array([1.0, 3, 4, 6, 7, 9, 10, 12]), np.array([1, 1, 0, 1, 1, 0, 1, 0])
-    group = np.array([1, 1, 0, 0, 1, 0, 0, 1], bool)
-    assert cox_binary(time, event, group) == pytest.approx((0.546906602060, 0.916236726318), abs=1e-9)
-    rng = np.random.default_rng(3)
-    part = pd.DataFrame({"os_months": rng.exponential(20, 90), "os_event": rng.integers(0, 2, 90)})
-    group = rng.random(90) < 0.4
-    log_ratio, se = cox_binary(part["os_months"].to_numpy(), part["os_event"].to_numpy(), group)
-    expected = np.log(_cox(part, "os", group))
-    assert log_ratio == pytest.approx(expected[0], abs=1e-5)
-    assert log_ratio + 1.959964 * se == pytest.approx(expected[2], abs=1e-4)
-    only_dead = part["os_event"].to_numpy() * ~group
-    assert np.isnan(cox_binary(part["os_months"].to_numpy(), only_dead, group)).all()
+def test_a_definition_with_classes_of_bmi_judges_by_them(frame):
+    """Martin 2013: 43 cm2/m2 for men below a BMI of 25, 53 from there on, 41 for women; as the study's own rule."""
+    heavy = {"bmi_at_least": 25.0, "men": 53.0, "women": 41.0}
+    plain = PARAMS.definitions["SMI"].model_dump() | {"men": 43.0, "women": 41.0}
+    martin = DefinitionParams.model_validate(plain | {"bmi_classes": [heavy]})
+    status = sarcopenia_status(frame, {"Martin": martin})["Martin"]
+    smi = frame["sm_area_cm2"] / frame["height_m"] ** 2
+    cut_off = np.where(frame["sex"] == "F", 41.0, np.where(frame["bmi"] >= 25, 53.0, 43.0))
+    assert (status == (smi < cut_off)).all()
+    between = (frame["sex"] == "M") & smi.between(43, 53) & (frame["bmi"] >= 25)
+    assert between.sum() > 20 and status[between].all()
 
 
 def test_discrimination_leaves_room_for_a_model_and_not_for_an_index(frame):

@@ -10,7 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from analysis_lib.survival.separation import _cross_scores, _stratified_folds, principal_components, separation
+from analysis_lib.survival.folds import stratified_folds
+from analysis_lib.survival.separation import _cross_scores, principal_components, separation
 
 
 def features(n=90, p=40, seed=0):
@@ -51,7 +52,7 @@ def test_rule_is_the_linear_discriminant():
     x = rng.normal(size=(100, 3))
     groups = [x[:, 0] + rng.normal(size=100) > 0.5]
     groups.append(rng.permutation(groups[0]))
-    folds = [_stratified_folds(member, 5, rng) for member in groups]
+    folds = [stratified_folds(member, 5, rng, shuffled="patients") for member in groups]
     rules = _cross_scores(100 + x, np.array(groups), np.array(folds), 5)
     for member, fold, rule in zip(groups, folds, rules, strict=True):
         for k in range(5):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from finished import finish_study, toy_params, toy_patients, toy_study
 
-from analysis_lib.core.parameters import PARAMS_DIR, load_params
+from analysis_lib.core.parameters import PARAMS_DIR, BmiClass, load_params
 from analysis_lib.core.project import Study
 from analysis_lib.results.table2 import table_two
 from analysis_lib.survival import survival
@@ -70,6 +70,23 @@ def test_auc_is_that_of_the_library_at_the_horizon():
     assert result.auc.set_index("model").at["TFDeepSurv", "auc"] == ones["auc"].iloc[0]
     without = x.explore(PATIENTS, None, PARAMS, choose())
     assert without.auc["model"].tolist() == ["PMA", "PMA continuous"]
+
+
+def test_auc_of_a_definition_with_classes_of_bmi_is_by_its_cut_offs():
+    heavy = BmiClass(bmi_at_least=24.0, men=60.0, women=45.0)
+    classed = PARAMS.definitions["SMI"].model_copy(update={"bmi_classes": [heavy]})
+    params = PARAMS.model_copy(update={"definitions": PARAMS.definitions | {"SMI": classed}})
+    result = x.explore(PATIENTS, None, params, choose(definition="SMI", horizon_months=36.0))
+    part = PATIENTS[PATIENTS["set"] == "discovery"]
+    below = classed.men * (part["sex"] == "M") + classed.women * (part["sex"] == "F")
+    below = below.mask(part["bmi"] >= 24, (part["sex"] == "M").map({True: 60.0, False: 45.0})) - part["smi"]
+    markers = {"SMI": below > 0, "SMI continuous": below}
+    auc = survival.auc_curve(
+        part["os_months"], part["os_event"], pd.DataFrame(markers).astype(float), [36.0], 20, 0.95, 1
+    )
+    assert (part["bmi"] >= 24).any() and (part["bmi"] < 24).any()
+    found = result.auc.set_index("model")["auc"]
+    assert found.to_dict() == pytest.approx(auc.set_index("model")["auc"].to_dict(), rel=1e-12)
 
 
 def test_written_parameters_are_a_study(tmp_path):

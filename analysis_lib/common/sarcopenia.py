@@ -1,14 +1,48 @@
-"""Muscle indices by height, and the verdict of each definition of sarcopenia.
+"""Muscle indices by height, and the verdict of each definition of sarcopenia: the one rule of a cut-off.
 
-Apart from the measuring of images: a new cut-off must not have to wait for them.
+Common to the study, which judges patients by it, and to the stand-in cohort, which is drawn to it. Apart from the
+measuring of images: a new cut-off must not have to wait for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 import pandas as pd
 
-from analysis_lib.core.parameters import DefinitionParams
+
+class CutOffs(Protocol):
+    """Cut-offs of an index, in its unit."""
+
+    @property
+    def men(self) -> float:
+        """Cut-off for men."""
+
+    @property
+    def women(self) -> float:
+        """Cut-off for women."""
+
+
+class BmiCutOffs(CutOffs, Protocol):
+    """Cut-offs that replace the general ones from a BMI on."""
+
+    @property
+    def bmi_at_least(self) -> float:
+        """Lowest BMI of the class, kg/m2."""
+
+
+class Definition(CutOffs, Protocol):
+    """A definition of sarcopenia: below the cut-off of an index is sarcopenic."""
+
+    @property
+    def column(self) -> str:
+        """Index that is compared, a column of the patients' table."""
+
+    @property
+    def bmi_classes(self) -> Sequence[BmiCutOffs]:
+        """Classes of BMI with cut-offs of their own."""
 
 
 def add_height_indices(table: pd.DataFrame) -> pd.DataFrame:
@@ -19,7 +53,7 @@ def add_height_indices(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def cut_offs(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:
+def cut_offs(table: pd.DataFrame, definition: Definition) -> pd.Series:
     """The definition's cut-off for each patient's sex (``M`` or ``F``), and BMI where it has BMI classes.
 
     Missing where sex is and the cut-offs of men and women differ, or where BMI is and those of the classes do.
@@ -39,7 +73,7 @@ def _by_sex(sex: pd.Series, men: float, women: float) -> pd.Series:
     return of_sex.fillna(men) if men == women else of_sex
 
 
-def sarcopenic(table: pd.DataFrame, definition: DefinitionParams) -> pd.Series:
+def sarcopenic(table: pd.DataFrame, definition: Definition) -> pd.Series:
     """Whether each patient lies below the definition's cut-off, see ``cut_offs``.
 
     Returns a nullable boolean Series, missing where index or cut-off is missing.

@@ -1,0 +1,110 @@
+"""The model fitted again to other patients: what the resampling of the pipeline and the multiverse keep.
+
+Apart from what asks for the fits and sums them up, so that the results kept depend on no more code than fits them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.cohort.cohort import split_patients, strata_of
+from analysis_lib.core.parameters import CohortParams
+from analysis_lib.coxnet.cutoff import high_risk
+from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.survival.survival import c_index, cox_binary
+
+KINDS = ("split", "bootstrap", "permuted")
+COLUMNS = [
+    "kind",
+    "replicate",
+    "n_train",
+    "n_test",
+    "events_test",
+    "c_index_train",
+    "c_index",
+    "c_index_left_out",
+    "hr",
+]
+
+
+def used_columns(network: NetworkParams) -> list[str]:
+    """What the functions here use of patients.parquet."""
+    return ["patient_id", "set", "os_months", "os_event"] + ([] if network.strata == "none" else [network.strata])
+
+
+def one_replicate(
+    patients: pd.DataFrame,
+    features: pd.DataFrame,
+    cohort: CohortParams,
+    autoencoder: AutoEncoderParams,
+    network: NetworkParams,
+    seed: int,
+    kind: str,
+    replicate: int,
+) -> dict:
+    """Fit and test once, as ``optimism`` tells; a dictionary of COLUMNS.
+
+    patients : ``used_columns`` and split. features : in their order. seed : the study's. ``hr`` compares the risk
+    groups at the median of the training risks in the tested patients. None where the tested patients cannot tell.
+    """
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
+
+    seed = derived_seed(seed, 11, KINDS.index(kind), replicate)
+    rng = np.random.default_rng(seed)
+    months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
+    if kind == "bootstrap":
+        test = np.flatnonzero(patients["split"] == "train")
+        train = rng.choice(test, len(test))
+    else:
+        if kind == "permuted":
+            order = rng.permutation(len(patients))
+            months, died = months[order], died[order]
+            patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
+        part = split_patients(patients, cohort, seed)
+        train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
+    row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
+    row |= {"events_test": int(died[test].sum())} | dict.fromkeys(COLUMNS[5:])
+    if not died[train].any() or not died[test].any():
+        return row
+    x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
+    strata = strata_of(patients, network)
+    strata = None if strata is None else strata.to_numpy()[train]
+    fitted = RadiomicsSurvivalModel.fit(
+        x, months[train], died[train], autoencoder, network, derived_seed(seed, 1), strata
+    )
+    new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
+    risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
+    groups = cox_binary(months[test], died[test], high_risk(risk, fitted.cutoff), 0.95)
+    return row | {
+        "c_index_train": float(c_index(months[train], died[train], risk_train)),
+        "c_index": float(c_index(months[test], died[test], risk)),
+        "c_index_left_out": _known(c_index(months[new], died[new], risk[np.isin(test, new)])),
+        "hr": _known(groups["hr"]),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def refitted(
+    patients: pd.DataFrame,
+    features: pd.DataFrame,
+    cohort: CohortParams,
+    autoencoder: AutoEncoderParams,
+    network: NetworkParams,
+    seed: int,
+) -> pd.DataFrame:
+    """The model of the split that ``seed`` draws: patient_id, split and risk of every patient.
+
+    patients : ``used_columns``. features : by patient_id.
+    """
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
+
+    table = patients.assign(split=split_patients(patients, cohort, seed)).set_index("patient_id")
+    train = table[table["split"] == "train"]
+    months, died, strata = train["os_months"], train["os_event"], strata_of(train, network)
+    model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
+    return table[["split"]].assign(risk=model.risk(features)).reset_index()
