@@ -23,7 +23,9 @@ TARGETS = {
     "stability": "stability.done",
     "optimism": "optimism.csv",
     "10_stability": "10_stability.done",
-} | {name: f"notebooks/{name}.ipynb" for name in ALL_NOTEBOOKS if name != "10_stability"}
+}
+ALWAYS = {"15_multiverse", "16_search"}  # run whenever make multiverse and make search are asked for
+TARGETS |= {name: f"notebooks/{name}.ipynb" for name in ALL_NOTEBOOKS if name not in {*TARGETS, *ALWAYS}}
 
 
 @pytest.fixture(scope="module")
