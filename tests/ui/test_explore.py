@@ -124,6 +124,6 @@ def test_widgets_show_the_result_and_write_the_choice(tmp_path, monkeypatch):
     monkeypatch.setattr(x, "write_params", lambda *a: written.append(a[1:]) or tmp_path / "mine.yaml")
     panel.name.value = "mine"
     panel.write.click()
-    assert written == [(panel.choice, "mine")] and "make study STUDY=mine" in panel.said.value
+    assert written == [(panel.choice, "mine", study.project.params_dir)] and "make study STUDY=mine" in panel.said.value
     panel.reset.click()
     assert panel.choice.cut_offs == x.Choice.of(panel.params).cut_offs
