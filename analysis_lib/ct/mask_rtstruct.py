@@ -1,7 +1,9 @@
 """Masks in DICOM RT Structure Sets: contours in mm, filled on the CT's grid.
 
-A pixel belongs to a contour when its centre lies inside. Contours that lie inside another are holes
-(even-odd rule), which holds for holes drawn as contours of their own and as keyholes alike.
+A pixel belongs to a contour when its centre lies inside or on the line. Contours that lie inside another are holes
+(even-odd rule), which holds for holes drawn as contours of their own and as keyholes alike. Pixels on a hole's line
+belong to the region: tools that make contours of a label map (OpenCV's findContours, and so rt-utils and
+TotalSegmentator) run them through the centres of the region's border pixels, at outlines and holes alike.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -19,6 +22,11 @@ from analysis_lib.ct.geometry import Geometry, ImageError
 
 PLANE_TOLERANCE = 0.1  # of the slice spacing: contours further from a slice were drawn on another series
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+# Centres and edges of pixels lie at multiples of a half. Contours that run along them were rounded when they were
+# written, and each pixel on them would count or not by that rounding. Both limits in pixels.
+LATTICE = 2
+WRITTEN_ROUNDED = 0.01  # of a contour whose points all lie on the lattice, as of decimals cut after 0.01 mm
+ROUNDING = 1e-4  # of a coordinate alone
 
 
 @dataclass(frozen=True)
@@ -40,22 +48,25 @@ class ContourSegment:
         return not self.contours
 
     def points(self) -> np.ndarray:
-        """Points of all contours in LPS mm, array (n, 3)."""
-        return np.vstack(self.contours)
+        """Points of all contours that enclose an area in LPS mm, array (n, 3)."""
+        return np.vstack([c for c in self.contours if len(c) > 2] or self.contours)
 
     def on_grid(self, ct: Geometry) -> np.ndarray:
         """Mask (z, y, x) on the CT's grid.
 
         Raises ImageError for open contours, contours off the CT's slices, oblique to them, or crossing.
         """
-        open_ones = [kind for kind in self.kinds if kind not in CLOSED]
+        # A contour of one or two points encloses nothing, whatever it is called.
+        open_ones = [k for k, c in zip(self.kinds, self.contours, strict=True) if k not in CLOSED and len(c) > 2]
         if open_ones:
-            raise ImageError(f"region '{self.name[:40]}' has {len(open_ones)} open contours or points; close them")
+            raise ImageError(f"region '{self.name[:40]}' has {len(open_ones)} open contours; close them")
         to_index = np.linalg.inv(ct.affine)
         by_slice: dict[int, list[np.ndarray]] = {}
         for contour in self.contours:
             index = contour @ to_index[:3, :3].T + to_index[:3, 3]
             k = int(np.round(index[:, 2].mean()))
+            if len(contour) < 3 and not (0 <= k < ct.size[2] and np.abs(index[:, 2] - k).max() <= PLANE_TOLERANCE):
+                continue
             if np.abs(index[:, 2] - k).max() > PLANE_TOLERANCE:
                 raise self._off_slice(index, ct)
             if not 0 <= k < ct.size[2]:
@@ -70,18 +81,27 @@ class ContourSegment:
         return mask
 
     def _filled(self, outlines: list[np.ndarray], ct: Geometry) -> np.ndarray:
-        """Even-odd fill of one slice, largest contour first."""
+        """Even-odd fill of one slice, largest contour first, with the pixels on the lines."""
         shape = (ct.size[1], ct.size[0])
-        parts = sorted((_fill(outline, shape) for outline in outlines), key=lambda part: -int(part.sum()))
-        filled = np.zeros(shape, dtype=bool)
-        for place, part in enumerate(parts):
-            if any(np.array_equal(part, earlier) for earlier in parts[:place]):
-                continue  # the same contour twice is one contour, not a hole as large as the region
-            inside = int((part & filled).sum())
-            if 0 < inside < int(part.sum()):
+        outlines = _snapped(outlines)
+        parts = [(*_fill(outline, shape), _turn(outline)) for outline in outlines if _encloses_area(outline)]
+        parts.sort(key=lambda part: -int(part[0].sum()))
+        filled, lines = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        for place, (closed, line, turn) in enumerate(parts):
+            # The same contour twice is one contour, not a hole as large as the region. Through the pixels' centres it
+            # is such a hole where it runs the other way: the inside of a wall of one pixel.
+            if any(
+                np.array_equal(closed, other) and (turn == its_turn or not line.any())
+                for other, _, its_turn in parts[:place]
+            ):
+                continue
+            within = closed & ~line
+            inside = int((within & filled).sum())
+            if 0 < inside < int(within.sum()):
                 raise ImageError(f"region '{self.name[:40]}' has contours that cross on one slice; merge them")
-            filled = filled ^ part
-        return filled
+            filled ^= within
+            lines |= line
+        return filled | lines | _thin_parts(outlines, shape)
 
     def _off_slice(self, index: np.ndarray, ct: Geometry) -> ImageError:
         spread = float(np.ptp(index[:, 2])) * ct.spacing[2]
@@ -97,15 +117,57 @@ class ContourSegment:
         )
 
 
-def _fill(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels (row, column) whose centres lie inside an outline of (x, y) indices."""
+def _snapped(outlines: list[np.ndarray]) -> list[np.ndarray]:
+    """Outlines of (x, y) indices without the rounding of their decimals, where they run along the pixels' lattice."""
+    snapped = []
+    for outline in outlines:
+        nearest = np.round(outline * LATTICE) / LATTICE
+        off = np.abs(outline - nearest)
+        snapped.append(np.where((off <= ROUNDING) | (off.max() <= WRITTEN_ROUNDED), nearest, outline))
+    return snapped
+
+
+def _encloses_area(outline: np.ndarray) -> bool:
+    """Whether the points of an outline do not all lie on one line."""
+    return len(outline) > 2 and np.linalg.matrix_rank(outline - outline[0], tol=ROUNDING) == 2
+
+
+def _turn(outline: np.ndarray) -> bool:
+    """Whether an outline runs from x to y, by the sign of its area."""
+    x, y = outline.T
+    return bool((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() > 0)
+
+
+def _thin_parts(outlines: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Pixels of parts that are one pixel wide, in a region whose contours run through pixel centres.
+
+    They are contours without area there, of one point or of a line back and forth. Anywhere else these are slips of the
+    mouse or of a program, and left out.
+    """
+    thin = np.zeros(shape, dtype=bool)
+    if not any(map(_encloses_area, outlines)) or any((outline % 1).any() for outline in outlines):
+        return thin
+    for outline in outlines:
+        if _encloses_area(outline):
+            continue
+        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+            steps = int(np.gcd(*np.abs(end - start).astype(int))) or 1
+            x, y = np.rint(np.linspace(start, end, steps + 1)).astype(int).T
+            within = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+            thin[y[within], x[within]] = True
+    return thin
+
+
+def _fill(outline: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (row, column) whose centres lie inside an outline of (x, y) indices or on it, and those on it."""
     low = np.maximum(np.floor(outline.min(axis=0)).astype(int), 0)
     high = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 1, [shape[1], shape[0]])
-    filled = np.zeros(shape, dtype=bool)
+    closed, line = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     if (high > low).all():
-        size = (high[1] - low[1], high[0] - low[0])
-        filled[low[1] : high[1], low[0] : high[0]] = grid_points_in_poly(size, (outline - low)[:, ::-1], binarize=True)
-    return filled
+        size, box = (high[1] - low[1], high[0] - low[0]), np.s_[low[1] : high[1], low[0] : high[0]]
+        found = grid_points_in_poly(size, (outline - low)[:, ::-1], binarize=False)
+        closed[box], line[box] = found > 0, found > 1
+    return closed, line
 
 
 def read(path: Path) -> list[ContourSegment]:
@@ -132,7 +194,7 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
     regions, identity, series_uid = [], carries_identity(dataset), _drawn_on(dataset)
     for number, roi in rois.items():
         filled = [c for c in drawn.get(number, []) if c.get("ContourData")]  # some tools write contours of no point
-        contours = [np.asarray(c.ContourData, dtype=float) for c in filled]
+        contours = [_numbers(c.ContourData) for c in filled]
         if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
             raise ImageError("the RTSTRUCT has a contour with damaged points; export the structure set again")
         regions.append(
@@ -146,6 +208,13 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
             )
         )
     return regions
+
+
+def _numbers(data: Any) -> np.ndarray:
+    """Contour data as numbers; above 64 kB many writers can only store it as bytes of unknown representation (UN)."""
+    if isinstance(data, bytes):
+        data = data.decode("ascii").strip("\0 ").split("\\")
+    return np.atleast_1d(np.asarray(data, dtype=float))
 
 
 def _drawn_on(dataset: pydicom.Dataset) -> str:
