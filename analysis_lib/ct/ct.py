@@ -152,10 +152,17 @@ def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geom
             raise _not_contained(usable, refused, covering)
     if grid is not None:
         chosen = [s for s in chosen if _same_voxels(s.geometry, grid)] or chosen
+        whole = [s for s in chosen if _same_extent(s.geometry, grid)]
+        # A mask of one slice has the grid of a series of one slice by chance, as of bolus tracking.
+        chosen = whole if whole and whole[0].geometry.size[2] > 1 else chosen
     most = max(s.geometry.size[2] for s in chosen)
-    chosen = [s for s in chosen if s.geometry.size[2] == most]
-    if len(chosen) > 1:
-        raise _tie(chosen)
+    longest = [s for s in chosen if s.geometry.size[2] == most]
+    if covering is not None:
+        # Phases on one grid, of which any may be the one that was segmented, however many slices each has.
+        longest += [s for s in chosen if s not in longest and _same_voxels(s.geometry, longest[0].geometry)]
+    if len(longest) > 1:
+        raise _tie(longest)
+    chosen = longest
     for other in refused:
         if other.axial and len(other.slices) >= most and _may_contain(other.slices, covering):
             raise ImageError(
@@ -220,7 +227,8 @@ def _number(text: str) -> int:
 
 
 def _tie(chosen: list[CtSeries]) -> ImageError:
-    n_slices = chosen[0].geometry.size[2]
+    counts = sorted({s.geometry.size[2] for s in chosen})
+    n_slices = " and ".join(map(str, counts))
     if len({s.series_uid for s in chosen}) == 1:
         parts = [s.slices for s in chosen]
         names = [n for n in parts[0][0].splits if len({p[0].splits.get(n) for p in parts}) > 1]
@@ -231,8 +239,9 @@ def _tie(chosen: list[CtSeries]) -> ImageError:
     labels = ", ".join(s.description.split(",")[0] for s in chosen)
     shown = [s.slices[0].series_number for s in chosen]
     numbers = ", ".join(number if number.isdigit() else "?" for number in shown)
+    equally = "are equally good" if len(counts) == 1 else "lie on one grid and contain the mask"
     return ImageError(
-        f"{len(chosen)} CT series of {n_slices} slices are equally good ({labels}; series numbers {numbers}); "
+        f"{len(chosen)} CT series of {n_slices} slices {equally} ({labels}; series numbers {numbers}); "
         "name the one that was segmented in the column series_uid"
     )
 
@@ -279,3 +288,11 @@ def _same_voxels(ct: Geometry, mask: Geometry) -> bool:
     exact = np.abs(to_ct[:3, :3] - turned).max() <= SAME_GRID_TOLERANCE / 2
     offset = to_ct[:3, 3] - np.round(to_ct[:3, 3])
     return bool(one_to_one and exact and np.abs(offset).max() <= 0.1)
+
+
+def _same_extent(ct: Geometry, mask: Geometry) -> bool:
+    """Whether a mask's grid, of the CT's voxels, begins and ends with the CT."""
+    corners = np.array([[0, 0, 0], mask.size]) - [[0, 0, 0], [1, 1, 1]]
+    to_ct = np.linalg.inv(ct.affine) @ mask.affine
+    found = np.sort(corners @ to_ct[:3, :3].T + to_ct[:3, 3], axis=0)
+    return bool(np.abs(found - [np.zeros(3), np.array(ct.size) - 1]).max() <= 0.1)

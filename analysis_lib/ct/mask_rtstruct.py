@@ -59,7 +59,7 @@ class ContourSegment:
         # A contour of one or two points encloses nothing, whatever it is called.
         open_ones = [k for k, c in zip(self.kinds, self.contours, strict=True) if k not in CLOSED and len(c) > 2]
         if open_ones:
-            raise ImageError(f"region '{self.name[:40]}' has {len(open_ones)} open contours; close them")
+            raise ImageError(f"region '{self.name[:40]}' has {len(open_ones)} open contours or points; close them")
         to_index = np.linalg.inv(ct.affine)
         by_slice: dict[int, list[np.ndarray]] = {}
         for contour in self.contours:
