@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from analysis_lib.ct.file_length import detached_files
 from analysis_lib.ct.geometry import ImageError
 
 
@@ -45,7 +46,10 @@ def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[
 def files_of(place: Path) -> list[Path]:
     """The files of a CT or mask that is a file or a folder; the header of a detached NRRD comes with its data."""
     if place.is_file() and place.suffix.lower() == ".nhdr":
-        return sorted(p for p in place.parent.iterdir() if p.is_file() and p.name.startswith(f"{place.stem}."))
+        beside = [p for p in place.parent.iterdir() if p.is_file() and p.name.startswith(f"{place.stem}.")]
+        return sorted({*beside, *detached_files(place)})
+    if place.is_file() and place.suffix.lower() == ".mhd":
+        return sorted({place, *detached_files(place)})
     return [place] if place.is_file() else files_below(place)
 
 
@@ -60,7 +64,7 @@ def named_for_itk(path: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     if str(path) == plain and plain.lower().endswith(suffixes):
         yield plain
         return
-    if ".nhdr" in suffixes:
+    if ".nhdr" in suffixes or plain.lower().endswith(".mhd"):
         raise ImageError(
             "the name of a file or folder of the CT is not in UTF-8, as an old archive leaves it; rename it"
         )

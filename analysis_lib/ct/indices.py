@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis_lib.ct import ct, masks
+from analysis_lib.ct import ct, masks, plausible
 from analysis_lib.ct.geometry import ImageError
+from analysis_lib.ct.mask_segments import UnionSegment
 from analysis_lib.ct.settings import HuWindow, ImageParams, SegmentParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
@@ -72,6 +73,7 @@ def open_patient(
     covering = np.vstack([s.points() for s in chosen.values()])
     first = next(iter(chosen.values()))
     series = ct.read_ct(ct_path, covering, series_uid, grid=first.grid, drawn_on=first.series_uid)
+    plausible.check_pixels(series.geometry)
     on_ct = {}
     for key, segment in chosen.items():
         masks.check_frame(segment, series)
@@ -84,6 +86,7 @@ def open_patient(
                 f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
+    slips = _slips(on_ct, chosen, series)
     names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
     asked = (("l3_z_mm", l3_z_mm, "z_mm"), ("l3_sop_instance_uid", l3_sop_uid or None, "sop_instance_uid"))
@@ -92,8 +95,49 @@ def open_patient(
         for column, value, rule in asked
         if value is not None and images.l3_slice != rule
     )
-    notes = series.notes + _mask_notes(on_ct, segments, images.pm) + unused
+    notes = series.notes + _mask_notes(on_ct, segments, images.pm) + slips + unused
     return Opened(series, on_ct, notes, names, identity)
+
+
+def _slips(on_ct: dict[str, np.ndarray], chosen: dict[str, masks.Segment], series: ct.CtSeries) -> tuple[str, ...]:
+    """Notes on slices that lack a part of a muscle; ImageError where the area would be a fraction of it."""
+    notes: tuple[str, ...] = ()
+    for key, mask in on_ct.items():
+        segment = chosen[key]
+        if isinstance(segment, UnionSegment):
+            occupied = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+            pieces = segment.slices_of_pieces(series.geometry)
+            notes += tuple(filter(None, [plausible.check_parts(key, segment.made_of, pieces, occupied)]))
+        notes += plausible.check_slices(key, mask)
+    return notes
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The slices that count, with their HU."""
+
+    slices: list[int]
+    hounsfield: np.ndarray  # (slice, row, column)
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]  # why the values may be no HU
+
+
+def counted_slices(opened: Opened, images: ImageParams) -> Counted:
+    """Decode the slices that count and judge their values, see ``plausible``; ImageError where they can be no HU."""
+    counted = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in opened.masks.values()], axis=0)).tolist()
+    hounsfield = opened.series.hounsfield(counted)
+    windows = {key: getattr(images, key).hu_window for key in opened.masks}
+    notes, doubts = plausible.doubts_of_hu(
+        hounsfield,
+        {key: mask[counted] for key, mask in opened.masks.items()},
+        {key: None if window is None else (window.low, window.high) for key, window in windows.items()},
+    )
+    return Counted(counted, hounsfield, notes, doubts)
+
+
+def no_hu(doubts: Sequence[str]) -> ImageError:
+    """Why a patient has no place in a study, whose features and indices would be of other values."""
+    return ImageError("; ".join(doubts) + " If they are not, export the original CT")
 
 
 def _slices_that_count(
@@ -168,18 +212,22 @@ def _mask_notes(on_ct: dict[str, np.ndarray], segments: Sequence[masks.Segment],
 
 
 def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, **where: object) -> dict[str, object]:
-    """Measure one patient: areas in cm2, densities in HU (NaN for a muscle without segment), and the slices used.
+    """Measure one patient: areas in cm2, densities in HU, and the slices used.
+
+    NaN for a muscle without segment, and for what depends on HU where it is in doubt whether the CT holds any (with a
+    note, and ``doubts`` not empty).
 
     ``where`` is passed to ``open_patient``. Raises ImageError (with the reason) where CT, mask or a segment cannot
     be used.
     """
     opened = open_patient(ct_path, mask_path, images, **where)
-    series = opened.series
+    series, counted = opened.series, counted_slices(opened, images)
     row: dict[str, object] = {
         "series_uid": series.series_uid,
         "n_slices": series.geometry.size[2],
         "ct_series": series.description,
-        "ct_notes": "; ".join(opened.notes),
+        "ct_notes": "; ".join((*opened.notes, *counted.notes, *counted.doubts)),
+        "doubts": "; ".join(counted.doubts),
         "identity_in_headers": opened.identity,
     }
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
@@ -188,11 +236,15 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
             continue
         mask = opened.masks[key]
         slices = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
-        hounsfield = series.hounsfield(slices)
-        if hounsfield.min() == hounsfield.max():
-            raise ImageError("the CT slice of the mask holds a single value; export the series again")
-        area, density = area_and_density(hounsfield, mask[slices], series.geometry.pixel_area_cm2, settings.hu_window)
-        row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density, f"{key}_slices": slices}
+        hounsfield = counted.hounsfield[np.searchsorted(counted.slices, slices)]
+        window = None if counted.doubts else settings.hu_window
+        area, density = area_and_density(hounsfield, mask[slices], series.geometry.pixel_area_cm2, window)
+        plausible.check_area(key, area)
+        row[f"{key}_slices"] = slices
+        if not counted.doubts:
+            row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density}
+        elif settings.hu_window is None:
+            row[f"{key}_area_cm2"] = area
     row["slices_z_mm"] = [
         round(float((series.geometry.affine @ [0, 0, k, 1])[2]), 3)
         for k in sorted({*row["sm_slices"], *row["pm_slices"]})

@@ -5,25 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nrrd
 import numpy as np
 import SimpleITK as sitk
 
 from analysis_lib.ct.data_paths import named_for_itk
+from analysis_lib.ct.file_length import check_length
 from analysis_lib.ct.geometry import Geometry, ImageError
 from analysis_lib.ct.label_table import find_label_table, read_label_table
 from analysis_lib.ct.mask_segments import VoxelSegment
-from analysis_lib.ct.nifti_check import check_nifti
+from analysis_lib.ct.nifti_check import check_nifti, reading_axes
+from analysis_lib.ct.nrrd_files import read_nrrd
 
-TO_LPS = {
-    "left-posterior-superior": (1, 1, 1),
-    "lps": (1, 1, 1),
-    "right-anterior-superior": (-1, -1, 1),
-    "ras": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1),
-    "las": (1, -1, 1),
-}
-_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha)(\.gz)?$", re.IGNORECASE)
+_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha|mhd)(\.gz)?$", re.IGNORECASE)
 
 
 def stem(path: Path) -> str:
@@ -37,7 +30,7 @@ def read(path: Path, kind: str, label_table: Path | None, one_of_many: bool = Fa
     ``one_of_many``: the file is one segment of a folder, which a segmenter writes for structures it did not find too.
     """
     if kind == "nrrd":
-        array, grid, header = _read_nrrd(path)
+        array, grid, header = read_nrrd(path)
         segments = _slicer_segments(array, grid, header)
         if segments:
             return segments
@@ -69,15 +62,18 @@ def _labels(
 
 
 def _read_itk(path: Path, kind: str) -> tuple[np.ndarray, Geometry]:
+    skewed = False
     if kind == "nifti":
         try:
-            check_nifti(path)
+            skewed = check_nifti(path)
         except ImageError as error:
             raise ImageError(str(error).replace("CT", "mask")) from None
+    check_length(path, kind)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings show the path, which may hold a name
     try:
-        image = _read_by_content(path, kind)
+        with reading_axes(skewed):
+            image = _read_by_content(path, kind)
     except RuntimeError:
         raise ImageError("the mask file cannot be read as an image (damaged?); save it again") from None
     finally:
@@ -92,66 +88,34 @@ def _read_itk(path: Path, kind: str) -> tuple[np.ndarray, Geometry]:
 def _read_by_content(path: Path, kind: str) -> sitk.Image:
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    fitting = (".mha",) if kind == "mha" else (".nii.gz",) if packed else (".nii",)
+    fitting = (".mha", ".mhd") if kind == "mha" else (".nii.gz",) if packed else (".nii",)
     with named_for_itk(path, fitting) as name:
         return sitk.ReadImage(name)
-
-
-def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:
-    """Array (layer, x, y, z), its grid and the header."""
-    try:
-        data, header = nrrd.read(str(path))
-    except Exception as error:  # whatever a damaged header or stream makes pynrrd or its decoders raise
-        kind = type(error).__name__
-        raise ImageError(f"the mask file cannot be read: damaged or cut short ({kind}); save it again") from None
-    if data.ndim == 3:
-        data = data[np.newaxis]
-    if data.ndim != 4:
-        raise ImageError(
-            f"the mask file has {data.ndim} dimensions and not 3, or 4 with layers; save it from 3D Slicer as a "
-            "segmentation"
-        )
-    return data, _nrrd_geometry(header, data.shape[1:]), header
 
 
 def _slicer_segments(data: np.ndarray, grid: Geometry, header: dict) -> list[VoxelSegment]:
     numbers = sorted(
         int(key[7:-3]) for key in header if key.startswith("Segment") and key.endswith("_ID") and key[7:-3].isdigit()
     )
-    segments = []
-    for number in numbers:
+    segments, layered = [], len(data) > 1
+    for place, number in enumerate(numbers):
         name = str(header.get(f"Segment{number}_Name", "")).strip()
         try:
-            # 3D Slicer before 4.11 writes neither: each segment has a layer of its own, in which its voxels are 1.
-            layer = int(header.get(f"Segment{number}_Layer", number))
-            value = int(header.get(f"Segment{number}_LabelValue", 1))
+            # 3D Slicer before 4.11 writes neither: each segment has a layer of its own, in which its voxels are 1. In
+            # a file of one layer they can only be told apart by their values.
+            layer = int(header.get(f"Segment{number}_Layer", number if layered else 0))
+            value = int(header.get(f"Segment{number}_LabelValue", 1 if layered else place + 1))
         except ValueError:
             raise ImageError(
                 f"segment number {number + 1} has a layer or label that is no number; save it again in 3D Slicer"
             ) from None
+        if value == 0:
+            raise ImageError(
+                f"segment number {number + 1} has the label 0, which is the background; save it again in 3D Slicer"
+            )
         if not 0 <= layer < len(data):
             raise ImageError(
                 f"segment number {number + 1} names layer {layer}, the file has {len(data)}; save it again in 3D Slicer"
             )
         segments.append(VoxelSegment(name, data[layer], value, grid))
     return segments
-
-
-def _nrrd_geometry(header: dict, shape: tuple[int, ...]) -> Geometry:
-    space = str(header.get("space", "")).lower()
-    if space not in TO_LPS:
-        raise ImageError("the mask file has no known patient space; save it from 3D Slicer")
-    try:
-        directions = np.array([row for row in header["space directions"] if row is not None], dtype=float)
-        origin = np.array(header["space origin"], dtype=float)
-    except (KeyError, TypeError, ValueError):
-        raise ImageError("the mask file does not say where it lies in space; save it from 3D Slicer") from None
-    directions = directions[np.isfinite(directions).all(axis=1)]  # the layer axis has no direction
-    valid = directions.shape == (3, 3) and origin.shape == (3,) and np.isfinite(origin).all()
-    if not valid or abs(np.linalg.det(directions)) < 1e-9:
-        raise ImageError("the mask file has invalid space directions or origin; save it again from 3D Slicer")
-    flip = np.array(TO_LPS[space], dtype=float)
-    affine = np.eye(4)
-    affine[:3, :3] = (directions * flip).T
-    affine[:3, 3] = origin * flip
-    return Geometry.from_affine(affine, tuple(int(n) for n in shape))

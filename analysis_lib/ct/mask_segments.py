@@ -12,6 +12,7 @@ import numpy as np
 from analysis_lib.ct.geometry import Geometry, ImageError
 
 INDEX_TOLERANCE = 0.02  # voxels; covers rounding in headers, not a mask drawn on another image
+ROUNDED = 5e-3  # of the spacing, or of a direction: what rounding to two decimals does to it
 
 
 class Segment(Protocol):
@@ -82,7 +83,7 @@ class VoxelSegment:
         Grids must be congruent: a sub-volume, flipped or permuted axes. Anything else is refused with both
         geometries, since resampling would change the mask.
         """
-        to_ct = np.linalg.inv(ct.affine) @ self.grid.affine
+        to_ct = np.eye(4) if _same_but_rounded(self.grid, ct) else np.linalg.inv(ct.affine) @ self.grid.affine
         index = self.voxels @ to_ct[:3, :3].T + to_ct[:3, 3]
         rounded = np.round(index)
         off = np.abs(index - rounded).max(axis=0, initial=0)
@@ -151,9 +152,24 @@ class UnionSegment:
         """Points of all pieces in LPS mm, array (n, 3)."""
         return np.vstack([piece.points() for piece in self.pieces])
 
+    def slices_of_pieces(self, ct: Geometry) -> list[list[int]]:
+        """Slices of the CT that each piece occupies."""
+        along_z = np.linalg.inv(ct.affine)[2]
+        depths = [piece.points() @ along_z[:3] + along_z[3] for piece in self.pieces]
+        return [np.unique(np.round(depth)).astype(int).tolist() for depth in depths]
+
     def on_grid(self, ct: Geometry) -> np.ndarray:
         """Mask (z, y, x) of the voxels of any piece; ImageError as the pieces raise it."""
         return np.any([piece.on_grid(ct) for piece in self.pieces], axis=0)
+
+
+def _same_but_rounded(mask: Geometry, ct: Geometry) -> bool:
+    """Whether two grids of equal size and origin differ by so little that one header was rounded (0.78 for 0.78125)."""
+    if mask.size != ct.size:
+        return False
+    moved = np.linalg.inv(ct.affine) @ mask.affine
+    away = np.abs(moved[:3, :3] - np.eye(3)).max()
+    return bool(away <= ROUNDED and np.abs(moved[:3, 3]).max() <= INDEX_TOLERANCE)
 
 
 def _congruent(to_ct: np.ndarray, size: tuple[int, int, int], ct_size: tuple[int, int, int]) -> bool:

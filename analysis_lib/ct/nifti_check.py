@@ -6,7 +6,10 @@ sees it.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,11 @@ HEADER_BYTES = 348
 SAME_PLACE = 0.5  # of a voxel: more than rounding of the quaternion moves the far corner
 SPACING_TOLERANCE = 1e-3  # of the spacing: single precision and rounding of converters
 _CHUNK = 1 << 22
+OTHER_UNITS = {1: "metres", 3: "micrometres"}  # of the lowest three bits of xyzt_units; 2 is mm, 0 says nothing
+SKEW_DEGREES = 0.5  # by which axes may miss a right angle, as of converters that add up rounding or a table's sag
+EXACT_DEGREES = 1e-3
+# The environment variable by which ITK reads axes that are not quite at right angles, as the nearest that are.
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 # Offsets and types of NIfTI-1 (nifti1.h, Cox et al. 2004).
 _FIELDS = np.dtype(
     {
@@ -26,31 +34,36 @@ _FIELDS = np.dtype(
             "bitpix",
             "pixdim",
             "vox_offset",
+            "xyzt_units",
             "qform_code",
             "sform_code",
             "quaternion",
             "srow",
         ],
-        "formats": ["8i2", "i2", "i2", "8f4", "f4", "i2", "i2", "6f4", "(3,4)f4"],
-        "offsets": [40, 70, 72, 76, 108, 252, 254, 256, 280],
+        "formats": ["8i2", "i2", "i2", "8f4", "f4", "u1", "i2", "i2", "6f4", "(3,4)f4"],
+        "offsets": [40, 70, 72, 76, 108, 123, 252, 254, 256, 280],
         "itemsize": HEADER_BYTES,
     }
 )
 _FLOATS = {16: "f4", 64: "f8"}
 
 
-def check_nifti(path: Path) -> None:
-    """Raise ImageError for a NIfTI-1 file that is cut short, has no position, a wrong spacing or NaN voxels."""
+def check_nifti(path: Path) -> bool:
+    """Raise ImageError for a NIfTI-1 file that is cut short or too long, has no position, a wrong spacing, lengths that
+    are not in mm, axes that are not at right angles, or NaN voxels.
+
+    Returns whether the axes miss the right angle by so little that it does not count; see ``reading_axes``.
+    """
     try:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-            _check(stream)
+            return _check(stream)
     except (OSError, EOFError, zlib.error):
         raise ImageError("the CT file cannot be read as an image (damaged or cut short); convert it again") from None
 
 
-def _check(stream) -> None:
+def _check(stream) -> bool:
     start = stream.read(HEADER_BYTES)
     order = {HEADER_BYTES.to_bytes(4, "little"): "<", HEADER_BYTES.to_bytes(4, "big"): ">"}.get(start[:4])
     if order is None or len(start) < HEADER_BYTES:
@@ -62,7 +75,16 @@ def _check(stream) -> None:
         raise ImageError("the CT file cannot be read as an image: its header names no size; convert it again")
     if header["qform_code"] <= 0 and header["sform_code"] <= 0:
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
+    if unit := OTHER_UNITS.get(int(header["xyzt_units"]) & 7):
+        raise ImageError(
+            f"the CT file says that its lengths are in {unit}, while CT has mm: areas would be wrong by a million; "
+            "convert the CT again from DICOM, or write mm into the header if the numbers are mm"
+        )
     if not np.isfinite(spacing).all() or spacing.min() <= 0:
+        raise ImageError("the CT file has a spacing or position that is not a valid number; convert it again")
+    known = [*header["srow"].ravel()] if header["sform_code"] > 0 else []
+    known += [*header["quaternion"]] if header["qform_code"] > 0 else []
+    if not np.isfinite([*known, header["vox_offset"]]).all() or not 0 <= header["vox_offset"] < 1 << 30:
         raise ImageError("the CT file has a spacing or position that is not a valid number; convert it again")
     scales = np.linalg.norm(header["srow"][:, :3].astype(float), axis=0)
     if header["sform_code"] > 0 and not np.allclose(scales, spacing, rtol=SPACING_TOLERANCE):
@@ -76,6 +98,36 @@ def _check(stream) -> None:
                 "convert the CT again from DICOM"
             )
     _check_voxels(stream, header, order)
+    skew = skew_degrees(header["srow"][:, :3].astype(float)) if header["sform_code"] > 0 else 0.0
+    if skew > SKEW_DEGREES:
+        raise ImageError(
+            f"the axes of the CT file are not at right angles (off by {skew:.1f} degrees), as of a gantry tilt or a "
+            "sheared image; convert an untilted series"
+        )
+    return skew > EXACT_DEGREES
+
+
+def skew_degrees(axes: np.ndarray) -> float:
+    """By how much the columns of a matrix (3, 3) miss a right angle to each other."""
+    unit = axes / np.linalg.norm(axes, axis=0)
+    cosines = np.abs(unit.T @ unit - np.eye(3))
+    return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
+
+
+@contextmanager
+def reading_axes(skewed: bool) -> Iterator[None]:
+    """Let ITK read a file whose axes ``check_nifti`` found not quite at right angles."""
+    if not skewed:
+        yield
+        return
+    before = os.environ.get(_PERMISSIVE)
+    os.environ[_PERMISSIVE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_PERMISSIVE]
+        if before is not None:
+            os.environ[_PERMISSIVE] = before
 
 
 def _at(affine: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -102,9 +154,13 @@ def _check_voxels(stream, header: np.void, order: str) -> None:
     stream.seek(int(header["vox_offset"]))
     kind = _FLOATS.get(int(header["datatype"]))
     found = 0
-    while chunk := stream.read(_CHUNK):
+    while found <= expected and (chunk := stream.read(_CHUNK)):
         found += len(chunk)
         if kind and not np.isfinite(np.frombuffer(chunk[: len(chunk) // 8 * 8], order + kind)).all():
             raise ImageError("the CT file holds values that are no numbers (NaN or infinite); convert the CT again")
     if found < expected:
         raise ImageError("the CT file cannot be read as an image: it is cut short; convert it again")
+    if found > expected:
+        raise ImageError(
+            "the CT file holds more bytes than its header says, so that no voxel's place is sure; convert it again"
+        )

@@ -11,10 +11,12 @@ from analysis_lib.ct.data_paths import files_below, named_for_itk
 from analysis_lib.ct.dicom_headers import OTHER_FILES, Scan
 from analysis_lib.ct.dicom_pixels import AIR_HU, HIGHEST_HU
 from analysis_lib.ct.dicom_series import AXIAL_TOLERANCE
+from analysis_lib.ct.file_length import check_length
 from analysis_lib.ct.geometry import ImageError
-from analysis_lib.ct.nifti_check import check_nifti
+from analysis_lib.ct.nifti_check import SKEW_DEGREES, check_nifti, reading_axes, skew_degrees
+from analysis_lib.ct.nrrd_files import is_bzip2, read_nrrd
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha")
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def is_volume_file(path: Path) -> bool:
@@ -64,12 +66,19 @@ def read_volume(path: Path) -> sitk.Image:
 
 def _read(path: Path) -> sitk.Image:
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        check_nifti(path)
+    skewed = name.endswith((".nii", ".nii.gz")) and check_nifti(path)
+    kind = "nrrd" if name.endswith((".nrrd", ".nhdr")) else "mha" if name.endswith((".mha", ".mhd")) else "nifti"
+    check_length(path, kind)
+    if kind == "nrrd" and is_bzip2(path):  # which ITK does not read
+        layers, grid, _ = read_nrrd(path)
+        if len(layers) != 1:
+            raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
+        return _turned(grid.image_of(np.ascontiguousarray(layers[0].transpose(2, 1, 0))))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings show the path, which may hold a name
     try:
-        with named_for_itk(path, next((end,) for end in SUFFIXES if name.endswith(end))) as readable:
+        fitting = next((end,) for end in SUFFIXES if name.endswith(end))
+        with named_for_itk(path, fitting) as readable, reading_axes(skewed):
             reader = sitk.ImageFileReader()
             reader.SetFileName(readable)
             reader.ReadImageInformation()
@@ -95,6 +104,12 @@ def _read(path: Path) -> sitk.Image:
 
 def _turned(image: sitk.Image) -> sitk.Image:
     """The image with its axes permuted and flipped to left, back and up; no value changes."""
+    skew = skew_degrees(np.reshape(image.GetDirection(), (3, 3)))
+    if skew > SKEW_DEGREES:
+        raise ImageError(
+            f"the axes of the CT file are not at right angles (off by {skew:.1f} degrees), as of a gantry tilt or a "
+            "sheared image; convert an untilted series"
+        )
     turned = sitk.DICOMOrient(image, "LPS")
     if min(turned.GetSize()[:2]) < 2:
         raise ImageError("the CT file is one voxel wide in an axial slice; convert the original axial series")

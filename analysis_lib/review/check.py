@@ -138,19 +138,18 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
     try:
         with refusing_damage():
             opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
-            either = np.any(list(opened.masks.values()), axis=0)
-            slices = np.flatnonzero(either.any(axis=(1, 2)))
-            k = int(slices[(len(slices) - 1) // 2])
-            hounsfield = opened.series.hounsfield([k])[0]
-            if hounsfield.min() == hounsfield.max():
-                raise ImageError("the CT slice of the mask holds a single value; export the series again")
+            counted = indices.counted_slices(opened, images)
+            slices, middle = counted.slices, (len(counted.slices) - 1) // 2
+            k, hounsfield = slices[middle], counted.hounsfield[middle]
             spacing = opened.series.geometry.spacing
             drawn = {key: mask[k] for key, mask in opened.masks.items()}
             row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+            if counted.doubts:
+                raise indices.no_hu(counted.doubts)
     except ImageError as error:
         return row | {"status": "refused", "reason": str(error)}
     affine = opened.series.geometry.affine
-    notes = [*opened.notes, *_no_radiomics(opened, parameter_files or {})]
+    notes = [*opened.notes, *counted.notes, *_no_radiomics(opened, parameter_files or {})]
     heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
     where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
     return row | {

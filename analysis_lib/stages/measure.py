@@ -87,6 +87,8 @@ def measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     try:
         with refusing_damage():
             row = indices.measure(source.ct(), source.mask(), images, **source.where())
+        if row["doubts"]:  # its features would be of the same values
+            raise indices.no_hu([row["doubts"]])
     except ImageError as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {

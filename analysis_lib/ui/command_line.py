@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.core.parameters import ParameterError
@@ -374,7 +375,7 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
         "pmi": "cm²/m²",
     }
     for name, value in values.items():
-        shown = _why_no_value(values, name) if value is None else f"{value:10.4f} {units.get(name, '')}"
+        shown = _why_no_value(measured, values, name) if value is None else f"{value:10.4f} {units.get(name, '')}"
         print(f"{name:<12} {shown}".rstrip())
     print(
         f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
@@ -383,7 +384,7 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
     print(f"CT           {'; '.join(filter(None, [measured['ct_series'], measured['ct_notes']]))}")
     for name, verdict in verdicts.items():
         word = {
-            None: _why_no_verdict(options, values, params.definitions[name].column),
+            None: _why_no_verdict(options, measured, values, params.definitions[name].column),
             True: "sarcopenic",
             False: "not sarcopenic",
         }
@@ -391,19 +392,23 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
         print(f"{name:<5} {verdict['source']:<15} {word[verdict['sarcopenic']]}{cut_off}")
 
 
-NO_SEGMENT = "no segment"
+NO_SEGMENT, NO_HU = "no segment", "needs HU, see CT"
 
 
-def _why_no_value(values: dict[str, float | None], name: str) -> str:
-    """An index by height has its muscle's area and no height; anything else without a value has no mask."""
+def _why_no_value(row: dict[str, Any], values: dict[str, float | None], name: str) -> str:
+    """An index by height has its muscle's area and no height; else there is no mask, or it is in doubt whether HU."""
     measured = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(name, name)
-    return NO_SEGMENT if values[measured] is None else "needs --height-m"
+    if values[measured] is not None:
+        return "needs --height-m"
+    return NO_HU if row["doubts"] and row[f"{measured[:2]}_slices"] else NO_SEGMENT
 
 
-def _why_no_verdict(options: argparse.Namespace, values: dict[str, float | None], column: str) -> str:
+def _why_no_verdict(
+    options: argparse.Namespace, row: dict[str, Any], values: dict[str, float | None], column: str
+) -> str:
     needs = ["--sex"] if options.sex is None else []
     if values[column] is not None:
         return f"needs {' '.join(needs) or 'the BMI'}"
-    if (why := _why_no_value(values, column)) == NO_SEGMENT:
+    if (why := _why_no_value(row, values, column)) in (NO_SEGMENT, NO_HU):
         return why
     return f"needs {' and '.join([*needs, '--height-m'])}"
