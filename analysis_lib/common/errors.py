@@ -10,7 +10,13 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no fault of one patient
 
 
 class StudyError(Exception):
-    """Base of all of them: the message names the patient or parameter, the cause and the fix."""
+    """Base of all of them: the message names the patient or parameter, the cause and the fix.
+
+    ``at_terminal``: the same with names that may be persons', for whom runs the command on a file of his own. No table,
+    record or page shows it.
+    """
+
+    at_terminal = ""
 
 
 class ParameterError(StudyError, ValueError):

@@ -60,6 +60,26 @@ class CtSeries:
         """The whole series as a SimpleITK image."""
         return self.geometry.image_of(self.hounsfield())
 
+    def stored_image(self) -> sitk.Image:
+        """The whole DICOM series with rows and columns as stored, as SimpleITK and so PyRadiomics read it.
+
+        Slices follow the normal of rows and columns, and no axis is turned. Equal to ``image`` for a patient who lies
+        on the back with the head first.
+        """
+        first = self.slices[0]
+        along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+        normal = np.cross(along_row, along_column)
+        # As ``geometry`` has it, to the last bit, where both run upwards.
+        up = np.reshape(self.geometry.direction, (3, 3))[:, 2]
+        ordered, normal = (self.slices, up) if normal @ up > 0 else (self.slices[::-1], -up)
+        geometry = Geometry(
+            size=(first.shape[1], first.shape[0], len(ordered)),
+            origin=tuple(float(v) for v in ordered[0].position_mm),
+            spacing=(first.spacing_mm[1], first.spacing_mm[0], self.geometry.spacing[2]),
+            direction=tuple(float(v) for v in np.column_stack([along_row, along_column, normal]).ravel()),
+        )
+        return geometry.image_of(np.stack([hounsfield(one) for one in ordered]))
+
 
 @dataclass(frozen=True)
 class _Refused:

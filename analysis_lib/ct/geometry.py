@@ -20,8 +20,8 @@ class ImageError(StudyError, ValueError):
 def refusing_damage() -> Iterator[None]:
     """Make an ImageError of whatever the files of one patient raise, so that the other patients go on.
 
-    Only the error's type is told: its text may quote a header or a file name. A full disk and a lack of memory are no
-    fault of the patient and go through.
+    Nothing of the error is told: its text may quote a header or a file name, and its type says nothing to a reader. A
+    full disk and a lack of memory are no fault of the patient and go through.
     """
     try:
         yield
@@ -31,13 +31,11 @@ def refusing_damage() -> Iterator[None]:
         if error.errno in FULL_DISK:
             raise
         raise ImageError(
-            f"a file of the patient cannot be read ({type(error).__name__}); allow this user to read CT and mask, or "
-            "export them again"
+            "a file of the patient cannot be read; allow this user to read CT and mask, or export them again"
         ) from None
-    except Exception as error:
+    except Exception:
         raise ImageError(
-            f"CT or mask is damaged in a way that is not known ({type(error).__name__}); export the series again, "
-            "and the segmentation"
+            "CT or mask cannot be read for a reason that is not known; export the series again, and the segmentation"
         ) from None
 
 

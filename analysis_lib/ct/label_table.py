@@ -16,11 +16,25 @@ _IMAGE_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha)(\.gz)?$", re.IGNORECA
 def find_label_table(mask: Path) -> Path | None:
     """The table beside a label map: the same name with a table's suffix, or ``labels`` for all of the folder.
 
-    Else ``dataset.json``, which nnU-Net puts beside what it predicts.
+    Else ``dataset.json``, which nnU-Net puts beside what it predicts. A JSON file of anything else is passed over.
     """
     stem = _IMAGE_SUFFIX.sub("", mask.name)
     names = [f"{base}{suffix}" for base in (stem, "labels") for suffix in SUFFIXES] + ["dataset.json"]
-    return next((path for name in names if (path := mask.parent / name).is_file()), None)
+    found = (path for name in names if (path := mask.parent / name).is_file())
+    return next((path for path in found if not _is_sidecar(path)), None)
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether a JSON file beside a mask is no table but a note on the image, as BIDS has it and dcm2niix writes it."""
+    if path.suffix.lower() != ".json":
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False  # what cannot be read is refused as a table
+    if not isinstance(content, dict) or isinstance(content.get("labels"), dict):
+        return not isinstance(content, dict)
+    return not all(key.lstrip("-").isdigit() or isinstance(value, int) for key, value in content.items())
 
 
 def read_label_table(path: Path) -> dict[int, str]:

@@ -56,9 +56,12 @@ def _labels(
         raise ImageError("the mask is empty; draw the segments or exclude the patient")
     table = label_table or find_label_table(path)
     if table is None and len(values) == 1:
-        return [VoxelSegment(stem(path), array, values[0], grid, named_by_file=True)]
+        numbered = not may_be_empty  # of a folder with one file a segment, every file may have the label 1
+        return [VoxelSegment(stem(path), array, values[0], grid, named_by_file=True, numbered=numbered)]
     names = {} if table is None else read_label_table(table)
-    return [VoxelSegment(names.get(value, f"label {value}"), array, value, grid) for value in values]
+    return [
+        VoxelSegment(names.get(value, f"label {value}"), array, value, grid, numbered=table is None) for value in values
+    ]
 
 
 def _read_itk(path: Path, kind: str) -> tuple[np.ndarray, Geometry]:

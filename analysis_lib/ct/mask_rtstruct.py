@@ -18,6 +18,7 @@ import pydicom
 from skimage.measure import grid_points_in_poly
 
 from analysis_lib.ct.dicom_identity import carries_identity
+from analysis_lib.ct.dicom_stream import read_dicom
 from analysis_lib.ct.geometry import Geometry, ImageError
 
 PLANE_TOLERANCE = 0.1  # of the slice spacing: contours further from a slice were drawn on another series
@@ -40,6 +41,7 @@ class ContourSegment:
     series_uid: str = ""
     grid: Geometry | None = None
     named_by_file: bool = False
+    numbered: bool = False
     identity: bool = False
 
     @property
@@ -56,8 +58,9 @@ class ContourSegment:
 
         Raises ImageError for open contours, contours off the CT's slices, oblique to them, or crossing.
         """
-        # A contour of one or two points encloses nothing, whatever it is called.
-        open_ones = [k for k, c in zip(self.kinds, self.contours, strict=True) if k not in CLOSED and len(c) > 2]
+        # A contour of one or two points encloses nothing, whatever it is called; it is left out beside others.
+        counting = [k for k, c in zip(self.kinds, self.contours, strict=True) if len(c) > 2] or self.kinds
+        open_ones = [kind for kind in counting if kind not in CLOSED]
         if open_ones:
             raise ImageError(f"region '{self.name[:40]}' has {len(open_ones)} open contours or points; close them")
         to_index = np.linalg.inv(ct.affine)
@@ -175,13 +178,13 @@ def read(path: Path) -> list[ContourSegment]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the header's style
-            dataset = pydicom.dcmread(path)
-            return _regions(dataset)
+            return _regions(read_dicom(path))
     except ImageError:
         raise
-    except Exception as error:  # pydicom raises many kinds for damaged files
-        kind = type(error).__name__
-        raise ImageError(f"the RTSTRUCT cannot be read ({kind}); export the structure set again") from None
+    except Exception:  # pydicom raises many kinds for damaged files
+        raise ImageError(
+            "the RTSTRUCT is damaged: a part of it cannot be read; export the structure set again"
+        ) from None
 
 
 def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:

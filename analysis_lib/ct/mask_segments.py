@@ -22,6 +22,7 @@ class Segment(Protocol):
     frame_of_reference_uid: str  # empty where the format has none
     series_uid: str  # of the CT series that the file says it was drawn on; empty where it does not
     named_by_file: bool  # the name is the file's, which no message shows
+    numbered: bool  # the voxels have a label number that stands for the segment, and no name
     identity: bool  # the file's DICOM header says who the patient is
 
     @property
@@ -60,6 +61,7 @@ class VoxelSegment:
     frame_of_reference_uid: str = ""
     series_uid: str = ""
     named_by_file: bool = False
+    numbered: bool = False
     identity: bool = False
 
     @cached_property
@@ -78,7 +80,14 @@ class VoxelSegment:
         return self.voxels @ affine[:3, :3].T + affine[:3, 3]
 
     def on_grid(self, ct: Geometry) -> np.ndarray:
-        """Mask on the CT's grid, matched index by index.
+        """Mask on the CT's grid, see ``index_on``."""
+        x, y, z = self.index_on(ct).T
+        mask = np.zeros(ct.size[::-1], dtype=bool)
+        mask[z, y, x] = True
+        return mask
+
+    def index_on(self, ct: Geometry) -> np.ndarray:
+        """Indices (n, 3) in (x, y, z) of the voxels on the CT's grid, matched index by index.
 
         Grids must be congruent: a sub-volume, flipped or permuted axes. Anything else is refused with both
         geometries, since resampling would change the mask.
@@ -100,9 +109,7 @@ class VoxelSegment:
                 f"segment '{self.name[:40]}' reaches outside the CT; mask: {self.grid.describe()}; "
                 f"CT: {ct.describe()}. Export the segmentation again with the CT as its reference volume"
             )
-        mask = np.zeros(ct.size[::-1], dtype=bool)
-        mask[rounded[:, 2], rounded[:, 1], rounded[:, 0]] = True
-        return mask
+        return rounded
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,10 @@ class UnionSegment:
     def named_by_file(self) -> bool:
         """Whether any piece has its name from its file."""
         return any(piece.named_by_file for piece in self.pieces)
+
+    @property
+    def numbered(self) -> bool:
+        return any(piece.numbered for piece in self.pieces)
 
     @property
     def identity(self) -> bool:

@@ -8,23 +8,29 @@ what a file is, is decided by its content.
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
+from pydicom.uid import MediaStorageDirectoryStorage
 
+from analysis_lib.common.errors import suggest
 from analysis_lib.ct import mask_dicom_seg, mask_files, mask_rtstruct
 from analysis_lib.ct.ct import CtSeries
 from analysis_lib.ct.data_paths import files_below, named_after
+from analysis_lib.ct.dicom_stream import read_dicom, starts_as_dicom
 from analysis_lib.ct.geometry import ImageError
 from analysis_lib.ct.mask_segments import Segment, UnionSegment, VoxelSegment, same_name
-from analysis_lib.ct.segment_names import described
+from analysis_lib.ct.segment_names import described, printable
 from analysis_lib.ct.settings import SegmentParams
 
 __all__ = ["Segment", "check_frame", "choose", "find_mask", "missing", "read_segments"]
 
-SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".dcm")
+SUFFIXES = (".seg.nrrd", ".nrrd", ".nhdr", ".nii.gz", ".nii", ".mha", ".mhd", ".dcm", ".dcm.gz")
+
+MOST_LISTED = 150  # a whole-body segmenter has 117
 
 # That a message may show: any other text in the header's place may be a person's name.
 MODALITIES = ("CT", "MR", "PT", "NM", "US", "SR", "PR", "SC", "OT", "REG", "RTDOSE", "RTIMAGE", "RTPLAN")
@@ -62,13 +68,15 @@ def read_segments(path: Path, label_table: Path | None = None, wanted: Sequence[
             return _read_folder(path, label_table, wanted)
         if not path.is_file():
             raise ImageError("the mask file is missing; export the segmentation again")
-        kind = _kind(path)
+        kind = kind_of(path)
     except OSError:
         raise ImageError("the mask file cannot be opened; allow this user to read it") from None
     if kind == "dicom":
         return _read_dicom(path)
     if kind in ("nrrd", "nifti", "mha"):
         return mask_files.read(path, kind, label_table)
+    if kind == "zip":
+        raise ImageError("the mask is a zip archive; unpack it and give the mask that it holds")
     raise ImageError(
         "the mask file is empty; save the segmentation again"
         if kind == "empty"
@@ -87,9 +95,12 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
         present = described_for(segments, settings)
         raise ImageError(f"{len(found)} segments are named {settings.names[0]}; the mask has {present}: keep one")
     if not found and settings.labels:
-        found = [s for s in segments if isinstance(s, VoxelSegment) and s.label in settings.labels]
-        made_of = [f"label {label}" for label in settings.labels]
-        found = [UnionSegment.of(settings.names[0], found, made_of)] if len(found) == len(made_of) else []
+        # Of a label map without names alone: in other files a number says nothing, or something else.
+        numbers = sorted(set(settings.labels))
+        found = [s for s in segments if isinstance(s, VoxelSegment) and s.numbered and s.label in numbers]
+        made_of = [f"label {label}" for label in numbers]
+        complete = sorted(s.label for s in found) == numbers
+        found = [UnionSegment.of(settings.names[0], found, made_of)] if complete else []
     for parts in settings.parts:
         if found:
             break
@@ -120,10 +131,20 @@ def missing(segments: Sequence[Segment], settings: SegmentParams) -> ImageError:
     """What to say of a muscle that is not in the mask."""
     if not segments:
         return ImageError("the mask holds no segments; draw them, or exclude the patient")
-    return ImageError(
-        f"no segment named {' or '.join(settings.names)}; the mask has {described_for(segments, settings)}: rename the "
-        "segment, or name the labels of a label map in a table beside it"
-    )
+    fix = "rename the segment, or name the labels of a label map in a table beside it"
+    wanted = " or ".join(settings.names)
+    error = ImageError(f"no segment named {wanted}; the mask has {described_for(segments, settings)}: {fix}")
+    names = [printable(segment.name) for segment in segments]
+    nearest = [suggest(name, names) for name in settings.names]
+    found = next((text for text in nearest if "did you mean" in text), "")
+    error.at_terminal = f"no segment named {wanted}; the mask has {listed(names)}{found or ';'} {fix}"
+    return error
+
+
+def listed(names: Sequence[str]) -> str:
+    """All names of segments, for the terminal of who runs a command and for no file."""
+    shown = ", ".join(f"'{name}'" for name in names[:MOST_LISTED]) + " ..." * (len(names) > MOST_LISTED)
+    return f"{len(names)} segment{'s' if len(names) != 1 else ''}: {shown}"
 
 
 def described_for(segments: Sequence[Segment], settings: SegmentParams) -> str:
@@ -144,7 +165,8 @@ def check_frame(segment: Segment, series: CtSeries) -> None:
         )
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """What a mask file is by its content: nrrd, nifti, mha, dicom, zip, empty or unknown. Raises OSError."""
     with path.open("rb") as stream:
         start = stream.read(352)
     if not start:
@@ -159,13 +181,25 @@ def _kind(path: Path) -> str:
         return "nrrd"
     if start[344:348] in (b"n+1\0", b"ni1\0"):
         return "nifti"
-    if start[128:132] == b"DICM":
+    if starts_as_dicom(start):
         return "dicom"
+    if start[:4] == b"PK\3\4":
+        return "zip"
     return "mha" if start.lstrip().startswith((b"ObjectType", b"NDims")) else "unknown"
 
 
 def _read_dicom(path: Path) -> list[Segment]:
-    modality = mask_dicom_seg.modality(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the header's style
+            header = read_dicom(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
+            modality, sop_class = str(header.get("Modality", "")), str(header.get("SOPClassUID", ""))
+    except ImageError:
+        raise
+    except Exception:  # pydicom raises many kinds for damaged headers
+        raise ImageError("the mask is a DICOM file whose header is damaged; export it again") from None
+    if sop_class == MediaStorageDirectoryStorage:
+        raise ImageError("the mask is a DICOMDIR, an index of other files; give the folder or the file of the mask")
     if modality == "SEG":
         return mask_dicom_seg.read(path)
     if modality == "RTSTRUCT":
@@ -176,7 +210,7 @@ def _read_dicom(path: Path) -> list[Segment]:
 
 def _read_folder(folder: Path, label_table: Path | None, wanted: Sequence[SegmentParams]) -> list[Segment]:
     files = [path for path in files_below(folder) if path.name.upper() != "DICOMDIR"]
-    kinds = {path: _kind(path) for path in files}
+    kinds = {path: kind_of(path) for path in files}
     images = [p for p in files if kinds[p] in ("nrrd", "nifti", "mha", "dicom")]
     if not images:
         raise ImageError("the mask folder holds no mask; put one file a segment into it, or one DICOM SEG or RTSTRUCT")

@@ -43,6 +43,11 @@ def _slip(name: str, accepted: str) -> bool:
     return SequenceMatcher(None, name, accepted).ratio() >= ALIKE
 
 
+def printable(name: str) -> str:
+    """A name as a terminal may show it: short, and without what would move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in name[:LETTERS_SHOWN])
+
+
 def described(segments: Sequence[Segment], accepted: Sequence[str]) -> str:
     """How many segments a mask has, and those of their names that may be shown."""
     names = [s.name[:LETTERS_SHOWN] for s in segments if not s.named_by_file and is_harmless(s.name, accepted)]

@@ -8,6 +8,7 @@ study reads). Image is a file that ITK reads or a folder of DICOM files. Other c
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,18 @@ from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
 from analysis_lib.common.keep import hash_of
 from analysis_lib.ct import ct, masks
+from analysis_lib.ct.file_length import detached_files
+from analysis_lib.ct.geometry import Geometry
+from analysis_lib.ct.mask_segments import VoxelSegment
+from analysis_lib.ct.segment_names import described, printable
 from analysis_lib.ct.settings import SegmentParams
 from analysis_lib.radiomics.fast_radiomics import extract, whole_numbers
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.radiomics.plan import default_region, expected_names
 
 Case = dict[str, str]
-DETACHED = (".mhd", ".nhdr", ".hdr")  # headers whose voxels lie in another file
+TURNED = 1e-3  # of a direction cosine: axes that differ by more run another way
+REMEDY = re.compile(r"; (draw|give|take|change|export|set|use) ")
 
 
 class CaseError(StudyError, ValueError):
@@ -51,34 +57,106 @@ def read_cases(table: Path) -> pd.DataFrame:
 
 
 def load_case(case: Case, default: tuple[int, int] = (1, 0)) -> tuple[sitk.Image, sitk.Image]:
-    """Image and mask (1 inside the region, 0 outside) of one case; default: label and channel where it names none."""
+    """Image and mask (1 inside the region, 0 outside) of one case; default: label and channel where it names none.
+
+    The image is taken as it is stored, as PyRadiomics takes it: features with a direction depend on it.
+    """
     image_path, mask_path = Path(case["Image"]), Path(case["Mask"])
     for column, path in (("Image", image_path), ("Mask", mask_path)):
         if not case[column] or not path.exists():
             raise CaseError(f"{column} {case[column] or '(empty)'} does not exist")
-    if segment := case.get("Segment", ""):
-        segments, wanted = masks.read_segments(mask_path), SegmentParams(names=[segment])
+    if case.get("Segment", "") or mask_path.is_dir() or masks.kind_of(mask_path) == "dicom":
+        return _named_region(case, image_path, mask_path)
+    mask = _label(case, _three_dimensions(_read(mask_path), "Mask", case.get("Label_channel", "")), default)
+    if mask.GetDimension() != 3:
+        return _read(image_path), mask
+    grid = Geometry.of(mask)
+    region = VoxelSegment("region", sitk.GetArrayViewFromImage(mask).transpose(2, 1, 0), 1, grid)
+    if image_path.is_dir():
+        image = _series_image(image_path, region.points(), grid, "")
+    else:
+        image = _three_dimensions(_read(image_path), "Image", "")
+    if image.GetDimension() == 3 and not np.allclose(image.GetDirection(), mask.GetDirection(), atol=TURNED):
+        # The same voxels in another order, as of a mask that was turned when it was saved.
+        mask = _laid_on(region, image)
+    return image, mask
+
+
+def _named_region(case: Case, image_path: Path, mask_path: Path) -> tuple[sitk.Image, sitk.Image]:
+    """As ``load_case``, of a segment by name or of the only one that a DICOM file or folder has."""
+    segments = masks.read_segments(mask_path)
+    if name := case.get("Segment", ""):
+        wanted = SegmentParams(names=[name])
         found = masks.choose(segments, wanted)
         if found is None:
             raise masks.missing(segments, wanted)
-        series = ct.read_ct(image_path, covering=found.points(), grid=found.grid)
-        mask = series.geometry.image_of(found.on_grid(series.geometry).astype(np.uint8))
-        return series.image(), mask
-    image = ct.read_ct(image_path).image() if image_path.is_dir() else _read(image_path)
-    mask = whole_numbers(_read(mask_path))
+    else:
+        found = _only(segments)
+    if image_path.is_dir():
+        image = _series_image(image_path, found.points(), found.grid, found.series_uid)
+    else:
+        image = _three_dimensions(_read(image_path), "Image", "")
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise CaseError("the image is not a 3-D image of one channel; give one on which the segment was drawn")
+    return image, _laid_on(found, image)
+
+
+def _only(segments: Sequence[masks.Segment]) -> masks.Segment:
+    drawn = [segment for segment in segments if not segment.is_empty]
+    if len(drawn) == 1:
+        return drawn[0]
+    if not drawn:
+        raise CaseError("the mask holds no region that is drawn; draw it, or give another mask")
+    fix = "name one with --segment, or in the column Segment of a table"
+    error = CaseError(f"the mask has {described(drawn, [])}; {fix}")
+    error.at_terminal = f"the mask has {masks.listed([printable(s.name) for s in drawn])}; {fix}"
+    raise error
+
+
+def _series_image(folder: Path, covering: np.ndarray, grid: Geometry | None, drawn_on: str) -> sitk.Image:
+    series = ct.read_ct(folder, covering=covering, grid=grid, drawn_on=drawn_on)
+    return series.stored_image() if series.slices else _read(series.files[0])
+
+
+def _laid_on(segment: masks.Segment, image: sitk.Image) -> sitk.Image:
+    grid = Geometry.of(image)
+    return grid.image_of(segment.on_grid(grid).astype(np.uint8))
+
+
+def _three_dimensions(image: sitk.Image, column: str, channel: str) -> sitk.Image:
+    """An image of four dimensions as the one volume that it holds, or that ``channel`` (counted from 0) names."""
+    if image.GetDimension() != 4:
+        return image
+    count = image.GetSize()[3]
+    if count > 1 and not channel:
+        raise CaseError(
+            f"{column} has four dimensions ({count} volumes); name one in the column Label_channel of a table (of a "
+            "mask), or save one file a region"
+        )
+    chosen = int(channel) if count > 1 and channel.strip().isdigit() else 0
+    if chosen >= count:
+        raise CaseError(f"Label_channel {chosen}: the mask has {count} channels; name one from 0 to {count - 1}")
+    return image[:, :, :, chosen]
+
+
+def _label(case: Case, mask: sitk.Image, default: tuple[int, int]) -> sitk.Image:
+    """Mask of one label, and of one channel where there are several."""
+    mask = whole_numbers(mask)
     if mask.GetNumberOfComponentsPerPixel() > 1:
         channel = _whole_number(case, "Label_channel", default[1])
         if not 0 <= channel < mask.GetNumberOfComponentsPerPixel():
             raise CaseError(f"Label_channel {channel}: the mask has {mask.GetNumberOfComponentsPerPixel()} channels")
         mask = sitk.VectorIndexSelectionCast(mask, channel)
     label = _whole_number(case, "Label", default[0])
+    if label == 0:
+        raise CaseError("label 0 is the background of the mask; name the label of the region")
     inside = sitk.GetArrayViewFromImage(mask) == label
     if not inside.any():
         present = np.unique(sitk.GetArrayViewFromImage(mask))
         raise CaseError(f"no voxel of the mask has label {label}; it holds {', '.join(map(str, present[:10]))}")
     one = sitk.GetImageFromArray(inside.astype(np.uint8))
     one.CopyInformation(mask)
-    return image, one
+    return one
 
 
 def extract_table(
@@ -137,9 +215,16 @@ def extract_one(
     try:
         return extract(*loaded, parameter_file, label=1)
     except (ValueError, RuntimeError) as error:  # what PyRadiomics says of a region it cannot use
-        raise CaseError(
-            f"{mask.name}: {' '.join(str(error).split())}; draw the region again, or change the parameters"
-        ) from None
+        raise CaseError(f"{mask.name}: {' '.join(str(error).split())}{_fix(str(error))}") from None
+
+
+def _fix(reason: str) -> str:
+    """What to do about a region that PyRadiomics refuses, where its text does not say."""
+    if "geometry" in reason.lower():
+        return "; export the mask again with the image as its reference"
+    if REMEDY.search(reason):
+        return ""
+    return "; take a larger region, or change the settings that ask for more"
 
 
 def _parameters(path: Path) -> tuple[list[str], tuple[int, int]]:
@@ -173,12 +258,7 @@ def _files_of(path: Path) -> list[Path]:
     """A folder's files, or an image with the file of its voxels where that is apart (.mhd, .nhdr, .hdr)."""
     if path.is_dir():
         return sorted(p for p in path.rglob("*") if p.is_file())
-    files = [path]
-    if path.suffix.lower() in DETACHED and path.is_file():
-        header = path.read_bytes()[:100_000].decode("latin-1")
-        named = re.findall(r"(?im)^(?:ElementDataFile\s*=|data ?file:)[ \t]*(\S.*?)\s*$", header)
-        files += [path.parent / name for name in named] or [path.with_suffix(".img"), path.with_suffix(".img.gz")]
-    return files
+    return [path, *detached_files(path)]
 
 
 def _read(path: Path) -> sitk.Image:

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None, project: Project | None = None) -> 
     try:
         return options.run(options) or 0
     except StudyError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join((error.at_terminal or str(error)).split())}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"error: {_file_error(error, project.root)}", file=sys.stderr)

@@ -159,7 +159,7 @@ def test_a_region_of_slips_alone_is_refused(patient, tmp_path):
     ct, *_, geometry = patient
     points = [geometry.affine[:3, 3] + [10.0, 10.0, 15.0]]
     write_rtstruct(tmp_path / "m.dcm", {"SM": [np.array(points)]}, kind="POINT")
-    with pytest.raises(ImageError, match="'SM' has only 0 pixels"):
+    with pytest.raises(ImageError, match="'SM' has 1 open contours or points; close them"):
         open_patient(ct, tmp_path / "m.dcm", IMAGES)
 
 

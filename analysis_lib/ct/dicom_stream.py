@@ -1,0 +1,39 @@
+"""DICOM files that are packed, or lack the preamble, and the limits within which any is believed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import pydicom
+
+from analysis_lib.ct.geometry import ImageError
+
+LARGEST_SIDE = 8192  # rows or columns; CT has up to 2048
+LARGEST_UNPACKED = 1 << 31  # bytes of a DICOM file within gzip
+BARE = (b"\x02\x00", b"\x08\x00")  # first bytes of a file without preamble: an element of group 0002 or 0008
+
+
+def starts_as_dicom(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of DICOM, with its preamble or, from old archives, without."""
+    if start[128:132] == b"DICM":
+        return True
+    return start[:2] in BARE and len(start) > 8 and start[3:4] == b"\0"
+
+
+def read_dicom(path: Path, **options: object) -> pydicom.Dataset:
+    """Dataset of a file, unpacked if it is gzip; ``options`` of pydicom.dcmread. Raises what pydicom raises."""
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if start != b"\x1f\x8b":
+        return pydicom.dcmread(path, force=start in BARE, **options)
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(LARGEST_UNPACKED)
+    except (OSError, EOFError, zlib.error):
+        raise ImageError("the mask file is damaged or cut short; save it again") from None
+    if len(content) >= LARGEST_UNPACKED:
+        raise ImageError("the packed DICOM file unpacks to more than 2 GB; unpack it and give the part that is needed")
+    return pydicom.dcmread(io.BytesIO(content), force=content[:2] in BARE, **options)
