@@ -139,6 +139,8 @@ def read_ct(
         return _from_volume(path, covering)
     if not is_file and not path.is_dir():
         raise ImageError("the CT of this patient is neither folder nor file; put the DICOM files into ct/<patient_id>")
+    if is_file and path.name.upper() == "DICOMDIR":  # an index of the files beside and below it
+        path, is_file = path.parent, False
     scan = scan_folder(path)
     if not is_file and (file := volume_instead_of_dicom(path, scan)):
         return _from_volume(file, covering)
@@ -156,6 +158,8 @@ def _from_volume(file: Path, covering: np.ndarray | None) -> CtSeries:
 
 
 def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geometry | None) -> CtSeries:
+    if not scan.series and scan.packed:
+        raise ImageError("the CT is packed (zip or gzip); unpack it and put the DICOM files into ct/<patient_id>")
     if not scan.series:
         raise ImageError(f"no CT slices in the folder{scan.describe_rest()}; export the series from the PACS again")
     usable, refused = _candidates(scan, series_uid)

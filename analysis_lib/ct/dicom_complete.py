@@ -1,4 +1,4 @@
-"""Whether the pixels of a DICOM file are all there, seen without reading them.
+"""Whether the pixels of a DICOM file are as many as its header says, seen without reading them.
 
 A transfer that broke off leaves a file whose header is whole. Its pixels are decoded only when they are needed, so that
 the check of a study would not notice.
@@ -18,27 +18,33 @@ ITEM = (0xFFFE, 0xE000)
 UNDEFINED = 0xFFFFFFFF  # length of encapsulated pixels, which are a sequence of items (DICOM PS3.5, A.4)
 
 
-def is_cut_short(stream: BinaryIO, header: pydicom.Dataset) -> bool:
-    """Whether the file of a grey image ends before its pixels do, or has none.
+def pixels_are(stream: BinaryIO, header: pydicom.Dataset) -> str:
+    """'short' where the file of a grey image ends before its pixels do, or has none; 'long' where it has more than rows
+    and columns say, so that these may be wrong; else ''.
 
-    ``stream`` stands where ``pydicom.dcmread(stream, stop_before_pixels=True)`` left it. False where nobody can tell
+    ``stream`` stands where ``pydicom.dcmread(stream, stop_before_pixels=True)`` left it. '' where nobody can tell
     without decoding, as of a deflated file.
     """
     if header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return False
+        return ""
     implicit, little = header.original_encoding
     order = "<" if little else ">"
     start = stream.read(8 if implicit else 12)
     if len(start) < 8:
-        return True
+        return "short"
     if struct.unpack(order + "HH", start[:4]) != PIXEL_DATA:
-        return False
+        return ""
     size = os.fstat(stream.fileno()).st_size
     (length,) = struct.unpack(order + "I", start[-4:])
     if length == UNDEFINED:
-        return _items_end(stream, size) > size
-    values = int(header.get("Rows") or 0) * int(header.get("Columns") or 0) * int(header.get("NumberOfFrames") or 1)
-    return size - stream.tell() < values * int(header.get("BitsAllocated") or 0) // 8
+        return "short" if _items_end(stream, size) > size else ""
+    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    bits = int(header.get("BitsAllocated") or 0)
+    expected = rows * columns * int(header.get("NumberOfFrames") or 1) * bits // 8
+    if size - stream.tell() < expected:
+        return "short"
+    # Less than a row or a column is padding at the end; more means that rows or columns are others.
+    return "long" if length - expected >= max(2, min(rows, columns) * bits // 8) else ""
 
 
 def _items_end(stream: BinaryIO, size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,9 +15,10 @@ import pydicom
 from pydicom import uid
 
 from analysis_lib.ct.data_paths import files_below
-from analysis_lib.ct.dicom_complete import is_cut_short
+from analysis_lib.ct.dicom_complete import pixels_are
 from analysis_lib.ct.dicom_identity import IDENTITY_TAGS, carries_identity
 from analysis_lib.ct.dicom_multiframe import frame_getters
+from analysis_lib.ct.dicom_stream import BARE, LARGEST_SIDE
 
 MULTI_FRAME = {uid.EnhancedCTImageStorage, uid.LegacyConvertedEnhancedCTImageStorage}
 CT_CLASSES = {uid.CTImageStorage, *MULTI_FRAME}
@@ -33,6 +35,8 @@ SPLIT_BY = (
 )
 SCOUT = {"LOCALIZER", "SCOUT"}
 PROJECTION = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM INTENSITY", "PROJECTION IMAGE", "VOLUME RENDERING"}
+# Of dual-energy and photon-counting CT: maps whose values are a concentration, an atomic number or a density.
+OTHER_QUANTITY = re.compile(r"IODINE|Z_?EFF|EFF(ECTIVE)?_?Z|RHO_?Z|ELECTRON|URIC|CALCIUM_MAP|FAT_MAP")
 OTHER_FILES = "other files"  # no DICOM
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".img"}
 _TAGS = [
@@ -78,6 +82,7 @@ class Scan:
     passed_over: Counter  # files that are no CT slices, by kind
     damaged: list[Path]
     identity: bool  # a header names or traces a person
+    packed: bool = False  # there are archives, which are not opened
 
     def describe_rest(self) -> str:
         """Counts of the files that are no CT slices, for an error message."""
@@ -96,18 +101,19 @@ def scan_folder(folder: Path) -> Scan:
             continue
         read = _read_header(file)
         if read is None:
+            scan.packed |= _is_packed(file)
             if _should_be_dicom(file):
                 scan.damaged.append(file)
             else:
                 scan.passed_over[OTHER_FILES] += 1
             continue
-        header, cut_short = read
+        header, pixels = read
         place = f"file {number} of {len(files)} in the CT folder, sorted by name"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # as below
                 identity, kind = carries_identity(header), _other_kind(header)
-                slices = [] if kind else [replace(one, cut_short=cut_short) for one in _slices(header, file, place)]
+                slices = [] if kind else [_with_pixels(one, pixels) for one in _slices(header, file, place)]
                 uid_text = str(header.get("SeriesInstanceUID") or "")
         except Exception:  # pydicom converts values when they are looked at, and a damaged one may raise anything
             scan.damaged.append(file)
@@ -120,21 +126,31 @@ def scan_folder(folder: Path) -> Scan:
     return scan
 
 
-def _read_header(file: Path) -> tuple[pydicom.Dataset, bool] | None:
-    """Header of a DICOM file and whether its pixels are cut short; None where it is no DICOM, or damaged."""
+def _read_header(file: Path) -> tuple[pydicom.Dataset, str] | None:
+    """Header of a DICOM file and how its pixels are, see ``pixels_are``; None where it is no DICOM, or damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd headers are judged below; pydicom's warnings quote them
         try:
             with file.open("rb") as stream:
                 # Old archives write no preamble: such a file starts with an element of group 0002 or 0008.
-                bare = stream.read(2) in (b"\x02\x00", b"\x08\x00")
+                bare = stream.read(2) in BARE
                 stream.seek(0)
                 header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=bare)
                 if bare and not (header.get("Modality") or header.get("SOPClassUID")):
                     return None
-                return header, not _other_kind(header) and is_cut_short(stream, header)
+                return header, "" if _other_kind(header) else pixels_are(stream, header)
         except Exception:  # whatever a damaged stream makes the parser raise
             return None
+
+
+def _with_pixels(one: Slice, pixels: str) -> Slice:
+    if pixels == "long" and not one.fault:
+        return replace(
+            one,
+            fault="slices hold more pixels than their rows and columns say, so that these are wrong; export the series "
+            "again",
+        )
+    return replace(one, cut_short=pixels == "short")
 
 
 def _should_be_dicom(file: Path) -> bool:
@@ -150,6 +166,14 @@ def _should_be_dicom(file: Path) -> bool:
     return nameless and b"\0" in start
 
 
+def _is_packed(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(4).startswith((b"PK\3\4", b"\x1f\x8b"))
+    except OSError:
+        return False
+
+
 def _other_kind(header: pydicom.Dataset) -> str:
     """What a file is that is no CT slice, in words; empty for a CT slice."""
     sop_class, modality = str(header.get("SOPClassUID") or ""), str(header.get("Modality") or "")
@@ -163,6 +187,8 @@ def _other_kind(header: pydicom.Dataset) -> str:
         return "scouts"
     if kind & PROJECTION:
         return "projections (MIP and the like)"
+    if OTHER_QUANTITY.search(" ".join(kind)):
+        return "maps of a dual-energy CT that are no HU"
     return "colour images" if header.get("SamplesPerPixel", 1) != 1 else ""
 
 
@@ -252,6 +278,11 @@ def _header_fault(header, get, slope: float, intercept: float, spacing, others) 
         return "the values are no HU (their rescale type is another, as of a dual-energy map); export the plain CT"
     if header.get("ModalityLUTSequence"):
         return "HU are given by a table (modality LUT), which is not read; export the original series"
+    if max(int(header.Rows), int(header.Columns)) > LARGEST_SIDE:
+        return (
+            f"the header declares {header.Rows} rows and {header.Columns} columns, which no CT has; export the series "
+            "again"
+        )
     bits, high = int(header.get("BitsStored") or 16), header.get("HighBit")
     if bits <= 8:
         return f"slices have {bits} bits, as screenshots do; HU need 12 or 16: export the original series"

@@ -6,14 +6,25 @@ import warnings
 
 import numpy as np
 import pydicom
+from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
 from analysis_lib.ct.dicom_headers import Slice
+from analysis_lib.ct.dicom_stream import declared_shape
 from analysis_lib.ct.geometry import ImageError
 
 AIR_HU = -1024  # the darkest value CT scanners store for air; what lies below is padding
 _FASTEST = dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls")  # a quarter of pylibjpeg's time, same pixels
+DECLARE_SIZE = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 HIGHEST_HU = np.iinfo(np.int16).max  # beyond the extended scale of metal, 30710
 TISSUE_HU = -900  # padding that reads as more than this cannot be told from tissue
 
@@ -27,6 +38,7 @@ def stored_values(one: Slice) -> np.ndarray:
         warnings.simplefilter("ignore")
         try:
             if one.frame is not None:
+                _refuse_other_size(_frame_of(one), one)
                 stored = pixel_array(one.file, index=one.frame)
             else:
                 header = pydicom.dcmread(one.file, force=True)
@@ -35,6 +47,8 @@ def stored_values(one: Slice) -> np.ndarray:
                 if "TransferSyntaxUID" not in header.file_meta:  # a file without preamble
                     implicit, _ = header.original_encoding
                     header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+                if header.file_meta.TransferSyntaxUID in DECLARE_SIZE:
+                    _refuse_other_size(get_frame(header.PixelData, 0, number_of_frames=1), one)
                 stored = pixel_array(header, decoding_plugin=_FASTEST.get(header.file_meta.TransferSyntaxUID, ""))
         except ImageError:
             raise
@@ -46,6 +60,25 @@ def stored_values(one: Slice) -> np.ndarray:
     if stored.shape != one.shape:
         raise ImageError(f"a CT slice is not a single grey image ({one.place}); export a plain axial series")
     return stored
+
+
+def _frame_of(one: Slice) -> bytes:
+    """The packed frame of a multi-frame file; empty where it is packed in no way that declares a size."""
+    with one.file.open("rb") as stream:
+        header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        if header.file_meta.get("TransferSyntaxUID") not in DECLARE_SIZE:
+            return b""
+        stream.seek(12, 1)  # tag, VR and length of the element, of explicit VR as all packed files are
+        return get_frame(stream, one.frame or 0, number_of_frames=int(header.NumberOfFrames))
+
+
+def _refuse_other_size(packed: bytes, one: Slice) -> None:
+    """Before a decoder takes memory for what a stream of a few kB declares."""
+    if (declared := declared_shape(packed)) and declared != one.shape:
+        raise ImageError(
+            f"the packed pixels of a CT slice declare {declared[0]} rows and {declared[1]} columns, its header "
+            f"{one.shape[0]} and {one.shape[1]} ({one.place}); export the series again"
+        )
 
 
 def hounsfield(one: Slice) -> np.ndarray:

@@ -35,6 +35,12 @@ def volumes(slices: list[Slice]) -> list[Volume]:
     if faults := [one.fault for one in slices if one.fault]:
         (fault, count), *_ = Counter(faults).most_common()
         raise ImageError(fault + (f" ({count} of {len(slices)} slices)" if count < len(slices) else ""))
+    if all(one.cut_short for one in slices):
+        rows, columns = slices[0].shape
+        raise ImageError(
+            f"all slices hold fewer pixels than the {rows} rows and {columns} columns of their headers; export the "
+            "series again"
+        )
     _same_size(slices)
     normal = _axial_normal(slices)
     kept, notes = _without_copies(slices, normal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -37,3 +38,25 @@ def read_dicom(path: Path, **options: object) -> pydicom.Dataset:
     if len(content) >= LARGEST_UNPACKED:
         raise ImageError("the packed DICOM file unpacks to more than 2 GB; unpack it and give the part that is needed")
     return pydicom.dcmread(io.BytesIO(content), force=content[:2] in BARE, **options)
+
+
+def declared_shape(stream: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream declares, by which its decoder takes memory.
+
+    None where it is another stream, or does not say. ISO/IEC 15444-1, A.5.1 and 10918-1, B.2.2.
+    """
+    size = stream.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if size >= 0 and len(stream) >= size + 24:
+        right, bottom, left, top = struct.unpack(">4I", stream[size + 8 : size + 24])
+        return bottom - top, right - left
+    at = 2
+    while stream[:2] == b"\xff\xd8" and at + 9 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            rows, columns = struct.unpack(">2H", stream[at + 5 : at + 9])
+            return (rows, columns) if rows else None
+        at += 2 + struct.unpack(">H", stream[at + 2 : at + 4])[0]
+    return None

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from analysis_lib.ct.dicom_identity import carries_identity
-from analysis_lib.ct.dicom_stream import LARGEST_SIDE, read_dicom
+from analysis_lib.ct.dicom_stream import LARGEST_SIDE, declared_shape, read_dicom
 from analysis_lib.ct.geometry import Geometry, ImageError
 from analysis_lib.ct.mask_segments import VoxelSegment
 
@@ -52,6 +53,7 @@ class FrameSegment:
 
     @property
     def is_empty(self) -> bool:
+        """Whether no frame holds a pixel."""
         return not any(len(frame.pixels) for frame in self.frames)
 
     def points(self) -> np.ndarray:
@@ -224,6 +226,10 @@ def _frames(seg: pydicom.Dataset) -> Iterator[np.ndarray]:
 
 
 def _frame(seg: pydicom.Dataset, k: int, rows: int, columns: int, bits: int, packed: bool) -> np.ndarray:
+    if packed:
+        declared = declared_shape(get_frame(seg.PixelData, k, number_of_frames=int(seg.get("NumberOfFrames") or 1)))
+        if declared and declared != (rows, columns):
+            raise ImageError(f"the DICOM SEG's packed frames are of another size than its header says; {AGAIN}")
     if packed or bits != 1:
         return pixel_array(seg, index=k) if int(seg.get("NumberOfFrames") or 1) > 1 else pixel_array(seg)
     first = k * rows * columns

@@ -142,6 +142,7 @@ class UnionSegment:
 
     @property
     def numbered(self) -> bool:
+        """As of its pieces."""
         return any(piece.numbered for piece in self.pieces)
 
     @property
