@@ -151,7 +151,10 @@ def read_ct(
 def _from_volume(file: Path, covering: np.ndarray | None) -> CtSeries:
     volume = read_volume(file)
     geometry = Geometry.of(volume)
-    series = CtSeries(geometry, "", (file,), description=_size_text(geometry), volume=volume)
+    lowest = int(sitk.GetArrayViewFromImage(volume).min())
+    # As where a converter left the scanner's stored values as they are.
+    notes = (f"no value lies below {lowest} HU, not even air: are these HU?",) if lowest >= 0 else ()
+    series = CtSeries(geometry, "", (file,), description=_size_text(geometry), notes=notes, volume=volume)
     if covering is not None and not _contains(geometry, covering):
         raise _not_contained([series], [], covering)
     return series

@@ -54,7 +54,7 @@ def check_length(path: Path, kind: str) -> None:
     except (OSError, EOFError, zlib.error):
         raise _cut_short() from None
     except Exception:  # whatever a damaged header makes pynrrd and the conversions raise
-        raise ImageError("the image file is damaged or cut short: its header cannot be read; save it again") from None
+        raise ImageError("the image file cannot be read: its header is damaged or cut short; save it again") from None
 
 
 def voxel_file(header: Path, named: str) -> Path:
@@ -169,4 +169,4 @@ def _compare(found: int, expected: int) -> None:
 
 
 def _cut_short() -> ImageError:
-    return ImageError("the image file is damaged or cut short; save it again")
+    return ImageError("the image file cannot be read: it is damaged or cut short; save it again")

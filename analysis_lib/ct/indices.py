@@ -79,14 +79,15 @@ def open_patient(
         masks.check_frame(segment, series)
         on_ct[key] = segment.on_grid(series.geometry)
     keep = _slices_that_count(on_ct, segments, series, images, l3_z_mm, l3_sop_uid)
-    for key, mask in on_ct.items():
+    for mask in on_ct.values():
         mask[~keep] = False
+    slips = _slips(on_ct, chosen, series)
+    for key, mask in on_ct.items():
         if mask.sum() < images.min_mask_pixels:
             raise ImageError(
                 f"segment '{chosen[key].name[:40]}' has only {int(mask.sum())} pixels on the slices that count "
                 f"(fewer than {images.min_mask_pixels}); draw it again"
             )
-    slips = _slips(on_ct, chosen, series)
     names = {key: masks.shown_name(segment) for key, segment in chosen.items()}
     identity = series.identity or any(segment.identity for segment in segments)
     asked = (("l3_z_mm", l3_z_mm, "z_mm"), ("l3_sop_instance_uid", l3_sop_uid or None, "sop_instance_uid"))
