@@ -10,7 +10,7 @@ from pathlib import Path
 from analysis_lib.ct.geometry import ImageError
 
 SUFFIXES = (".ctbl", ".txt", ".label", ".csv", ".tsv", ".json")
-_IMAGE_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha)(\.gz)?$", re.IGNORECASE)
+_IMAGE_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha|mhd)(\.gz)?$", re.IGNORECASE)
 
 
 def find_label_table(mask: Path) -> Path | None:
