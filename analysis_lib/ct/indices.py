@@ -11,6 +11,7 @@ import numpy as np
 from analysis_lib.ct import ct, masks, plausible
 from analysis_lib.ct.geometry import ImageError
 from analysis_lib.ct.mask_segments import UnionSegment
+from analysis_lib.ct.segment_names import printable
 from analysis_lib.ct.settings import HuWindow, ImageParams, SegmentParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
@@ -42,6 +43,7 @@ class Opened:
     notes: tuple[str, ...]
     names: dict[str, str]  # "sm", "pm" -> the segment's name in the file, or the names that make it up, in quotes
     identity: bool  # headers of CT or mask say who the patient is
+    segment_names: tuple[str, ...] = ()  # all of the mask, for the terminal of who runs a command and for no file
 
 
 def open_patient(
@@ -97,7 +99,8 @@ def open_patient(
         if value is not None and images.l3_slice != rule
     )
     notes = series.notes + _mask_notes(on_ct, segments, images.pm) + slips + unused
-    return Opened(series, on_ct, notes, names, identity)
+    all_names = tuple(printable(segment.name) for segment in segments)
+    return Opened(series, on_ct, notes, names, identity, all_names)
 
 
 def _slips(on_ct: dict[str, np.ndarray], chosen: dict[str, masks.Segment], series: ct.CtSeries) -> tuple[str, ...]:
@@ -216,7 +219,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
     """Measure one patient: areas in cm2, densities in HU, and the slices used.
 
     NaN for a muscle without segment, and for what depends on HU where it is in doubt whether the CT holds any (with a
-    note, and ``doubts`` not empty).
+    note, and ``doubts`` not empty). ``segment_names`` may be persons': they are for a terminal and for no file.
 
     ``where`` is passed to ``open_patient``. Raises ImageError (with the reason) where CT, mask or a segment cannot
     be used.
@@ -230,6 +233,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
         "ct_notes": "; ".join((*opened.notes, *counted.notes, *counted.doubts)),
         "doubts": "; ".join(counted.doubts),
         "identity_in_headers": opened.identity,
+        "segment_names": opened.segment_names,
     }
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
         row |= {f"{key}_area_cm2": np.nan, f"{key}_mean_hu": np.nan, f"{key}_slices": []}

@@ -88,22 +88,23 @@ class ContourSegment:
         shape = (ct.size[1], ct.size[0])
         outlines = _snapped(outlines)
         parts = [(*_fill(outline, shape), _turn(outline)) for outline in outlines if _encloses_area(outline)]
-        parts.sort(key=lambda part: -int(part[0].sum()))
+        parts.sort(key=lambda part: -int((part[1] > 0).sum()))
         filled, lines = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        for place, (closed, line, turn) in enumerate(parts):
+        seen: set[tuple] = set()
+        for box, found, turn in parts:
+            closed, line = found > 0, found > 1
             # The same contour twice is one contour, not a hole as large as the region. Through the pixels' centres it
             # is such a hole where it runs the other way: the inside of a wall of one pixel.
-            if any(
-                np.array_equal(closed, other) and (turn == its_turn or not line.any())
-                for other, _, its_turn in parts[:place]
-            ):
+            key = (str(box), closed.tobytes(), turn if line.any() else None)
+            if key in seen:
                 continue
+            seen.add(key)
             within = closed & ~line
-            inside = int((within & filled).sum())
+            inside = int((within & filled[box]).sum())
             if 0 < inside < int(within.sum()):
                 raise ImageError(f"region '{self.name[:40]}' has contours that cross on one slice; merge them")
-            filled ^= within
-            lines |= line
+            filled[box] ^= within
+            lines[box] |= line
         return filled | lines | _thin_parts(outlines, shape)
 
     def _off_slice(self, index: np.ndarray, ct: Geometry) -> ImageError:
@@ -132,7 +133,12 @@ def _snapped(outlines: list[np.ndarray]) -> list[np.ndarray]:
 
 def _encloses_area(outline: np.ndarray) -> bool:
     """Whether the points of an outline do not all lie on one line."""
-    return len(outline) > 2 and np.linalg.matrix_rank(outline - outline[0], tol=ROUNDING) == 2
+    if len(outline) < 3:
+        return False
+    away = outline - outline[0]
+    far = away[int((away**2).sum(axis=1).argmax())]
+    beside = np.abs(away[:, 0] * far[1] - away[:, 1] * far[0]).max()
+    return bool(beside > ROUNDING * np.hypot(*far))
 
 
 def _turn(outline: np.ndarray) -> bool:
@@ -161,16 +167,18 @@ def _thin_parts(outlines: list[np.ndarray], shape: tuple[int, int]) -> np.ndarra
     return thin
 
 
-def _fill(outline: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (row, column) whose centres lie inside an outline of (x, y) indices or on it, and those on it."""
-    low = np.maximum(np.floor(outline.min(axis=0)).astype(int), 0)
-    high = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 1, [shape[1], shape[0]])
-    closed, line = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    if (high > low).all():
-        size, box = (high[1] - low[1], high[0] - low[0]), np.s_[low[1] : high[1], low[0] : high[0]]
-        found = grid_points_in_poly(size, (outline - low)[:, ::-1], binarize=False)
-        closed[box], line[box] = found > 0, found > 1
-    return closed, line
+def _fill(outline: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The box (rows, columns) around an outline of (x, y) indices, and which of its pixel centres lie inside or on it.
+
+    0 outside, 1 inside, 2 or 3 on it. A box beyond the image is empty.
+    """
+    low = np.clip(np.floor(outline.min(axis=0)).astype(int), 0, shape[::-1])
+    high = np.clip(np.ceil(outline.max(axis=0)).astype(int) + 1, low, shape[::-1])
+    box = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+    size = (int(high[1] - low[1]), int(high[0] - low[0]))
+    if min(size) == 0:
+        return box, np.zeros(size, dtype=np.uint8)
+    return box, grid_points_in_poly(size, (outline - low)[:, ::-1], binarize=False)
 
 
 def read(path: Path) -> list[ContourSegment]:

@@ -68,10 +68,9 @@ class Task:
                 raise
             if isinstance(error, OSError) and error.filename:  # whose text shows the file: its name may be a person's
                 return Result(patient_id, None, f"a file of the patient cannot be read ({error.strerror})")
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return Result(
-                patient_id, None, reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
-            )
+            reason = " ".join(str(error).split()) or "the reason is not known; export CT and mask again"
+            known = isinstance(error, ValueError)  # written for a reader
+            return Result(patient_id, None, reason if known else f"the features cannot be computed: {reason}")
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
         content = {"key": key, "hash": hash_of(features), "features": features}
         write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n")

@@ -323,6 +323,7 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
     from analysis_lib.cohort.columns import COLUMNS
     from analysis_lib.common.sarcopenia import add_height_indices, cut_offs, sarcopenic
     from analysis_lib.ct.indices import MEASURES, measure
+    from analysis_lib.ct.masks import listed
 
     params = project.params(options.study)
     if options.height_m is not None:
@@ -382,6 +383,8 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
         f"z = {slices['z_mm']} mm"
     )
     print(f"CT           {'; '.join(filter(None, [measured['ct_series'], measured['ct_notes']]))}")
+    if not (slices["sm"] and slices["pm"]):
+        print(f"mask         {listed(measured['segment_names'])}")
     for name, verdict in verdicts.items():
         word = {
             None: _why_no_verdict(options, measured, values, params.definitions[name].column),

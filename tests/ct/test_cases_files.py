@@ -24,6 +24,7 @@ from analysis_lib.ct.data_paths import files_of
 from analysis_lib.ct.geometry import Geometry, ImageError, refusing_damage
 from analysis_lib.ct.indices import measure, open_patient
 from analysis_lib.ct.masks import find_mask, missing, read_segments
+from analysis_lib.ui.command_line import main
 
 WHOLE = HU.astype(np.int16)
 
@@ -420,6 +421,15 @@ def test_names_are_for_the_terminal_alone(tmp_path):
     assert "Zwetschgenberger" not in str(error) and "GTV_Mass_CT" not in str(error)
     assert "'Annegret Zwetschgenberger'" in error.at_terminal
     assert "did you mean 'GTV_Mass_CT'?" in error.at_terminal
+
+
+def test_indices_show_all_names_where_a_muscle_is_missing(ct, tmp_path, capsys):
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "Zwetschgenberger": PM}, GRID)
+    pair = ["indices", "--ct", str(ct), "--mask", str(tmp_path / "m.seg.nrrd")]
+    assert main(pair) == 0
+    assert "mask         2 segments: 'SM', 'Zwetschgenberger'" in capsys.readouterr().out
+    assert main([*pair, "--json"]) == 0  # which may be kept in a file
+    assert "Zwetschgenberger" not in capsys.readouterr().out
 
 
 def test_names_cannot_steer_a_terminal(tmp_path):

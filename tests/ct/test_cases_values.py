@@ -121,6 +121,7 @@ def test_a_doubt_gives_no_verdict(tmp_path, capsys):
 
 
 def test_a_doubt_keeps_a_patient_out_of_a_study(tmp_path):
+    from analysis_lib.review.check import look_at
     from analysis_lib.stages.measure import measure_one
 
     class Source:
@@ -139,6 +140,8 @@ def test_a_doubt_keeps_a_patient_out_of_a_study(tmp_path):
     row = measure_one(Source(), IMAGES)
     assert set(EXCLUSION_COLUMNS) <= {*row}
     assert "are these HU? If they are not, export the original CT" in row["reason"]
+    looked = look_at(Source(), IMAGES)
+    assert (looked["status"], looked["reason"]) == ("refused", row["reason"]) and looked["picture"]
     files(tmp_path, HU, {"SM": SM, "PM": PM})
     assert "reason" not in measure_one(Source(), IMAGES)
 

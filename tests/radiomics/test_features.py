@@ -84,7 +84,7 @@ def test_table_and_failures(tmp_path: Path) -> None:
         {
             "patient_id": "unreadable1",
             "stage": "features",
-            "reason": "FileNotFoundError: ct/unreadable: no DICOM files",
+            "reason": "the features cannot be computed: ct/unreadable: no DICOM files",
         },
     ]
 
