@@ -36,7 +36,7 @@ SPLIT_BY = (
 SCOUT = {"LOCALIZER", "SCOUT"}
 PROJECTION = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM INTENSITY", "PROJECTION IMAGE", "VOLUME RENDERING"}
 # Of dual-energy and photon-counting CT: maps whose values are a concentration, an atomic number or a density.
-OTHER_QUANTITY = re.compile(r"IODINE|Z_?EFF|EFF(ECTIVE)?_?Z|RHO_?Z|ELECTRON|URIC|CALCIUM_MAP|FAT_MAP")
+OTHER_QUANTITY = re.compile(r"IODINE|Z_?EFF|EFF(ECTIVE)?_?Z|RHO_?Z|ELECTRON|URIC_?ACID|CALCIUM_MAP|FAT_MAP")
 OTHER_FILES = "other files"  # no DICOM
 DICOM_SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".img"}
 _TAGS = [

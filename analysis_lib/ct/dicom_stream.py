@@ -14,6 +14,7 @@ from analysis_lib.ct.geometry import ImageError
 
 LARGEST_SIDE = 8192  # rows or columns; CT has up to 2048
 LARGEST_UNPACKED = 1 << 31  # bytes of a DICOM file within gzip
+LONGEST_FIRST = 1024  # bytes of the first element, such as an image type
 BARE = (b"\x02\x00", b"\x08\x00")  # first bytes of a file without preamble: an element of group 0002 or 0008
 
 
@@ -21,7 +22,10 @@ def starts_as_dicom(start: bytes) -> bool:
     """Whether the first bytes of a file are those of DICOM, with its preamble or, from old archives, without."""
     if start[128:132] == b"DICM":
         return True
-    return start[:2] in BARE and len(start) > 8 and start[3:4] == b"\0"
+    if start[:2] not in BARE or len(start) < 8 or start[3] != 0:
+        return False
+    explicit = start[4:6].isalpha() and start[4:6].isupper()  # the value representation, else a length that is short
+    return explicit or int.from_bytes(start[4:8], "little") <= LONGEST_FIRST
 
 
 def read_dicom(path: Path, **options: object) -> pydicom.Dataset:

@@ -63,7 +63,7 @@ def voxel_file(header: Path, named: str) -> Path:
     if not plain or plain.upper().startswith("LIST") or "%" in plain:
         raise ImageError("the image file spreads its voxels over several files; save it as one file")
     path = header.parent / plain
-    if Path(plain).name != plain or path.resolve().parent != header.parent.resolve():
+    if Path(plain) != Path(Path(plain).name) or path.resolve().parent != header.parent.resolve():
         raise ImageError(
             "the header of the image file names a file of voxels elsewhere; put both into one folder, or save the "
             "image as one file"

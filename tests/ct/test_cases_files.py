@@ -21,6 +21,7 @@ from test_cases_values import GRID, HU, IMAGES, PIXEL_CM2, PM, SM
 from analysis_lib.core.parameters import load_params
 from analysis_lib.ct import mask_files
 from analysis_lib.ct.data_paths import files_of
+from analysis_lib.ct.dicom_stream import starts_as_dicom
 from analysis_lib.ct.geometry import Geometry, ImageError, refusing_damage
 from analysis_lib.ct.indices import measure, open_patient
 from analysis_lib.ct.masks import find_mask, missing, read_segments
@@ -186,9 +187,12 @@ def detached(folder: Path, suffix: str) -> Path:
     return folder / f"m{suffix}"
 
 
+@pytest.mark.parametrize("prefix", ["", "./"])
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-def test_a_mask_with_its_voxels_in_another_file(ct, tmp_path, suffix):
+def test_a_mask_with_its_voxels_in_another_file(ct, tmp_path, suffix, prefix):
     path = detached(tmp_path / "masks", suffix)
+    name = next(p.name for p in path.parent.iterdir() if ".raw" in p.name)
+    path.write_text(path.read_text().replace(name, prefix + name))
     found = opened(ct, path)
     np.testing.assert_array_equal(found.masks["pm"], PM)
     np.testing.assert_array_equal(found.masks["sm"], SM & ~PM)
@@ -287,6 +291,12 @@ def test_archives_are_to_be_unpacked(ct, tmp_path, what):
     }[what]
     with pytest.raises(ImageError, match="unpack it"):
         opened(*pair)
+
+
+@pytest.mark.parametrize("first", [bytes([2, 0, 1, 0, 0, 9, 9, 9]), bytes([8, 0, 8, 0, 255, 255, 255, 255]), b"\2\0\1"])
+def test_voxels_are_not_taken_for_dicom_without_a_preamble(first):
+    assert not starts_as_dicom(first)
+    assert starts_as_dicom(b"\x08\x00\x05\x00CS\x0a\x00") and starts_as_dicom(b"\x08\x00\x08\x00\x16\x00\x00\x00")
 
 
 def test_a_dicomdir_stands_for_its_folder(ct, tmp_path):
