@@ -10,6 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import analysis_lib  # noqa: F401  first, since it pins the kernels of NumPy
+
+# isort: split
 import nrrd
 import numpy as np
 import pydicom

@@ -8,12 +8,14 @@ doi 10.1145/1390156.1390294) keeps 1343 features of 345 patients from being lear
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.products import BLOCK, alike, dense
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras, tf
@@ -50,16 +52,14 @@ class AutoEncoder:
 
     def encode(self, z: np.ndarray) -> np.ndarray:
         """Code (n, code_size) of scaled features (n, d), float32."""
-        h = tf.convert_to_tensor(np.asarray(z, dtype=np.float32))
-        for layer in self.model.layers[1:]:
-            h = layer(h)
-            if layer.name == "code":
-                return h.numpy()
-        raise ValueError("the AutoEncoder has no layer named 'code'")
+        names = [layer.name for layer in self.model.layers]
+        if "code" not in names:
+            raise ValueError("the AutoEncoder has no layer named 'code'")
+        return alike(partial(_through, self.model.layers[1 : names.index("code") + 1]), z)
 
     def reconstruct(self, z: np.ndarray) -> np.ndarray:
         """Scaled features after encoding and decoding, (n, d)."""
-        return self.model(tf.convert_to_tensor(np.asarray(z, dtype=np.float32)), training=False).numpy()
+        return alike(partial(_through, self.model.layers[1:]), z)
 
     def reconstruction_error(self, z: np.ndarray) -> np.ndarray:
         """Mean squared error (d,) of each feature over the patients, in its training SDs squared."""
@@ -118,12 +118,13 @@ def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -
             noisy = shuffled + params.noise * noise
         else:
             noisy = shuffled
-        for first in tf.range(0, n, batch):
+        # A batch beyond a block has its size in the graph, so that its products can be cut.
+        for first in range(0, n, batch) if batch > BLOCK else tf.range(0, n, batch):
             target, h = shuffled[first : first + batch], noisy[first : first + batch]
             with tf.GradientTape() as tape:
                 penalty = tf.constant(0.0)
                 for layer in layers:
-                    h = layer(h)
+                    h = dense(layer, h, batch)
                     if layer.name == "code" and params.l1_code > 0:
                         penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
                 if params.l2 > 0:
@@ -131,7 +132,7 @@ def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -
                 loss = tf.reduce_mean(tf.square(h - target)) + penalty
             gradients = tape.gradient(loss, variables)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        clean = [tf.reduce_mean(tf.square(model(part) - part)) for part in (train_t, val_t)]
+        clean = [tf.reduce_mean(tf.square(_through(layers, part) - part)) for part in (train_t, val_t)]
         return tf.stack(clean)
 
     rows, best, best_step, best_weights = [], np.inf, 0, model.get_weights()
@@ -147,6 +148,12 @@ def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -
         raise ValueError(f"the AutoEncoder's loss was no longer finite; lower learning_rate ({params.learning_rate:g})")
     model.set_weights(best_weights)
     return pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
+
+
+def _through(layers: list[keras.layers.Dense], h: tf.Tensor) -> tf.Tensor:
+    for layer in layers:
+        h = dense(layer, h)
+    return h
 
 
 def explained_variance(z: np.ndarray, reconstructed: np.ndarray) -> float:

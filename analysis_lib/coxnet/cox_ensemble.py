@@ -21,12 +21,12 @@ from analysis_lib.coxnet.deepsurv import CoxNetwork, train_network
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.joint import train_joint
 from analysis_lib.coxnet.partial_likelihood import check_outcome, negative_log_partial_likelihood, risk_sets
+from analysis_lib.coxnet.products import alike, product
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras
 from analysis_lib.survival.folds import stratified_folds
 
-LARGE_PRODUCT = 1_000_000  # multiplications, from which on OpenBLAS no longer counts a product as small
 LARGE = 20_000  # patients, from which on the networks are trained on all cores: minutes then, so progress is shown too
 
 
@@ -232,14 +232,8 @@ def principal_axes(z: np.ndarray) -> np.ndarray:
 
 
 def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Inputs (n, d) turned to axes (d, m). The bits of a patient's row do not depend on how many others there are.
-
-    BLAS takes another path, rounded otherwise, where the product is small; so rows of zeros make it large enough.
-    """
-    rows = -(-LARGE_PRODUCT // axes.size)
-    padded = z if len(z) >= rows else np.vstack([z, np.zeros((rows - len(z), z.shape[1]), z.dtype)])
-    with threadpool_limits(1):
-        return (padded @ axes)[: len(z)]
+    """Inputs (n, d) turned to axes (d, m)."""
+    return alike(lambda rows: product(rows, axes), z)
 
 
 def breslow_baseline(log_risk: ArrayLike, time: ArrayLike, event: ArrayLike) -> pd.DataFrame:

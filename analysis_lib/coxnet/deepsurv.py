@@ -26,6 +26,7 @@ from analysis_lib.coxnet.partial_likelihood import (
     efron_fractions,
     loss_and_gradient,
 )
+from analysis_lib.coxnet.products import Inputs, alike, product
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.coxnet.tf_setup import tf
 
@@ -54,10 +55,13 @@ class CoxNetwork:
 
     def log_risk(self, x: ArrayLike) -> np.ndarray:
         """Log-risk (n,) of standardised inputs (n, d), float64; higher is worse."""
-        h = tf.convert_to_tensor(np.asarray(x, dtype=np.float32))
-        for act, kernel, bias in zip(self.activations, self.weights[:-1:2], self.weights[1::2], strict=True):
-            h = _activation(act)(tf.matmul(h, kernel) + bias)
-        return tf.matmul(h, self.weights[-1]).numpy()[:, 0].astype(np.float64)
+
+        def forward(h: tf.Tensor) -> tf.Tensor:
+            for act, kernel, bias in zip(self.activations, self.weights[:-1:2], self.weights[1::2], strict=True):
+                h = _activation(act)(product(h, kernel) + bias)
+            return product(h, self.weights[-1])
+
+        return alike(forward, x)[:, 0].astype(np.float64)
 
 
 def train_network(
@@ -219,19 +223,24 @@ def _trainer(
     f4, i4, f8 = tf.float32, tf.int32, tf.float64
 
     def forward(weights, x, masks):
-        """Log-risk with dropout (n, 1) for the gradient, and without for the losses."""
+        """Log-risk with dropout (n, 1) for the gradient, and without for the losses, of the inputs x."""
         w = [tf.reshape(p, s) for p, s in zip(tf.split(weights, counts), shapes, strict=True)]
-        noisy = clean = x
+        noisy = clean = None
         for k in range(len(hidden)):
-            if k == 0 or not use_dropout:  # the first layer sees no dropout: one product serves both
-                noisy = clean = act(tf.nn.bias_add(tf.matmul(clean, w[0 if k == 0 else 2 * k]), w[2 * k + 1]))
+            if k == 0:  # the first layer sees no dropout: one product serves both
+                noisy = clean = act(tf.nn.bias_add(x.product(w[0]), w[1]))
+            elif use_dropout:
+                noisy = act(tf.nn.bias_add(product(noisy, w[2 * k]), w[2 * k + 1]))
+                clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
             else:
-                noisy = act(tf.nn.bias_add(tf.matmul(noisy, w[2 * k]), w[2 * k + 1]))
-                clean = act(tf.nn.bias_add(tf.matmul(clean, w[2 * k]), w[2 * k + 1]))
+                noisy = clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
             if use_dropout:
                 noisy = noisy * masks[k]
-        out = tf.matmul(noisy, w[-1])
-        return out, (tf.matmul(clean, w[-1]) if use_dropout else out)
+        if not hidden:
+            noisy = clean = x.product(w[-1])
+            return noisy, clean
+        out = product(noisy, w[-1])
+        return out, (product(clean, w[-1]) if use_dropout else out)
 
     def update(gradient, step, rates):
         rate = rates[0] * tf.pow(rates[1], tf.cast(step, f4) / rates[2])
@@ -267,6 +276,7 @@ def _trainer(
         group, first, last = tf.unstack(places)
         n_val = tf.maximum(tf.reduce_sum(view[0, :, 1]) - event_count, 1.0)
         decay = tf.constant(is_kernel)
+        inputs = Inputs(x)
 
         def step_once(step, best_step, best_loss, best, losses, risks):
             masks = []
@@ -277,7 +287,7 @@ def _trainer(
             weights = flat.read_value()
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                noisy, clean = forward(weights, x, masks)
+                noisy, clean = forward(weights, inputs, masks)
             h = tf.concat([noisy] * use_dropout + [clean] * (1 + validate), axis=1)
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
             gradient = tape.gradient(noisy, weights, output_gradients=tf.cast(dh[:, :1] / event_count, f4))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis_lib.coxnet import products
 from analysis_lib.coxnet.deepsurv import CoxNetwork, TrainingError, learning_curve
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.partial_likelihood import RiskSets, efron_fractions, loss_and_gradient
@@ -71,13 +72,13 @@ def train_joint(
 
     def log_risk(h, training: bool, number=None):
         for layer in encoder:
-            h = layer(h)
+            h = products.dense(layer, h)
         coded = h
         for k, layer in enumerate(head):
             if training and params.dropout > 0 and k > 0:
                 uniform = tf.random.stateless_uniform(tf.shape(h), tf.stack([seed % 2**31, number * 100 + k]))
                 h = h * tf.cast(uniform >= params.dropout, tf.float32) / (1.0 - params.dropout)
-            h = layer(h)
+            h = products.dense(layer, h)
         return coded, h
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int32)], autograph=False)
@@ -87,7 +88,7 @@ def train_joint(
             coded, noisy = log_risk(data + autoencoder.noise * noise, True, number)
             h = coded
             for layer in decoder:
-                h = layer(h)
+                h = products.dense(layer, h)
             error = tf.reduce_sum(train_rows * tf.square(h - data)) / n_values
             penalty = autoencoder.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
             penalty += autoencoder.l1_code * tf.reduce_mean(tf.abs(coded))

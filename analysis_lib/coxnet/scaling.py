@@ -52,7 +52,8 @@ class FeatureScaler:
             raise FeatureError("no training patients to scale features by")
         if repeated := features.columns[features.columns.duplicated()].tolist():
             raise FeatureError(f"features named twice: {_some(repeated)}")
-        x = _numbers(features)
+        # Each column sorted, so that no sum depends on the order in which the patients were listed.
+        x = np.sort(_numbers(features), axis=0)
         missing = np.isnan(x)
         n_known = (~missing).sum(axis=0)
         x[:, n_known == 0] = 0.0
