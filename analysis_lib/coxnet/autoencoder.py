@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.coxnet.fitting import derived_seed
-from analysis_lib.coxnet.products import BLOCK, alike, dense
+from analysis_lib.coxnet.products import BLOCK, alike, dense, span
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras, tf
@@ -47,7 +47,14 @@ class AutoEncoder:
         n_val = max(1, round(params.validation_fraction * len(z)))
         val, train = z[shuffled[:n_val]], z[shuffled[n_val:]]
         model = build(z.shape[1], params, seed)
-        history = _train(model, train, val, params, rng, derived_seed(seed, 4))
+        axes = span(z)
+        if axes is None:
+            return cls(model, _train(model, train, val, params, rng, derived_seed(seed, 4)))
+        inside = build(axes.shape[1], params, seed)
+        inside.set_weights(_turned(model.get_weights(), axes))
+        train, val = (_rounded(part.astype(np.float64) @ axes) for part in (train, val))
+        history = _train(inside, train, val, params, rng, derived_seed(seed, 4), z.shape[1])
+        model.set_weights(_turned(inside.get_weights(), axes.T))
         return cls(model, history)
 
     def encode(self, z: np.ndarray) -> np.ndarray:
@@ -99,9 +106,26 @@ def build(n_features: int, params: AutoEncoderParams, seed: int) -> keras.Model:
     return keras.Model(inputs, h, name="autoencoder")
 
 
-def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -> pd.DataFrame:
-    """Adam on mini-batches; leaves the weights of the best validation epoch in ``model``."""
+def _turned(weights: list[np.ndarray], axes: np.ndarray) -> list[np.ndarray]:
+    """Weights of an AutoEncoder of d features as one of r (axes (d, r)), or back (axes (r, d))."""
+    first, *between, last, bias = weights
+    turned = [axes.T @ first, *between, last @ axes, bias @ axes]
+    return [_rounded(np.asarray(w, np.float64)) for w in turned]
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32)
+
+
+def _train(
+    model, train, val, params: AutoEncoderParams, rng, noise_seed: int, features: int | None = None
+) -> pd.DataFrame:
+    """Adam on mini-batches; leaves the weights of the best validation epoch in ``model``.
+
+    ``features``: over how many the error is a mean, where ``train`` and ``val`` hold fewer axes (see ``span``).
+    """
     n, d = train.shape
+    share = d / (features or d)
     batch = min(params.batch_size, n)
     optimizer = keras.optimizers.Adam(params.learning_rate)
     variables = model.trainable_variables
@@ -129,10 +153,10 @@ def _train(model, train, val, params: AutoEncoderParams, rng, noise_seed: int) -
                         penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
                 if params.l2 > 0:
                     penalty += params.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
-                loss = tf.reduce_mean(tf.square(h - target)) + penalty
+                loss = share * tf.reduce_mean(tf.square(h - target)) + penalty
             gradients = tape.gradient(loss, variables)
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        clean = [tf.reduce_mean(tf.square(_through(layers, part) - part)) for part in (train_t, val_t)]
+        clean = [share * tf.reduce_mean(tf.square(_through(layers, part) - part)) for part in (train_t, val_t)]
         return tf.stack(clean)
 
     rows, best, best_step, best_weights = [], np.inf, 0, model.get_weights()

@@ -26,7 +26,7 @@ from analysis_lib.coxnet.partial_likelihood import (
     efron_fractions,
     loss_and_gradient,
 )
-from analysis_lib.coxnet.products import Inputs, alike, product
+from analysis_lib.coxnet.products import Inputs, alike, product, span
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.coxnet.tf_setup import tf
 
@@ -79,6 +79,11 @@ def train_network(
     Raises TrainingError when the loss is no longer finite.
     """
     n, d = x.shape
+    rate, start = _rate(params, d), _initial_weights(d, params.hidden, params.activation, seed)
+    axes = span(x) if params.l1 == 0 else None  # L1 is not the same in other axes
+    if axes is not None:
+        x, start[0] = x.astype(np.float64) @ axes, axes.T @ start[0]
+        d = x.shape[1]
     in_training = np.asarray(in_training, bool)
     validate = not in_training.all()
     every = max(params.c_index_every, -(-params.max_epochs * n // 20_000_000))  # risks kept: at most 80 MB
@@ -99,13 +104,12 @@ def train_network(
     event = sets.event.astype(bool)
     event_train = event & in_training
     frac = efron_fractions(event_train, sets.group) if sets.ties == "efron" else np.zeros(n)
-    start = np.concatenate([w.ravel() for w in _initial_weights(d, params.hidden, params.activation, seed)])
     flat, steps, best_step, losses, risks = train(
         x=x.astype(np.float32),
-        start=start,
+        start=np.concatenate([w.ravel() for w in start]).astype(np.float32),
         view=np.stack([[event_train, in_training, frac], [event, np.ones(n), sets.frac]], axis=-1),
         places=np.stack([sets.group, sets.first, sets.last]),
-        rates=np.array([_rate(params, d), params.decay_rate, params.decay_steps, params.dropout], "f4"),
+        rates=np.array([rate, params.decay_rate, params.decay_steps, params.dropout], "f4"),
         penalties=np.array([params.l1, params.l2], np.float32),
         seed=seed % 2**31,
         patience=params.patience if validate else params.max_epochs + 1,
@@ -117,7 +121,10 @@ def train_network(
         )
     shapes = _shapes(d, params.hidden)
     parts = np.split(flat, np.cumsum([int(np.prod(s)) for s in shapes])[:-1])
-    network = CoxNetwork(tuple(p.reshape(s) for p, s in zip(parts, shapes, strict=True)), params.activation)
+    weights = [p.reshape(s) for p, s in zip(parts, shapes, strict=True)]
+    if axes is not None:
+        weights[0] = (axes @ weights[0]).astype(np.float32)
+    network = CoxNetwork(tuple(weights), params.activation)
     return network, learning_curve(losses, risks, every, sets, in_training, best_step)
 
 

@@ -109,3 +109,16 @@ def _stacked(x: tf.Tensor, axis: int, whole: int) -> tf.Tensor:
     """The first ``whole`` terms as (blocks, BLOCK, other dimension)."""
     x = x[:whole] if axis == 0 else tf.transpose(x[:, :whole])
     return tf.reshape(x, (whole // BLOCK, BLOCK, -1))
+
+
+def span(z: np.ndarray) -> np.ndarray | None:
+    """Orthonormal axes (d, r), float64, that span the n patients of z (n, d); None where that would save little.
+
+    n patients lie in n directions, and what a first layer does to any other direction they cannot tell. Noise, L2
+    penalty and squared error are the same in all orthonormal axes, so a network may be trained on the patients' places
+    along these ones and turned back afterwards: the same function for r / d of the work.
+    """
+    n, d = z.shape
+    if 2 * n > d:
+        return None
+    return np.linalg.svd(np.asarray(z, np.float64), full_matrices=False)[2].T
