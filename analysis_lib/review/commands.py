@@ -34,6 +34,22 @@ def add_commands(commands, project: Project) -> None:
     certificate.add_argument("--checker", default="", help="who ran it")
     certificate.add_argument("--out", type=Path, default=Path("REPRODUCTION.md"))
 
+    fingerprint = commands.add_parser(
+        "fingerprint",
+        help="Hashes of the numerical core: equal lines, equal numbers.",
+        description="One line for each part of the numerical core: what a processor computes, to the byte.",
+    )
+    fingerprint.set_defaults(run=lambda _: _fingerprint(project))
+
+
+def _fingerprint(project: Project) -> None:
+    from analysis_lib.review.fingerprint import fingerprint, together
+
+    parts = fingerprint(project.params_dir / "features_sm.yaml")
+    for name, value in parts.items():
+        print(f"{name:<26} {value}")
+    print(f"{'all':<26} {together(parts)}")
+
 
 def _record(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.review.record import write_run

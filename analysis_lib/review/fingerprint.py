@@ -8,12 +8,16 @@ first part that does tells where to look. ``run.json`` holds the lines and ``ver
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
+from analysis_lib.common.files import write_text
+from analysis_lib.core.project import Project
 from analysis_lib.coxnet import AutoEncoderParams, NetworkParams, RadiomicsSurvivalModel
 from analysis_lib.radiomics import extract
 from analysis_lib.survival import auc_curve, bootstrap_c_index, cox_fit, kaplan_meier
@@ -23,7 +27,7 @@ SEED = 20240101
 PATIENTS, FEATURES = 300, 700  # more features than any block of a product, more patients too: every path is taken
 
 
-def fingerprint(parameter_file: str | None = None) -> dict[str, str]:
+def fingerprint(parameter_file: Path | None = None) -> dict[str, str]:
     """Name of each part of the numerical core and the hash of what it gives, in the order of the study.
 
     ``parameter_file``: of PyRadiomics, for the part of one patient's features, which is left out without.
@@ -32,7 +36,29 @@ def fingerprint(parameter_file: str | None = None) -> dict[str, str]:
     return parts | dict(_model_and_statistics())
 
 
-def _features(parameter_file: str) -> Iterator[tuple[str, str]]:
+def together(parts: dict[str, str]) -> str:
+    """One hash of all parts, in their order: what a reader compares first."""
+    return _hash([np.frombuffer("\n".join(f"{name} {value}" for name, value in parts.items()).encode(), np.uint8)])
+
+
+def kept_fingerprint(project: Project, depends_on: object) -> dict[str, str]:
+    """The fingerprint, computed once for one code, environment and machine (``depends_on``, plain values)."""
+    path = project.root / "build" / "cache" / "fingerprint.json"
+    parameter_file = project.params_dir / "features_sm.yaml"
+    content = parameter_file.read_bytes() + json.dumps(depends_on, sort_keys=True).encode()
+    key = hashlib.blake2b(content, digest_size=16).hexdigest()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["key"] == key:
+            return found["parts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none yet, or of a run that was cut off
+    parts = fingerprint(parameter_file)
+    write_text(path, json.dumps({"key": key, "parts": parts}, indent=1) + "\n")
+    return parts
+
+
+def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:
     rng = np.random.default_rng(SEED)
     hounsfield = rng.normal(45, 30, (7, 40, 48)).round().astype(np.int16)
     row, column = np.mgrid[:40, :48]
@@ -41,7 +67,7 @@ def _features(parameter_file: str) -> Iterator[tuple[str, str]]:
     image, mask = sitk.GetImageFromArray(hounsfield), sitk.GetImageFromArray(region)
     for one in (image, mask):
         one.SetSpacing((0.7, 0.8, 5.0))
-    yield "features of one patient", _hash(list(extract(image, mask, parameter_file).values()))
+    yield "features of one patient", _hash(list(extract(image, mask, str(parameter_file)).values()))
 
 
 def _model_and_statistics() -> Iterator[tuple[str, str]]:

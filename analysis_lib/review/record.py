@@ -26,6 +26,7 @@ from analysis_lib.common.files import write_text
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
+from analysis_lib.review.fingerprint import kept_fingerprint
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
@@ -98,6 +99,7 @@ def run_record(study: Study) -> dict:
     paths = (study.build / "stages").glob("*.json")
     ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
     stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
+    code, machine = code_hashes(study.project), environment()
     return {
         "study": params.study,
         "title": params.title,
@@ -107,9 +109,10 @@ def run_record(study: Study) -> dict:
         "seed": params.seed,
         "parameters": params.model_dump(mode="json"),
         "inputs": input_hashes(study),
-        "code": code_hashes(study.project),
+        "code": code,
         "outputs": {name: file_hash(path) for name, path in output_files(study).items()},
-        "environment": environment(),
+        "environment": machine,
+        "fingerprint": kept_fingerprint(study.project, [code["analysis_lib"], code.get("requirements.lock"), machine]),
         "stages": stages,
         "stages_wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
     }
