@@ -1,7 +1,7 @@
 """Library of the study: computes what the notebooks tell.
 
-Importing it pins threads and kernels (``pins``), so it comes before NumPy and everything that loads NumPy. What a reader
-calls first is loaded when it is asked for: importing the package costs nothing but the pins.
+Importing it pins threads and kernels (``pins``), so it comes before NumPy and everything that loads NumPy. What a
+reader calls first is loaded when it is asked for: importing the package costs nothing but the pins.
 """
 
 from analysis_lib.common.lazy import name_from as _name_from

@@ -1,8 +1,8 @@
 """Whether this processor computes to the byte what another one does, in under a minute and without a study.
 
-``python -m analysis_lib fingerprint`` runs the numerical core on data that it makes itself and prints a line a part: its
-name and a hash of every bit of the result. Two machines with the same lines give the same study; where they differ, the
-first part that does tells where to look. ``run.json`` holds the lines and ``verify`` compares them.
+``python -m analysis_lib fingerprint`` runs the numerical core on data that it makes itself and prints a line a part:
+its name and a hash of every bit of the result. Two machines with the same lines give the same study; where they
+differ, the first part that does tells where to look. ``run.json`` holds the lines and ``verify`` compares them.
 """
 
 from __future__ import annotations
