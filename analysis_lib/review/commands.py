@@ -52,9 +52,10 @@ def _fingerprint(project: Project) -> None:
 
 
 def _record(study: Study, _: argparse.Namespace) -> None:
+    from analysis_lib.review.fingerprint import kept_fingerprint
     from analysis_lib.review.record import write_run
 
-    write_run(study)
+    write_run(study, kept_fingerprint(study.project))
 
 
 def _verify(study: Study, _: argparse.Namespace) -> int:

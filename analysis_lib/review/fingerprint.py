@@ -8,7 +8,6 @@ differ, the first part that does tells where to look. ``run.json`` holds the lin
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,11 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 
-from analysis_lib.common.files import write_text
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.project import Project
 from analysis_lib.coxnet import AutoEncoderParams, NetworkParams, RadiomicsSurvivalModel
 from analysis_lib.radiomics import extract
+from analysis_lib.review.record import environment
 from analysis_lib.survival import auc_curve, bootstrap_c_index, cox_fit, kaplan_meier
 from analysis_lib.survival.separation import principal_components
 
@@ -41,21 +41,13 @@ def together(parts: dict[str, str]) -> str:
     return _hash([np.frombuffer("\n".join(f"{name} {value}" for name, value in parts.items()).encode(), np.uint8)])
 
 
-def kept_fingerprint(project: Project, depends_on: object) -> dict[str, str]:
-    """The fingerprint, computed once for one code, environment and machine (``depends_on``, plain values)."""
-    path = project.root / "build" / "cache" / "fingerprint.json"
-    parameter_file = project.params_dir / "features_sm.yaml"
-    content = parameter_file.read_bytes() + json.dumps(depends_on, sort_keys=True).encode()
-    key = hashlib.blake2b(content, digest_size=16).hexdigest()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["key"] == key:
-            return found["parts"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none yet, or of a run that was cut off
-    parts = fingerprint(parameter_file)
-    write_text(path, json.dumps({"key": key, "parts": parts}, indent=1) + "\n")
-    return parts
+def kept_fingerprint(project: Project) -> dict[str, str]:
+    """The fingerprint of this machine, computed once for one code and one environment."""
+    return keeping(_of_machine, project.cache / "fingerprint")(environment(), project.params_dir / "features_sm.yaml")
+
+
+def _of_machine(_: dict, parameter_file: Path) -> dict[str, str]:
+    return fingerprint(parameter_file)
 
 
 def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:

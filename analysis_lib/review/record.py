@@ -26,7 +26,6 @@ from analysis_lib.common.files import write_text
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
-from analysis_lib.review.fingerprint import kept_fingerprint
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
@@ -77,9 +76,12 @@ def _end_workers() -> None:
 # ---- the run -----------------------------------------------------------------------------------------------
 
 
-def write_run(study: Study) -> Path:
-    """Write ``run.json`` of a finished run, and its copy beside the figures; returns its path."""
-    text = json.dumps(run_record(study), indent=1, ensure_ascii=False) + "\n"
+def write_run(study: Study, fingerprint: dict[str, str] | None = None) -> Path:
+    """Write ``run.json`` of a finished run, and its copy beside the figures; returns its path.
+
+    ``fingerprint``: of this machine, where it is known (``fingerprint.kept_fingerprint``).
+    """
+    text = json.dumps(run_record(study) | {"fingerprint": fingerprint}, indent=1, ensure_ascii=False) + "\n"
     path = study.build / "run.json"
     write_text(path, text)
     write_text(study.figures / "run.json", text)
@@ -99,7 +101,6 @@ def run_record(study: Study) -> dict:
     paths = (study.build / "stages").glob("*.json")
     ordered = sorted(paths, key=lambda path: (order.get(path.stem, len(order)), path.stem))
     stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
-    code, machine = code_hashes(study.project), environment()
     return {
         "study": params.study,
         "title": params.title,
@@ -109,10 +110,9 @@ def run_record(study: Study) -> dict:
         "seed": params.seed,
         "parameters": params.model_dump(mode="json"),
         "inputs": input_hashes(study),
-        "code": code,
+        "code": code_hashes(study.project),
         "outputs": {name: file_hash(path) for name, path in output_files(study).items()},
-        "environment": machine,
-        "fingerprint": kept_fingerprint(study.project, [code["analysis_lib"], code.get("requirements.lock"), machine]),
+        "environment": environment(),
         "stages": stages,
         "stages_wall_s": round(sum(stage["wall_s"] for stage in stages), 1),
     }
