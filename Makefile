@@ -132,7 +132,7 @@ explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab 
 # and the long files start first, in the order of tests/conftest.py.
 SPELLED := analysis_lib tests notebooks docs params tools benchmarks Makefile $(wildcard *.md *.toml *.yml)
 PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=25
-test: lint-check ## the tests, after the style, the arrows between the rooms, the dependencies and the spelling
+test: lint-check ## the tests, after the style, the arrows between the rooms, dependencies, spelling and types
 	$(PYTEST) -m "not slow"
 test-slow: $(ENV) ## the tests that take minutes
 	$(PYTEST) -m slow
@@ -143,6 +143,7 @@ lint-check: $(ENV)
 	@.venv/bin/lint-imports --no-logo >build/imports.txt || { cat build/imports.txt; exit 1; }
 	@.venv/bin/deptry --no-ansi . 2>build/dependencies.txt || { cat build/dependencies.txt; exit 1; }
 	.venv/bin/codespell $(SPELLED)
+	.venv/bin/mypy
 lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 # Not after $(ENV): a changed pyproject.toml would first rebuild the environment from the lock that lacks the change.

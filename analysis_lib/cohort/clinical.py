@@ -113,7 +113,8 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
                 if not (row in already and column.name.startswith("os_")):
                     table.complain(row, f"{column.name} is missing; fill it in")
         unit = "months" if column.name in in_months else units.stated(column, settings)
-        made = []
+        made: list[float | str] = []
+        value: float | str
         if column.kind == "number":
             written = [mapping.number(text[row], settings, continental) for row in index]
             wrong_units.append(units.of_whole_column(column, [value for value, _ in written], unit))

@@ -114,8 +114,8 @@ def schema(set_names: list[str]) -> pa.DataFrameSchema:
         elif column.kind == "flag":
             spec = pa.Column(float, pa.Check.isin([0.0, 1.0]), nullable=nullable)
         else:
-            checks = pa.Check.in_range(column.low, column.high, include_min=not column.above)
-            spec = pa.Column(float, checks, nullable=nullable)
+            inside = pa.Check.in_range(column.low, column.high, include_min=not column.above)
+            spec = pa.Column(float, inside, nullable=nullable)
         columns[column.name] = spec
     return pa.DataFrameSchema(columns, strict=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import math
 import re
 import unicodedata
 
@@ -15,7 +16,7 @@ from analysis_lib.core.clinical_params import ClinicalParams
 
 DAYS_PER_MONTH = 30.4375
 EMPTY = {"", "na", "nan", "n/a", "none", "null", ".", "-", "#n/a"}
-LONGEST_MONTHS = BY_NAME["os_months"].high
+LONGEST_MONTHS = BY_NAME["os_months"].high or math.inf
 DATES = ("surgery_date", "death_date", "recurrence_date", "last_contact_date")
 NATURAL_CODES = {
     "sex": {"m": "M", "male": "M", "f": "F", "female": "F"},
@@ -194,23 +195,25 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, s
         raise ClinicalTableError("surgery_date needs death_date and last_contact_date; map them in clinical.columns")
     made = pd.DataFrame("", index=cells.index, columns=names, dtype=object)
     for row in cells.index:
-        found, wrong = {}, False
+        found: dict[str, dt.date | None] = {}
+        wrong_dates = False
         for name in (d for d in DATES if d in cells):
-            found[name], problem = _date(cells.at[row, name], name in table.date_columns, settings, name)
-            if not problem and found[name] and found[name] > today:
+            day, problem = _date(cells.at[row, name], name in table.date_columns, settings, name)
+            found[name] = day
+            if not problem and day and day > today:
                 problem = f"{name} lies in the future; mend it"
             if problem:
                 table.complain(row, problem)
-                wrong = True
+                wrong_dates = True
         surgery, death = found["surgery_date"], found["death_date"]
         last, recurrence = found["last_contact_date"], found.get("recurrence_date")
-        if not wrong:
+        if not wrong_dates:
             for problem in _order_of_dates(surgery, death, recurrence, last):
                 table.complain(row, problem)
-                wrong = True
-        if wrong:
-            continue
+                wrong_dates = True
         end = death or last
+        if wrong_dates or surgery is None or end is None:  # as told
+            continue
         made.loc[row, ["os_months", "os_event"]] = [_months(surgery, end), "1" if death else "0"]
         own_set, _ = code("set", "set", cells.at[row, "set"], settings, set_names)
         followed = settings.dates.rfs_sets is None or own_set in settings.dates.rfs_sets
@@ -225,7 +228,9 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, s
     table.cells = cells.join(made)
 
 
-def _order_of_dates(surgery, death, recurrence, last) -> list[str]:
+def _order_of_dates(
+    surgery: dt.date | None, death: dt.date | None, recurrence: dt.date | None, last: dt.date | None
+) -> list[str]:
     problems = []
     if surgery is None:
         return ["surgery_date is missing; add it"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,7 +43,7 @@ class Source:
             return inside(self.data, self.mask_path, "mask_path")
         return masks.find_mask(self.data / "masks", self.patient_id)
 
-    def where(self) -> dict[str, object]:
+    def where(self) -> dict[str, Any]:
         """What ``open_patient`` must know beside the paths."""
         table = inside(self.data, self.label_table, "images.label_table") if self.label_table else None
         return {

@@ -81,7 +81,8 @@ def _factor(column: Column, unit: str) -> float:
 
 
 def _inside(column: Column, value: float) -> bool:
-    return column.low <= value <= column.high and not (column.above and value == column.low)
+    low, high = column.low, column.high
+    return low is not None and high is not None and low <= value <= high and not (column.above and value == low)
 
 
 def _fix(column: Column, unit: str) -> str:

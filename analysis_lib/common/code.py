@@ -154,12 +154,13 @@ def _understood(tree: ast.Module, name: str) -> _Code:
             imports += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_MODULES":
             later = ast.literal_eval(node.value)
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body[0] = ast.Pass()
-        for_annotations = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        match node:
+            case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                if ast.get_docstring(node, clean=False) is not None:
+                    node.body[0] = ast.Pass()
+        for_annotations = node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else []
         for child in ast.iter_child_nodes(node):
-            waiting.append((child, run and not (for_annotations and child in node.body)))
+            waiting.append((child, run and child not in for_annotations))
     return _Code(hashlib.blake2b(ast.dump(tree).encode(), digest_size=8).hexdigest(), tuple(imports), later)
 
 

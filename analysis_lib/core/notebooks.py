@@ -18,7 +18,7 @@ from analysis_lib.core.project import CHECKOUT, Study
 
 # jsonschema, by which nbformat checks a notebook, would build a grammar of web addresses that no notebook holds: three
 # quarters of the time until the first one runs (6 to 8 s with this line, 21 to 27 s without, on a busy machine).
-sys.modules.setdefault("rfc3987_syntax", None)
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None is how Python is told so
 
 import nbformat  # noqa: E402
 

@@ -396,7 +396,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, where: str, raw: dict[str, Any]) -> str:
-    lines, lacking = [], {}
+    lines: list[str] = []
+    lacking: dict[tuple[str, ...], list[str]] = {}
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
         dotted = ".".join(path)

@@ -77,7 +77,8 @@ class CoxEnsemble:
             raise ValueError(f"inputs {x.shape} must be finite numbers, one row for each of {len(time)} patients")
         strata = np.zeros(len(time), int) if strata is None else np.unique(strata, return_inverse=True)[1]
         canonical = canonical_order(x, strata, time, event)
-        x, time, event, strata = x[canonical], time[canonical], event[canonical], strata[canonical]
+        x, strata = np.asarray(x[canonical]), np.asarray(strata[canonical])
+        time, event = np.asarray(time[canonical]), np.asarray(event[canonical])
         sets = risk_sets(time, event, strata, params.ties)
         mean, sd = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
         sd[~(sd > 1e-6 * np.maximum(np.abs(mean), 1e-30))] = np.inf  # a constant input tells nothing
@@ -164,8 +165,10 @@ class CoxEnsemble:
                 model.get_layer(f"network_{k}_{i}").set_weights(list(pair))
             model.get_layer(f"network_{k}_out").set_weights([network.weights[-1]])
         save_keras(model, folder / "networks.keras")
+        arrays = {} if self.axes is None else {"axes": self.axes}
         np.savez(
             folder / "ensemble.npz",
+            allow_pickle=False,
             mean=self.mean,
             sd=self.sd,
             risk_mean=self.risk_mean,
@@ -173,7 +176,7 @@ class CoxEnsemble:
             months=self.baseline["months"].to_numpy(),
             cumulative_hazard=self.baseline["cumulative_hazard"].to_numpy(),
             held_out_risk=self.held_out_risk,
-            **({} if self.axes is None else {"axes": self.axes}),
+            **arrays,
         )
         depth = len(self.networks[0].weights) // 2
         settings = {

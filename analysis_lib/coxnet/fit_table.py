@@ -46,7 +46,7 @@ def fit_table(
     seeds: int = 5,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Fit on the rows whose ``split`` is train or valid, and measure on every split.
 
     table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
@@ -226,15 +226,15 @@ def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np
     if died is None or not np.isin(found, (0, 1)).all():
         wrong = "all" if died is None else int((~np.isin(found, (0, 1))).sum())
         raise TableError(f"column '{event}': {wrong} values are not 0 or 1; 1 is an event, 0 a censored patient")
-    excluded = {}
+    excluded: dict[int, str] = {}
     for row in np.flatnonzero(~(np.isfinite(months) & (months >= 0))):
         why = "negative" if months[row] < 0 else "no number" if known[row] else "missing"
         excluded[int(row)] = f"'{time}' is {why}"
     for row in np.flatnonzero(np.isnan(died)):
         excluded.setdefault(int(row), f"'{event}' is {'missing' if pd.isna(codes[row]) else 'not 0 or 1'}")
     if len(excluded) > len(frame) / 2:
-        row = min(excluded)
-        raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {row}: {excluded[row]}")
+        first = min(excluded)
+        raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {first}: {excluded[first]}")
     return months, np.nan_to_num(died).astype(int), excluded
 
 

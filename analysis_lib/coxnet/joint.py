@@ -107,7 +107,8 @@ def train_joint(
         )
         return losses, clean[:, 0]
 
-    losses, risks, best, best_step, kept = [], [], np.inf, 0, None
+    losses, risks, best, best_step = [], [], np.inf, 0
+    kept: list[np.ndarray] = []
     for step in range(autoencoder.max_epochs):
         loss, risk = (v.numpy() for v in epoch(tf.constant(step)))
         if not np.isfinite(loss).all():

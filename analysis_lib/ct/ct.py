@@ -17,7 +17,7 @@ from analysis_lib.ct.data_paths import named_after
 from analysis_lib.ct.dicom_headers import Scan, Slice, scan_folder
 from analysis_lib.ct.dicom_pixels import AIR_HU, hounsfield
 from analysis_lib.ct.dicom_series import Volume, is_axial, volumes
-from analysis_lib.ct.geometry import Geometry, ImageError
+from analysis_lib.ct.geometry import Geometry, ImageError, three
 from analysis_lib.ct.volume_files import SUFFIXES, is_volume_file, read_volume, volume_instead_of_dicom
 
 __all__ = ["AIR_HU", "CtSeries", "find_ct", "read_ct"]
@@ -47,7 +47,7 @@ class CtSeries:
 
     def hounsfield(self, slices: list[int] | None = None) -> np.ndarray:
         """HU of the given slices (all without), array (slice, row, column), int16 where HU are whole."""
-        if not self.slices:
+        if self.volume is not None:
             volume = sitk.GetArrayFromImage(self.volume)
             return volume if slices is None else volume[slices]
         wanted = range(len(self.slices)) if slices is None else slices
@@ -74,7 +74,7 @@ class CtSeries:
         ordered, normal = (self.slices, up) if normal @ up > 0 else (self.slices[::-1], -up)
         geometry = Geometry(
             size=(first.shape[1], first.shape[0], len(ordered)),
-            origin=tuple(float(v) for v in ordered[0].position_mm),
+            origin=three(ordered[0].position_mm),
             spacing=(first.spacing_mm[1], first.spacing_mm[0], self.geometry.spacing[2]),
             direction=tuple(float(v) for v in np.column_stack([along_row, along_column, normal]).ravel()),
         )

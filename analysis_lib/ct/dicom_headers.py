@@ -212,17 +212,17 @@ def _slice(
     get: Callable[[str], Any], header: pydicom.Dataset, file: Path, place: str, frame: int | None, fault: str = ""
 ) -> Slice:
     sop_uid = str(header.get("SOPInstanceUID") or "?") + ("" if frame is None else f"#{frame + 1}")
-    known = {"sop_uid": sop_uid, "series_number": str(header.get("SeriesNumber") or "")}
+    bare = Slice(file, place, frame, sop_uid, str(header.get("SeriesNumber") or ""), fault=fault)
     if fault:
-        return Slice(file, place, frame, fault=fault, **known)
+        return bare
     lacks = [name for name in ("SeriesInstanceUID", "Rows", "Columns") if not header.get(name)]
     lacks += [n for n in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if get(n) is None]
     if lacks:
         fault = f"CT headers lack {', '.join(sorted(lacks))}; export the original series"
-        return Slice(file, place, frame, fault=fault, **known)
+        return replace(bare, fault=fault)
     if get("RescaleSlope") is None or get("RescaleIntercept") is None:
         fault = "CT slices have no rescale slope or intercept, so HU are not known; export the original series"
-        return Slice(file, place, frame, fault=fault, **known)
+        return replace(bare, fault=fault)
     try:
         position, orientation = _numbers(get("ImagePositionPatient"), 3), _numbers(get("ImageOrientationPatient"), 6)
         spacing = _numbers(get("PixelSpacing"), 2)
@@ -230,11 +230,9 @@ def _slice(
         tilt = float(get("GantryDetectorTilt") or 0)
     except (ValueError, TypeError):
         fault = "CT headers hold a position, spacing or rescale value that is no number; export the series again"
-        return Slice(file, place, frame, fault=fault, **known)
-    return Slice(
-        file,
-        place,
-        frame,
+        return replace(bare, fault=fault)
+    return replace(
+        bare,
         shape=(int(header.Rows), int(header.Columns)),
         position_mm=position,
         orientation=orientation,
@@ -247,7 +245,6 @@ def _slice(
         lossy=str(header.get("LossyImageCompression") or "") == "01",
         splits={name: str(get(name)) for name in SPLIT_BY if get(name) is not None},
         fault=_header_fault(header, get, slope, intercept, spacing, (*position, *orientation, tilt)),
-        **known,
     )
 
 

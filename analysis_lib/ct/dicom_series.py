@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis_lib.ct.dicom_headers import SPLIT_BY, Slice
 from analysis_lib.ct.dicom_pixels import stored_values
-from analysis_lib.ct.geometry import Geometry, ImageError
+from analysis_lib.ct.geometry import Geometry, ImageError, three
 
 POSITION_TOLERANCE_MM = 0.02  # rounding of decimal strings in headers; a true gap is a slice, not this
 GRID_TOLERANCE = 0.05  # of a step: slices may lie this far (and at most 0.1 mm) off an even grid
@@ -185,9 +185,9 @@ def _on_grid(slices: list[Slice], normal: np.ndarray, notes: tuple[str, ...]) ->
         origin += along_column * spacing[1] * (size[1] - 1)
         along_column = -along_column
     geometry = Geometry(
-        size=(*size, len(slices)),
-        origin=tuple(float(v) for v in origin),
-        spacing=(*spacing, step),
+        size=(size[0], size[1], len(slices)),
+        origin=three(origin),
+        spacing=(spacing[0], spacing[1], step),
         direction=tuple(float(v) for v in np.column_stack([along_row, along_column, normal]).ravel()),
     )
     if any(one.lossy for one in slices):

@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
@@ -28,7 +29,7 @@ def starts_as_dicom(start: bytes) -> bool:
     return explicit or int.from_bytes(start[4:8], "little") <= LONGEST_FIRST
 
 
-def read_dicom(path: Path, **options: object) -> pydicom.Dataset:
+def read_dicom(path: Path, **options: Any) -> pydicom.Dataset:
     """Dataset of a file, unpacked if it is gzip; ``options`` of pydicom.dcmread. Raises what pydicom raises."""
     with path.open("rb") as stream:
         start = stream.read(2)

@@ -143,7 +143,7 @@ def _opened(attached: BinaryIO | None, data: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _count(unpacked: BinaryIO, expected: int) -> None:
+def _count(unpacked: BinaryIO | gzip.GzipFile | bz2.BZ2File, expected: int) -> None:
     found = 0
     while found <= expected and (chunk := unpacked.read(CHUNK)):
         found += len(chunk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -54,11 +54,11 @@ class Geometry:
         return cls(image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection())
 
     @classmethod
-    def from_affine(cls, affine: np.ndarray, size: tuple[int, int, int]) -> Geometry:
+    def from_affine(cls, affine: np.ndarray, size: Sequence[int]) -> Geometry:
         """Grid of a 4 x 4 matrix that takes voxel indices to LPS mm."""
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         direction = affine[:3, :3] / spacing
-        return cls(tuple(size), tuple(affine[:3, 3]), tuple(spacing), tuple(direction.ravel()))
+        return cls((size[0], size[1], size[2]), three(affine[:3, 3]), three(spacing), tuple(direction.ravel().tolist()))
 
     @property
     def affine(self) -> np.ndarray:
@@ -91,3 +91,9 @@ class Geometry:
             f"size {self.size}, spacing {numbers(self.spacing, 4)} mm, origin {numbers(self.origin, 3)} mm, "
             f"direction {numbers(self.direction, 3)}"
         )
+
+
+def three(values: Iterable[float]) -> tuple[float, float, float]:
+    """Three coordinates as plain numbers."""
+    x, y, z = (float(v) for v in values)
+    return x, y, z

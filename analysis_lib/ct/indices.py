@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
 from analysis_lib.ct import ct, masks, plausible
 from analysis_lib.ct.geometry import ImageError
@@ -29,7 +31,8 @@ def area_and_density(
     if window is not None:
         counted = mask & (hounsfield >= window.low) & (hounsfield <= window.high)
     if not counted.any():
-        raise ImageError(f"no pixel of the mask lies within {window.low:g} to {window.high:g} HU; check mask and CT")
+        span = f" within {window.low:g} to {window.high:g} HU" if window else ""
+        raise ImageError(f"no pixel of the mask lies{span}; check mask and CT")
     occupied = int(mask.any(axis=(1, 2)).sum())
     return counted.sum() * pixel_area_cm2 / occupied, float(hounsfield[counted].mean(dtype=np.float64))
 
@@ -68,8 +71,11 @@ def open_patient(
     files = [mask_path] if isinstance(mask_path, str | Path) else mask_path
     wanted = [images.sm, images.pm] + ([_vertebra(images)] if images.l3_slice == "vertebra" else [])
     segments = [segment for file in files for segment in masks.read_segments(file, label_table, wanted)]
-    chosen = {key: masks.choose(segments, getattr(images, key)) for key in ("sm", "pm")}
-    chosen = {key: segment for key, segment in chosen.items() if segment is not None}
+    chosen = {
+        key: segment
+        for key, settings in (("sm", images.sm), ("pm", images.pm))
+        if (segment := masks.choose(segments, settings)) is not None
+    }
     if not chosen or (need_sm and "sm" not in chosen):
         raise masks.missing(segments, images.sm)
     covering = np.vstack([s.points() for s in chosen.values()])
@@ -215,7 +221,7 @@ def _mask_notes(on_ct: dict[str, np.ndarray], segments: Sequence[masks.Segment],
     return ()
 
 
-def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, **where: object) -> dict[str, object]:
+def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, **where: Any) -> dict[str, Any]:
     """Measure one patient: areas in cm2, densities in HU, and the slices used.
 
     NaN for a muscle without segment, and for what depends on HU where it is in doubt whether the CT holds any (with a
@@ -226,7 +232,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
     """
     opened = open_patient(ct_path, mask_path, images, **where)
     series, counted = opened.series, counted_slices(opened, images)
-    row: dict[str, object] = {
+    row: dict[str, Any] = {
         "series_uid": series.series_uid,
         "n_slices": series.geometry.size[2],
         "ct_series": series.description,
@@ -257,7 +263,9 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
     return row
 
 
-def load_images(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, series_uid: str = "", **where):
+def load_images(
+    ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, series_uid: str = "", **where: Any
+) -> tuple[sitk.Image, dict[str, sitk.Image]]:
     """CT and masks as SimpleITK images on one grid, ``(ct, {"sm": mask, "pm": mask})``; see ``open_patient``."""
     opened = open_patient(ct_path, mask_path, images, series_uid=series_uid, **where)
     geometry = opened.series.geometry

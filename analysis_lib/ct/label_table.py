@@ -75,8 +75,8 @@ def _line_pairs(text: str) -> list[tuple[int, str]]:
             continue
         snap = re.fullmatch(r'(\d+)(?:\s+[\d.]+){6}\s+"(.*)"', line)
         slicer = re.fullmatch(r"(\d+)\s+(\S.*?)(?:\s+\d+){4}", line)
-        if snap or slicer:
-            pairs.append(((snap or slicer)[1], (snap or slicer)[2]))
+        if found := snap or slicer:
+            pairs.append((found[1], found[2]))
             continue
         delimiter = next((mark for mark in ("\t", ";", ",") if mark in line), None)
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))] if delimiter else []

@@ -115,7 +115,7 @@ def read(path: Path) -> list[FrameSegment]:
 
 
 def _read(seg: pydicom.Dataset) -> list[FrameSegment]:
-    known = {
+    known: dict[str, Any] = {
         "identity": carries_identity(seg),
         "frame_of_reference_uid": str(seg.get("FrameOfReferenceUID") or ""),
         "series_uid": _drawn_on(seg),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,14 +16,33 @@ ROUNDED = 5e-3  # of the spacing, or of a direction: what rounding to two decima
 
 
 class Segment(Protocol):
-    """What every format's segments can do."""
+    """What every format's segments, dataclasses all, can do."""
 
-    name: str
-    frame_of_reference_uid: str  # empty where the format has none
-    series_uid: str  # of the CT series that the file says it was drawn on; empty where it does not
-    named_by_file: bool  # the name is the file's, which no message shows
-    numbered: bool  # the voxels have a label number that stands for the segment, and no name
-    identity: bool  # the file's DICOM header says who the patient is
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Name in the file."""
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Empty where the format has none."""
+
+    @property
+    def series_uid(self) -> str:
+        """Of the CT series that the file says it was drawn on; empty where it does not."""
+
+    @property
+    def named_by_file(self) -> bool:
+        """Whether the name is the file's, which no message shows."""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the voxels have a label number that stands for the segment, and no name."""
+
+    @property
+    def identity(self) -> bool:
+        """Whether the file's DICOM header says who the patient is."""
 
     @property
     def grid(self) -> Geometry | None:

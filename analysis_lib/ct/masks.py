@@ -74,7 +74,7 @@ def read_segments(path: Path, label_table: Path | None = None, wanted: Sequence[
     if kind == "dicom":
         return _read_dicom(path)
     if kind in ("nrrd", "nifti", "mha"):
-        return mask_files.read(path, kind, label_table)
+        return [*mask_files.read(path, kind, label_table)]
     if kind == "zip":
         raise ImageError("the mask is a zip archive; unpack it and give the mask that it holds")
     raise ImageError(
@@ -97,10 +97,10 @@ def choose(segments: Sequence[Segment], settings: SegmentParams) -> Segment | No
     if not found and settings.labels:
         # Of a label map without names alone: in other files a number says nothing, or something else.
         numbers = sorted(set(settings.labels))
-        found = [s for s in segments if isinstance(s, VoxelSegment) and s.numbered and s.label in numbers]
+        labelled = [s for s in segments if isinstance(s, VoxelSegment) and s.numbered and s.label in numbers]
         made_of = [f"label {label}" for label in numbers]
-        complete = sorted(s.label for s in found) == numbers
-        found = [UnionSegment.of(settings.names[0], found, made_of)] if complete else []
+        complete = sorted(s.label for s in labelled) == numbers
+        found = [UnionSegment.of(settings.names[0], labelled, made_of)] if complete else []
     for parts in settings.parts:
         if found:
             break
@@ -201,9 +201,9 @@ def _read_dicom(path: Path) -> list[Segment]:
     if sop_class == MediaStorageDirectoryStorage:
         raise ImageError("the mask is a DICOMDIR, an index of other files; give the folder or the file of the mask")
     if modality == "SEG":
-        return mask_dicom_seg.read(path)
+        return [*mask_dicom_seg.read(path)]
     if modality == "RTSTRUCT":
-        return mask_rtstruct.read(path)
+        return [*mask_rtstruct.read(path)]
     kind = modality if modality in MODALITIES else "another"
     raise ImageError(f"the mask is a DICOM file of modality {kind}; export a SEG or RTSTRUCT")
 

@@ -6,11 +6,13 @@ sees it.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -63,9 +65,15 @@ def check_nifti(path: Path) -> bool:
         raise ImageError("the CT file cannot be read as an image (damaged or cut short); convert it again") from None
 
 
-def _check(stream) -> bool:
+_BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {
+    HEADER_BYTES.to_bytes(4, "little"): "<",
+    HEADER_BYTES.to_bytes(4, "big"): ">",
+}
+
+
+def _check(stream: io.BufferedIOBase) -> bool:
     start = stream.read(HEADER_BYTES)
-    order = {HEADER_BYTES.to_bytes(4, "little"): "<", HEADER_BYTES.to_bytes(4, "big"): ">"}.get(start[:4])
+    order = _BYTE_ORDERS.get(start[:4])
     if order is None or len(start) < HEADER_BYTES:
         raise ImageError("the CT file cannot be read as an image: it is no NIfTI-1 file; convert it again")
     header = np.frombuffer(start, _FIELDS.newbyteorder(order))[0]

@@ -117,8 +117,8 @@ def check_slices(muscle: str, mask: np.ndarray) -> tuple[str, ...]:
                     "caudal), as halves of the muscle on different slices, and the area is their mean; draw the whole "
                     "muscle on each slice"
                 )
-        widths = {k: np.ptp(np.quantile(np.nonzero(mask[k])[1], [0.01, 0.99])) for k in occupied.tolist()}
-        narrow = min(widths, key=widths.get)
+        widths = {k: float(np.ptp(np.quantile(np.nonzero(mask[k])[1], [0.01, 0.99]))) for k in occupied.tolist()}
+        narrow = min(widths, key=lambda k: widths[k])
         if widths[narrow] < NARROW_SHARE * max(widths.values()):
             raise ImageError(
                 f"the {muscle.upper()} on slice {narrow} is {widths[narrow] / max(widths.values()):.0%} as wide as on "

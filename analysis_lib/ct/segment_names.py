@@ -32,9 +32,9 @@ def is_harmless(name: str, accepted: Sequence[str]) -> bool:
     if any(_slip(plain(name), plain(one)) for one in accepted):
         return True
     words = re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).lower().split()
-    parts = [re.fullmatch(r"([^\d]*)(\d*)", word) for word in words]
-    said = [bool(part) and (part[1] in WORDS or (part[2] and part[1] in {"", *LEVELS})) for part in parts]
-    return all(said) and any(part[1] for part in parts)
+    parts = [part for word in words if (part := re.fullmatch(r"([^\d]*)(\d*)", word))]
+    said = [part[1] in WORDS or (part[2] and part[1] in {"", *LEVELS}) for part in parts]
+    return len(parts) == len(words) and all(said) and any(part[1] for part in parts)
 
 
 def _slip(name: str, accepted: str) -> bool:

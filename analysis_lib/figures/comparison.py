@@ -85,8 +85,10 @@ def paper_comparison(
     drawn = set(frame.loc[frame["published"].notna(), "inside"].map(_verdict))
     for verdict, (marker, colour, label) in MARKS.items():
         if verdict in drawn:
-            look = {"marker": marker, "color": colour, "markersize": 4.2, "markerfacecolor": "none"}
-            keys.append(Line2D([], [], linestyle="none", label=label, **look))
+            keys.append(
+                Line2D([], [], linestyle="none", label=label, marker=marker, color=colour, markersize=4.2,
+                       markerfacecolor="none")
+            )  # fmt: skip
     style.top_legend(fig, keys, 2.0)
     return fig
 
@@ -104,7 +106,7 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
         low, high = np.maximum(low, LOG_LIMITS[0] / 2), np.minimum(high, LOG_LIMITS[1] * 2)
     ax.hlines(rows, low, high, color=style.BLUE, linewidth=1.0, zorder=2)
     ax.plot(ours, rows, linestyle="none", marker="o", markersize=3.4, color=style.BLUE, zorder=3)
-    for k in rows:
+    for k in rows.tolist():
         marker, colour, _ = MARKS[_verdict(part.loc[k, "inside"])]
         ax.plot(
             published[k],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,7 @@ from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 LEFT_MM, GAP_MM, ROW_GAP_MM, TOP_MM, KEY_MM = 15.0, 17.0, 16.0, 8.0, 4.0
 # colour and dashes, so that curves can be told apart without colour too
-LINES = [
+LINES: list[tuple[str, style.Dashes]] = [
     (style.BLUE, "-"),
     (style.VERMILLION, (0, (5, 2))),
     (style.GREEN, (0, (1, 1))),
@@ -90,7 +91,7 @@ def spline_grid(
             ax.set_ylim(max(low.min(), 0.05) / 1.1, min(high.max(), 20) * 1.1)
         style.plain_log_ticks(ax)
         ax.set(xlabel=f"Index less the cut-off, {note.unit}", ylabel="Hazard ratio")
-    keys = [
+    keys: list[Artist] = [
         Line2D([], [], color=style.BLUE, label=f"hazard ratio against the cut-off, {style.level(confidence)} band"),
         Line2D([], [], color=style.GREY, linestyle=(0, (2, 2)), label="cut-off (left of it: sarcopenia)"),
         Patch(color=style.GREY, alpha=0.3, linewidth=0, label="patients (histogram)"),
@@ -150,7 +151,8 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
     if not titles:
         return style.figure_without_panels()
     fig, axes = panel_axes(list(titles.values()), columns, 38.0, key_rows=2)
-    styles = dict(zip(models, LINES, strict=False)) | {"all": (style.GREY, "-"), "none": (style.BLACK, "-")}
+    reference: list[tuple[str, style.Dashes]] = [(style.GREY, "-"), (style.BLACK, "-")]
+    styles = dict(zip([*models, "all", "none"], [*LINES[: len(models)], *reference], strict=True))
     for ax, panel in zip(axes, titles, strict=True):
         part = curves[curves["panel"] == panel]
         for name, (colour, dashes) in styles.items():

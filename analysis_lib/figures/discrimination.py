@@ -16,7 +16,7 @@ from analysis_lib.figures import style
 from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 # colour, dashes and marker of a model, in drawing order; the first is the one of interest
-MODEL_STYLES = [
+MODEL_STYLES: list[tuple[str, style.Dashes, str]] = [
     (style.BLACK, "-", "o"),
     (style.VERMILLION, (0, (5, 1.2)), "s"),
     (style.ORANGE, (0, (1.2, 0.8)), "^"),

@@ -91,20 +91,20 @@ def _trees(counts: pd.DataFrame) -> tuple[list[_Node], list[_Node]]:
         if row.parent and row.parent not in nodes:
             raise ValueError(f"parent {row.parent!r} of {row.node!r} is not in the flowchart")
         parent = nodes.get(row.parent)
-        if row.kind in ("excluded", "reason") and parent is None:
-            raise ValueError(f"{row.kind} row {row.node!r} needs a parent")
-        if row.kind == "reason":
+        if parent is None:
+            if row.kind in ("excluded", "reason"):
+                raise ValueError(f"{row.kind} row {row.node!r} needs a parent")
+            (chain if row.kind == "process" else roots).append(nodes[row.node])
+        elif row.kind == "reason":
             parent.lines.append((_label(row.label, row.n), 2.0))
         elif row.kind == "excluded":
             parent.excluded = nodes[row.node]
-        elif parent is not None:
-            parent.children.append(nodes[row.node])
         else:
-            (chain if row.kind == "process" else roots).append(nodes[row.node])
+            parent.children.append(nodes[row.node])
     return roots, chain
 
 
-def _label(label: object, n: object) -> str:
+def _label(label: object, n: float) -> str:
     # a no-break space keeps "n = 12" on one line
     return str(label) if pd.isna(n) else f"{label} (n\u00a0=\u00a0{int(n)})"
 

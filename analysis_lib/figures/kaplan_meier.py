@@ -17,7 +17,7 @@ from analysis_lib.figures.style import SMALL_PT, TEXT_PT, TITLE_PT
 
 OUTCOME_NAMES = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}
 
-GROUP_STYLES = [
+GROUP_STYLES: list[tuple[str, style.Dashes]] = [
     (style.BLUE, "-"),
     (style.VERMILLION, (0, (4, 1.2))),
     (style.GREEN, (0, (1.2, 0.8))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -41,7 +42,11 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     split = table.loc[table["kind"] == "split", "c_index"].to_numpy()
     ax = style.axes_mm(fig, left, top, 62.0, height)
     ax.hist(
-        split, bins=np.arange(np.floor(low * 50), high * 50 + 1) / 50, color=style.SKY, edgecolor="white", linewidth=0.4
+        split,
+        bins=(np.arange(np.floor(low * 50), high * 50 + 1) / 50).tolist(),
+        color=style.SKY,
+        edgecolor="white",
+        linewidth=0.4,
     )
     ax.set(xlabel="C-index of the internal test set", ylabel="Random splits", xlim=(low, high))
     rows = style.axes_mm(fig, right, top, style.TWO_COLUMNS_MM - right - 3.0, height)
@@ -56,7 +61,9 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     rows.set(xlabel="C-index", xlim=(low, high))
     rows.axvline(0.5, color=style.GREY, linewidth=0.5, zorder=0.5)
     shown = "NA" if np.isnan(single) else f"{single:.3f}"
-    keys = [Line2D([], [], color=style.VERMILLION, linewidth=1.2, label=f"this study's one split: {shown}")]
+    keys: list[Artist] = [
+        Line2D([], [], color=style.VERMILLION, linewidth=1.2, label=f"this study's one split: {shown}")
+    ]
     if not np.isnan(single):
         ax.axvline(single, color=style.VERMILLION, linewidth=1.2)
     if len(split) == 0:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
@@ -44,7 +44,7 @@ TEXT_PT = 7.0
 TITLE_PT = 7.5
 LETTER_PT = 9.0
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     # DejaVu Sans comes with matplotlib, so the picture is the same on every machine
     "font.family": "DejaVu Sans",
     "font.size": TEXT_PT,
@@ -80,6 +80,8 @@ STYLE = {
     "text.usetex": False,
 }
 
+# Of a line, as matplotlib takes it: solid, or where the pattern starts and its lengths on and off, in line widths.
+Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -220,7 +222,7 @@ def plain_log_ticks(ax: Axes, which: str = "y") -> None:
 
 
 def top_legend(
-    fig: Figure, keys: Sequence[Line2D], left: float, handlelength: float = 2.4, columns: int | None = None
+    fig: Figure, keys: Sequence[Artist], left: float, handlelength: float = 2.4, columns: int | None = None
 ) -> None:
     """Keys along the upper edge, in one line or in lines of ``columns``."""
     width, height = size_mm(fig)

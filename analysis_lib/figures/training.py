@@ -36,7 +36,7 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
         (loss, history_network, "loss", "Negative log partial likelihood", "TFDeepSurv, loss"),
         (c_index, history_network, "c_index", "C-index", "TFDeepSurv, C-index"),
     ]
-    kinds = [("train", style.BLUE, "-"), ("val", style.VERMILLION, (0, (4, 1.2)))]
+    kinds: list[tuple[str, str, style.Dashes]] = [("train", style.BLUE, "-"), ("val", style.VERMILLION, (0, (4, 1.2)))]
     for i, (ax, history, measure, ylabel, title) in enumerate(panels):
         for kind, colour, dashes in kinds:
             _lines_by_network(ax, history, f"{kind}_{measure}", colour, dashes)
@@ -61,7 +61,7 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
     return fig
 
 
-def _lines_by_network(ax: Axes, history: pd.DataFrame, column: str, colour: str, dashes: str | tuple) -> None:
+def _lines_by_network(ax: Axes, history: pd.DataFrame, column: str, colour: str, dashes: style.Dashes) -> None:
     known = history[history[column].notna()]
     by_network = known.pivot(index="step", columns="network", values=column).sort_index()
     if by_network.shape[1] > 1:

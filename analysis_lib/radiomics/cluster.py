@@ -35,8 +35,8 @@ def scheduler_address() -> str:
 
 
 def run_dask(
-    task: Callable[[str], tuple], patient_ids: Sequence[str], address: str, worker_timeout_s: float = WORKER_TIMEOUT_S
-) -> Iterator[tuple]:
+    task: Callable[[str], Result], patient_ids: Sequence[str], address: str, worker_timeout_s: float = WORKER_TIMEOUT_S
+) -> Iterator[Result]:
     """Results of ``task`` for each patient, in any order; ``task`` is picklable and runs in the workers.
 
     The workers must see the same files under the same paths (a shared file system) and have this project's

@@ -39,7 +39,7 @@ class Region:
         return Matrices(self.neighbours[plane], bins)
 
 
-def shape_class(region: Region, settings: dict):
+def shape_class(region: Region, settings: dict) -> Any:
     """PyRadiomics' shape class, its constructor's work done with the fast mesh."""
     shape = _bare("shape", settings)
     shape.pixelSpacing = np.array(region.spacing_xyz[::-1])
@@ -54,9 +54,9 @@ def shape_class(region: Region, settings: dict):
     return shape
 
 
-def _bare(name: str, settings: dict):
+def _bare(name: str, settings: dict) -> Any:
     """An object of a PyRadiomics feature class with nothing computed yet."""
-    feature_class = _CLASSES.get(name) or getFeatureClasses()[name]
+    feature_class: Any = _CLASSES.get(name) or getFeatureClasses()[name]
     bare = feature_class.__new__(feature_class)
     bare.logger = _SILENT
     bare.settings = settings
@@ -70,7 +70,7 @@ def _bare(name: str, settings: dict):
     return bare
 
 
-class _FirstOrder(getFeatureClasses()["firstorder"]):
+class _FirstOrder(getFeatureClasses()["firstorder"]):  # type: ignore[misc]  # PyRadiomics has no types
     """On voxels sorted by intensity, each sum taken once; no missing values."""
 
     def prepare(self, values: np.ndarray) -> None:
@@ -140,9 +140,9 @@ def _mean(values: np.ndarray, axis: Any) -> np.ndarray:
     return np.nanmean(values, axis) if np.isnan(mean).any() else mean
 
 
-def _sum(values: np.ndarray, axis: Any = None, keepdims: bool = False) -> np.ndarray:
+def _sum(values: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
     """``numpy.sum`` without its wrapper, which takes as long as the sum of a small matrix."""
-    return np.add.reduce(values, axis=axis, keepdims=keepdims)
+    return np.add.reduce(values, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]  # as numpy.sum itself
 
 
 def _lean(name: str) -> type:

@@ -46,10 +46,11 @@ def _response(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
 
 
 def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
-    return sum(
+    parts = (
         (a * np.cos(w * n) + b * np.sin(w * n)) * np.exp(decay * n)
         for a, b, w, decay in zip(*terms, _W, _L, strict=True)
     )
+    return sum(parts, start=np.zeros(len(n)))
 
 
 def edge_weights(response: np.ndarray, centre: int, size: int) -> tuple[int, np.ndarray]:
@@ -88,7 +89,7 @@ class LaplacianOfGaussian:
         }
         # what a filter in the plane can see from the box, (rows, columns), of each sigma
         self.near = {sigma: self._near(sigma) for sigma in self.sigmas_mm}
-        self.widest = self.near[self.sigmas_mm[-1]] if self.sigmas_mm else None
+        self.widest = self.near[self.sigmas_mm[-1]] if self.sigmas_mm else ()
         self._contracted: tuple[int, np.ndarray] | None = None  # the slice that ``contract`` saw last, its answer
 
     def _near(self, sigma: float) -> tuple[slice, ...]:

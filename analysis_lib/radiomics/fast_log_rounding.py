@@ -46,8 +46,8 @@ class ItkLaplacian(LaplacianOfGaussian):
         out = {}
         for sigma in self.asked_mm:
             settled = None
-            if sigma in exact:
-                doubtful, small = doubts[sigma]
+            if (doubt := doubts.get(sigma)) is not None:
+                doubtful, small = doubt
                 for k in np.flatnonzero(small[doubtful]):
                     voxel = tuple(slice(i, i + 1) for i in places[doubtful][k].tolist())
                     exact[sigma][k] = self._by_itk(sigma, voxel)[0, 0, 0]
@@ -61,8 +61,8 @@ class ItkLaplacian(LaplacianOfGaussian):
         """Voxels to recompute, and of these the small ones, which ITK must filter; None if that is ITK's for all."""
         tolerance = _ROUNDING * self.largest
         doubtful = _near_bin_edge(values, tolerance, settings)
-        ranks = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
-        ranks = np.unique(np.concatenate([np.floor(ranks), np.ceil(ranks)])).astype(int)
+        at = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
+        ranks = np.unique(np.concatenate([np.floor(at), np.ceil(at)])).astype(int)
         small = np.zeros(len(values), bool)  # an order statistic in which one rounding that differs would show
         for value in np.partition(values, ranks)[ranks]:
             at_rank = np.abs(values - value) <= 2 * tolerance
@@ -94,19 +94,20 @@ class ItkLaplacian(LaplacianOfGaussian):
         """ITK's own filter, (z, y, x) of ``box``; what lies beyond the margin adds less than a double's last bit."""
         image, inner = self.image, box
         if self.finite:
-            outer, inner = [], []
+            outer, inside = [], []
             for part, size, mm in zip(box, self.volume.shape, self.spacing_mm, strict=True):
                 margin = max(8, int(np.ceil(_FARTHEST * sigma_mm / mm)))
                 start, stop = max(0, part.start - margin), min(size, part.stop + margin)
                 outer.append(slice(start, stop))
-                inner.append(slice(part.start - start, part.stop - start))
+                inside.append(slice(part.start - start, part.stop - start))
+            inner = tuple(inside)
             z, y, x = outer
             image = image[x, y, z]
         log = sitk.LaplacianRecursiveGaussianImageFilter()
         log.SetNormalizeAcrossScale(True)
         log.SetSigma(sigma_mm)
         filtered = log.Execute(image)
-        return sitk.GetArrayViewFromImage(filtered)[tuple(inner)].copy()  # a view would not hold the image
+        return sitk.GetArrayViewFromImage(filtered)[inner].copy()  # a view would not hold the image
 
     def exact(self, wanted: dict[float, np.ndarray]) -> dict[float, np.ndarray]:
         """ITK's values at the voxels of each sigma ((n, 3) of z, y, x), with its order of axes and its rounding.
@@ -122,7 +123,7 @@ class ItkLaplacian(LaplacianOfGaussian):
         flat = [voxel for some in voxels.values() for voxel in some]
         for z in range(len(self.volume)):
             if there := [voxel for voxel in flat if voxel.smooth[0][z]]:
-                plane = self.volume[(z, *self.widest)].astype(np.float64)
+                plane = self.volume[z][self.widest].astype(np.float64)
                 for voxel in there:
                     voxel.add(plane, z)
         for z in {voxel.z for voxel in flat}:
@@ -142,7 +143,7 @@ class ItkLaplacian(LaplacianOfGaussian):
         near = self.volume[(slice(None), *self.near[sigma])]
         weights = np.array([self.through(sigma, 0, z) for z in slices])
         along_x, along_y, along_z = np.zeros((3, *self.inside.shape))
-        for z in np.flatnonzero(weights.any(axis=0)):
+        for z in np.flatnonzero(weights.any(axis=0)).tolist():
             plane, weight = near[z].astype(np.float64), weights[:, z, None, None]
             along_x += weight * self._two(plane, sigma, (2, 2), (1, 0))
             along_y += weight * self._two(plane, sigma, (1, 2), (2, 0))
@@ -156,7 +157,7 @@ class ItkLaplacian(LaplacianOfGaussian):
         """Two filters of (axis, order), each rounded."""
         return _single(self.along(_single(self.along(plane, sigma, *first)), sigma, *then))
 
-    def _total(self, along_x: np.ndarray, along_y: np.ndarray, along_z: np.ndarray) -> np.ndarray:
+    def _total(self, along_x: Any, along_y: Any, along_z: Any) -> Any:
         dz, dy, dx = (1.0 / (s * s) for s in self.spacing_mm)
         total = _single(_single(along_x) * dx)
         total = _single(total + _single(along_y) * dy)
@@ -170,7 +171,7 @@ class ItkLaplacian(LaplacianOfGaussian):
             smooth.append(weights)
             second.append(edge_weights(self.kernels[sigma, axis, 2], place[axis], size)[1])
             window.append(slice(first, first + len(weights)))
-        return _Voxel(place[0], within(window, self.widest), smooth, second)
+        return _Voxel(place[0], within(tuple(window), self.widest), smooth, second)
 
 
 @dataclass
@@ -199,8 +200,8 @@ class _Voxel:
         self.along_z = _single(plane[self.window] @ self.smooth[2]) @ self.smooth[1]
 
 
-def _single(values: np.ndarray) -> np.ndarray:
-    """Rounded to single precision, in double."""
+def _single(values: Any) -> Any:
+    """Rounded to single precision, in double; of one value or of an array."""
     return np.float64(np.float32(values))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import types
+from typing import Any
 
 import numba
 import numpy as np
@@ -94,7 +95,7 @@ class Matrices:
         return _ngtdm(self._bins, self._near.ahead, self._near.behind, levels)[None]
 
 
-def use(feature_class: object, matrices: Matrices) -> None:
+def use(feature_class: Any, matrices: Matrices) -> None:
     """Let this object's ``_calculateMatrix``, PyRadiomics' own, call ``matrices`` for ``cMatrices``."""
     own = type(feature_class)._calculateMatrix
     feature_class._calculateMatrix = types.MethodType(with_globals(own, cMatrices=matrices), feature_class)

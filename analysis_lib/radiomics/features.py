@@ -82,7 +82,7 @@ class Task:
 
     def _extract(self, patient_id: str) -> dict[str, float]:
         image, masks = self.load(patient_id)
-        features = {}
+        features: dict[str, float] = {}
         for roi, path in self.parameter_files.items():
             if roi not in masks:
                 raise NoRadiomicsError(f"no mask of {roi.upper()}")

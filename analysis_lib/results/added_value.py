@@ -166,7 +166,8 @@ def decision_curves(
     each set and horizon: ``kept`` is a folder for its answers, so that a run on the same predictions has them at once.
     """
     curves = keeping(net_benefit, kept)
-    thresholds = tuple(np.linspace(*statistics.decision_thresholds, 30).round(4).tolist())
+    lowest, highest = statistics.decision_thresholds
+    thresholds = tuple(np.linspace(lowest, highest, 30).round(4).tolist())
     tables = []
     for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
         if not followed(frame, month):

@@ -79,7 +79,8 @@ def calibrations(
             )
             groups.append(in_groups.assign(panel=panel))
             if not found["note"]:
-                at = np.linspace(*np.quantile(predicted, [0.02, 0.98]), 50)
+                first, last = np.quantile(predicted, [0.02, 0.98])
+                at = np.linspace(first, last, 50)
                 curves.append(comparison.calibration_curve(time, event, predicted, month, at).assign(panel=panel))
             text = f"slope {_interval(found, 'slope', 2)}, ICI {_interval(found, 'ici', 3)}"
         else:

@@ -5,6 +5,8 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -69,7 +71,7 @@ def discrimination(
             difference.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
         time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
-        settings = {
+        settings: dict[str, Any] = {
             "replicates": statistics.bootstrap_replicates,
             "confidence": statistics.confidence,
             "seed": seed,

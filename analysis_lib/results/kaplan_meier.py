@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis_lib.common.formatting import format_p, format_ratio
@@ -13,7 +15,7 @@ def panels_of(
     panels: dict[str, tuple[str, pd.DataFrame]],
     groups: dict[bool, str],
     statistics: StatisticsParams,
-    ticks: list[float],
+    ticks: Sequence[float],
 ) -> dict[str, pd.DataFrame]:
     """Curves, numbers at risk and annotations of each panel, as ``figures.kaplan_meier`` draws them."""
     curves, at_risk, annotations = [], [], []

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.errors import ParameterError
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import DefinitionParams, Params, load_params
@@ -79,13 +81,20 @@ def _reaches(size: np.ndarray, power: np.ndarray, wanted: float) -> float:
     return float(np.exp(np.log(size[k]) + share * np.log(size[k + 1] / size[k])))
 
 
+def standin_of(params: Params) -> StandinParams:
+    """How the cohort is drawn. Raises ParameterError for a study of real patients, which has no power page."""
+    if params.standin is None:
+        raise ParameterError("the power calculation draws synthetic patients; the study has no section standin")
+    return params.standin
+
+
 def _draws(params: Params, factor: float, folder: Path, quiet: bool) -> pd.DataFrame:
     """All draws of one size: measure, definition, n, events, estimate, p."""
     # The published cut-offs, not the study's own: the patients are the same whatever they are judged by.
     published, statistics = load_params("defaults").definitions, params.statistics
-    given = params.standin, params.cohort.discovery, published, params.definitions, params.multiverse.power_score_error
-    given = *given, statistics.bootstrap_replicates, statistics.confidence, factor
-    jobs = [(*given, params.seed + 1 + draw) for draw in range(params.multiverse.power_draws)]
+    cohort = standin_of(params), params.cohort.discovery, published, params.definitions
+    measured = params.multiverse.power_score_error, statistics.bootstrap_replicates, statistics.confidence
+    jobs = [(*cohort, *measured, factor, params.seed + 1 + draw) for draw in range(params.multiverse.power_draws)]
     kept, label = keeping(one_draw, folder), f"cohorts of {factor:g} times the size"
     rows = map_patients(kept, jobs, workers=params.workers, label=label, quiet=quiet, unit="cohort")
     return pd.DataFrame(itertools.chain.from_iterable(rows))
@@ -108,7 +117,7 @@ def one_draw(
     def scaled(count: int | None) -> int | None:
         return None if count is None else round(factor * count)
 
-    update = {
+    update: dict[str, Any] = {
         "n": scaled(one.n),
         "men": scaled(one.men),
         "deaths": scaled(one.deaths),

@@ -46,7 +46,8 @@ def spline_curves(
             time, dead = part[months].to_numpy(float), part[event].to_numpy(float)
             knots = np.quantile(value, statistics.spline_knots)
             fit = cox_fit(time, dead, evaluation.restricted_cubic_spline(value, knots))
-            at = np.linspace(*np.quantile(value, [0.01, 0.99]), points)
+            first, last = np.quantile(value, [0.01, 0.99])
+            at = np.linspace(first, last, points)
             at = np.union1d(at, [0.0]) if at[0] < 0 < at[-1] else at
             contrast = evaluation.restricted_cubic_spline(at, knots) - evaluation.restricted_cubic_spline([0.0], knots)
             log_hr = contrast @ fit.coefficients

@@ -5,6 +5,9 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 
 from analysis_lib.common.sarcopenia import sarcopenic
@@ -40,7 +43,7 @@ def table_two(
                 if part[list(OUTCOMES[outcome])].dropna().empty:
                     continue
                 known = _known(part, definition, outcome)
-                row = {"set": name, "definition": key, "outcome": outcome}
+                row: dict[str, Any] = {"set": name, "definition": key, "outcome": outcome}
                 row |= dict.fromkeys(["n", "n_sarcopenic", "events", "events_sarcopenic"], 0)
                 if not known.empty:
                     columns = known["months"], known["event"], known["group"]
@@ -58,7 +61,7 @@ def sarcopenia_curves(
     definitions: dict[str, DefinitionParams],
     outcome: str,
     statistics: StatisticsParams,
-    ticks: list[float],
+    ticks: Sequence[float],
 ) -> dict[str, pd.DataFrame]:
     """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
     panels, titles = {}, definition_labels(definitions)

@@ -5,8 +5,9 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ COVARIATES = {
 }
 
 
-def covariate_table(patients: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def covariate_table(patients: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The adjustment covariates as numbers (sex as ``male``); one that no patient has, or all alike, is left out."""
     table = pd.DataFrame(index=patients.index)
     for name in names:
@@ -158,7 +159,7 @@ def _adjusted_ratios(
 ) -> dict:
     """Adjusted hazard ratio in complete cases (cc_) and pooled over imputed data sets (mi_), with counts."""
     covariates = covariate_table(part, statistics.adjust_for)
-    row = {"covariates": " ".join(covariates.columns)}
+    row: dict[str, Any] = {"covariates": " ".join(covariates.columns)}
     row |= {"cc_n": 0, "cc_events": 0} | {f"cc_{k}": NAN for k in RATIO}
     row |= {"mi_n": len(part), "mi_imputed": 0, "mi_m": 0} | {f"mi_{k}": NAN for k in RATIO} | {"mi_fmi": NAN}
     if covariates.empty or group.all() or not group.any():

@@ -53,7 +53,7 @@ def codecheck_yml(study: str = "standin") -> str:
 def write_certificate(study: Study, steps: Path, checker: str, out: Path) -> int:
     """Write the certificate of the study's run; 0 if it reproduced the expectation, else 1."""
     verdict = verify(study)
-    run = read_run(study)
+    run = read_run(study) or {}  # there is one, or verify had refused
     rows = [line.split("\t") for line in steps.read_text(encoding="utf-8").splitlines() if line.strip()]
     write_text(out, _text(study, run, verdict, rows, checker))
     return 0 if verdict.reproduced and verdict.expectation is not None else 1

@@ -98,7 +98,7 @@ def _without_row(study: Study, known: set[str], clinical: pd.DataFrame) -> list[
     for what, place, column, suffixes in places:
         folder, found = study.data / place, set()
         for entry in folder.iterdir() if folder.is_dir() and clinical[column].isna().all() else ():
-            suffix = next((end for end in suffixes if entry.name.endswith(end)), None)
+            suffix = next((end for end in suffixes if entry.name.endswith(end)), "")
             if (entry.is_dir() or suffix) and not entry.name.startswith("."):
                 found.add(entry.name if entry.is_dir() else entry.name.removesuffix(suffix))
         if count := len(found - known):

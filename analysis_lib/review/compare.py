@@ -10,6 +10,7 @@ import base64
 from html import escape
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,7 +49,7 @@ def parameter_differences(a: Study, b: Study) -> pd.DataFrame:
     """Parameters that differ: parameter (dotted), a, b; the names and titles of the studies left out."""
     left, right = (_flat(s.params.model_dump(mode="json")) for s in (a, b))
     names = [n for n in dict.fromkeys([*left, *right]) if n not in ("study", "title", "data_dir", "workers")]
-    rows = [(n, left.get(n, ""), right.get(n, "")) for n in names if left.get(n) != right.get(n)]
+    rows: list[tuple[Any, ...]] = [(n, left.get(n, ""), right.get(n, "")) for n in names if left.get(n) != right.get(n)]
     if a.data != b.data:
         rows.insert(0, ("data", *(s.project.name_of(s.data) for s in (a, b))))
     return pd.DataFrame(rows, columns=["parameter", "a", "b"])

@@ -154,11 +154,11 @@ def _judged(
     for k in sorted(changed) if len(ends) == 2 else ():
         then, now = ([end[which][k] for end in ends] for which in (0, 1))
         for null in rule.quantity.nulls:
-            before, after = (_holds(*map(_number, interval), null) for interval in (then, now))
+            before, after = (_holds(_number(low), _number(high), null) for low, high in (then, now))
             if before != after and None not in (before, after):
                 why = f"the interval {'now holds' if after else 'no longer holds'} {null:g}"
-                texts = [" to ".join(interval) for interval in (then, now)]
-                cells.append(_change(names[k], f"{rule.low}, {rule.high}", rule.quantity.name, *texts, why))
+                was, is_now = (" to ".join(interval) for interval in (then, now))
+                cells.append(_change(names[k], f"{rule.low}, {rule.high}", rule.quantity.name, was, is_now, why))
     return cells
 
 
@@ -199,8 +199,7 @@ def _p_changes(x: float, y: float, deviates: float) -> str:
 
 def _end_near(quantity: Quantity, x: float, y: float, low: float | None, high: float | None) -> bool:
     """Whether an end of an interval moved by no more than a share of the interval's width."""
-    values = [low, high, x, y]
-    if None in values or not all(map(math.isfinite, values)):
+    if low is None or high is None or not all(map(math.isfinite, values := [low, high, x, y])):
         return False
     if quantity.ratio:
         if min(values) <= 0:
@@ -218,10 +217,12 @@ def _judged_inside(
 ) -> Iterator[dict]:
     for k, name in enumerate(names):
         then, now = ([_number(t.at[k, c]) for c in (value, low, high)] for t in (expected, found))
-        if None in (then[0], now[0]) or _holds(*then[1:], then[0]) == _holds(*now[1:], now[0]):
+        if then[0] is None or now[0] is None:
             continue
-        texts = [f"{t.at[k, value]} in {t.at[k, low]} to {t.at[k, high]}" for t in (expected, found)]
-        yield _change(name, value, "published value", *texts, "enters or leaves our interval")
+        if _holds(then[1], then[2], then[0]) == _holds(now[1], now[2], now[0]):
+            continue
+        was, is_now = (f"{t.at[k, value]} in {t.at[k, low]} to {t.at[k, high]}" for t in (expected, found))
+        yield _change(name, value, "published value", was, is_now, "enters or leaves our interval")
 
 
 def _judged_spread(expected: pd.DataFrame, found: pd.DataFrame, spread: Spread) -> list[dict]:

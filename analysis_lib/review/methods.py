@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis_lib.core.parameters import Params
@@ -109,7 +111,7 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
     return sections
 
 
-def _covariates(names: list[str]) -> str:
+def _covariates(names: Sequence[str]) -> str:
     return ", ".join(NAMES.get(name, name.replace("_", " ")) for name in names)
 
 

@@ -79,7 +79,8 @@ def write_package(study: Study) -> Path:
     run = read_run(study)
     if run is None:
         raise PackageError(f"study '{study.name}' has not been run; make study STUDY={study.name}")
-    guard, left_out = Patients(study), []
+    guard = Patients(study)
+    left_out: list[tuple[str, str]] = []
     files: dict[str, bytes] = {}
     for name in produced(study):
         content = _result(study.figures / name, guard, left_out)

@@ -129,8 +129,9 @@ def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
         entry["alt"] = fill(artefact.alt or artefact.caption, found)
     else:
         table, row_headers = _table(study, stem)
-        limits = {"most_rows": LONGEST_TABLE, "on_paper": LONGEST_ON_PAPER}
-        entry["table"] = html_table(table, row_headers, unbroken=True, **limits)
+        entry["table"] = html_table(
+            table, row_headers, unbroken=True, most_rows=LONGEST_TABLE, on_paper=LONGEST_ON_PAPER
+        )
         if stem == "exclusions" and table.empty:
             entry["table"] = "No patient was excluded."
         entry["wide"] = table.shape[1] > WIDEST_UPRIGHT
@@ -184,7 +185,7 @@ def _value(values: pd.Series, quantity: str) -> str:
     digits = 0 if first == "n" else {"C-index": 3, "HR": 2}.get(quantity, 1)
     text = f"{said[first]:.{digits}f}"
     if first == "estimate":
-        text = format_estimate(*values[["estimate", "low", "high"]], digits)
+        text = format_estimate(values["estimate"], values["low"], values["high"], digits)
     if "P" in said:
         text += f" {format_p(said['P'])}"
     if "%" in said:

@@ -134,7 +134,7 @@ def _run_of(study: Study) -> dict:
 
 def _compare(verdict: Verdict, study: Study) -> None:
     """Bytes first. Where any differ, or lie here otherwise than the run wrote them, the numbers of every table."""
-    hashes, expected_hashes = expectation.run_hashes(study, verdict.run), verdict.expectation["hashes"]
+    hashes, expected_hashes = expectation.run_hashes(study, verdict.run), (verdict.expectation or {})["hashes"]
     new = [name for name in hashes if name not in expected_hashes]
     verdict.other_bytes = [name for name, value in expected_hashes.items() if hashes.get(name) != value] + new
     if verdict.same_bytes:
@@ -209,12 +209,12 @@ def _lines(verdict: Verdict) -> list[str]:
     ]
     lines += [f"  missing: {name}" for name in verdict.missing] + [f"  changed: {name}" for name in verdict.changed]
     if verdict.expectation is not None:
-        lines += _expectation_lines(verdict)
+        lines += _expectation_lines(verdict, verdict.expectation)
     return lines + [f"note: {note}" for note in verdict.notes]
 
 
-def _expectation_lines(verdict: Verdict) -> list[str]:
-    expected, run = verdict.expectation, verdict.run
+def _expectation_lines(verdict: Verdict, expected: dict) -> list[str]:
+    run = verdict.run
     same = sum(name not in verdict.other_bytes for name in expected["hashes"])
     lines = [
         f"bytes: {same} of {len(expected['hashes'])} tables and figures have the expected bytes, which were seen on"

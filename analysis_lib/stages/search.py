@@ -8,6 +8,7 @@ it stopped. Akiba T et al. Optuna. KDD 2019, doi 10.1145/3292500.3330701.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def search(
             print(f"trial {number + 1} of {params.search.trials}: best {study.best_value:.4f}", flush=True)
     trials = study.trials
     rows = [{"trial": i, "state": t.state.name.lower(), "value": t.value, **t.params} for i, t in enumerate(trials, 1)]
-    best = min((t for t in trials if t.value is not None), key=lambda t: t.value)
+    best = min((t for t in trials if t.value is not None), key=lambda t: math.inf if t.value is None else t.value)
     return pd.DataFrame(rows), best.params
 
 

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from analysis_lib.standin.anatomy import draw_patient
     from analysis_lib.standin.make import make_cohort
     from analysis_lib.standin.patients import StandinError, draw_patients, sarcopenia_status
-    from analysis_lib.standin.settings import Definition, StandinParams
+    from analysis_lib.standin.settings import StandinParams
     from analysis_lib.standin.spec import PatientSpec
 
 __all__ = [
-    "Definition",
     "PatientSpec",
     "StandinError",
     "StandinParams",
@@ -31,7 +30,6 @@ __all__ = [
     "sarcopenia_status",
 ]
 _MODULES = {
-    "Definition": "settings",
     "PatientSpec": "spec",
     "StandinError": "patients",
     "StandinParams": "settings",

@@ -11,7 +11,7 @@ from jpeg_ls import encode_array
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, JPEGLSLossless, generate_uid
+from pydicom.uid import UID, CTImageStorage, JPEGLSLossless, generate_uid
 
 from analysis_lib.common.files import temporary_prefix
 from analysis_lib.standin.anatomy import DrawnPatient
@@ -23,7 +23,7 @@ _DATE, _TIME = "20000101", "120000"
 _NOTICE = "SYNTHETIC IMAGE drawn by a computer program; it shows no person."
 
 
-def uid(spec: PatientSpec, *parts: str) -> str:
+def uid(spec: PatientSpec, *parts: str) -> UID:
     """A UID that is the same each time for the same patient, seed and parts."""
     return generate_uid(entropy_srcs=["standin", spec.patient_id, str(spec.seed), *parts])
 

@@ -145,7 +145,9 @@ class Grid:
         return image
 
 
-def paint(image: Field, layer: tuple[Window, Field], value: float | Field, clip: Field | None = None) -> None:
+def paint(
+    image: Field, layer: tuple[Window, Field], value: float | NDArray[np.floating], clip: Field | None = None
+) -> None:
     """Blend ``value`` into ``image`` by the layer's coverage, within ``clip`` if given."""
     window, cover = layer
     if clip is not None:

@@ -146,7 +146,7 @@ def reclassification_intervals(
 
     found = net_reclassification(time, dead, old, new, month)
     low, high = percentile_interval(bootstrap(measure, len(time), replicates, seed), confidence)
-    result = {}
+    result: dict[str, float] = {}
     low, high = low.round(12), high.round(12)  # sums that are zero but for the last bit
     for k, (name, value) in enumerate(found.items()):
         result |= {name: value, f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}

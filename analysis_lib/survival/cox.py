@@ -254,4 +254,4 @@ def _likelihood(risk: _Risk, beta: Vector, firth: bool) -> tuple[float, Vector, 
 def _solve(matrix: Vector, right: Vector) -> Vector:
     if not np.isfinite(matrix).all() or np.linalg.cond(matrix) > 1e13:
         raise NoFiniteEstimate("the covariates are collinear, or separate the events")
-    return np.linalg.solve(matrix, right)
+    return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)

@@ -6,6 +6,8 @@ Months, events and what happens to missing values are as in ``survival``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -27,8 +29,9 @@ def predicted_survival(
     Source: Breslow 1972, in the discussion of doi:10.1111/j.2517-6161.1972.tb00899.x.
     """
     time, dead = _arrays(*train)
-    centre = np.mean(train_log_risk)
-    weight = np.exp(np.asarray(train_log_risk, dtype=float) - centre)
+    scores = np.asarray(train_log_risk, dtype=float)
+    centre = np.mean(scores)
+    weight = np.exp(scores - centre)
     order = np.argsort(time, kind="stable")
     at_risk = np.cumsum(weight[order][::-1])[::-1]
     first = np.searchsorted(time[order], time[order], side="left")
@@ -72,9 +75,9 @@ def brier_terms(
     """
     time, dead = _arrays(time, event)
     months = np.atleast_1d(np.asarray(months, dtype=float))
-    censoring = (time, dead) if train is None else train
-    at_time = uncensored_probability(*censoring, time)[:, None]
-    at_month = uncensored_probability(*censoring, months)[None, :]
+    censored_time, censored_event = (time, dead) if train is None else train
+    at_time = uncensored_probability(censored_time, censored_event, time)[:, None]
+    at_month = uncensored_probability(censored_time, censored_event, months)[None, :]
     alive = time[:, None] > months
     died = ~alive & dead[:, None]
     weight = np.zeros(alive.shape)
@@ -117,9 +120,7 @@ def calibration(
     return pd.DataFrame(rows, columns=["group", "n", "predicted", "observed", "low", "high"])
 
 
-def calibration_summary(
-    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float
-) -> dict[str, float | str]:
+def calibration_summary(time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float) -> dict[str, Any]:
     """Calibration slope and integrated calibration index (ICI) of event probabilities by ``month``.
 
     The slope is the Cox coefficient of log(-log(1 - probability)): 1 where the spread is right, less where

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from scipy.stats import norm
 from analysis_lib.survival import resampling
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 
-Risks = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
+Risks: TypeAlias = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
 NAN = float("nan")
 LARGEST_LOG_HR = 100.0
 
@@ -101,7 +102,7 @@ def median_interval(time: ArrayLike, event: ArrayLike, confidence: float) -> tup
     return median_survival(time, event), low, high
 
 
-def _falls_to_half(months: NDArray[np.float64], curve: NDArray[np.float64]) -> float:
+def _falls_to_half(months: NDArray[Any], curve: NDArray[Any]) -> float:
     months, curve = months[np.isfinite(curve)], curve[np.isfinite(curve)]
     tolerance = 1e-12  # products of fractions: 1/2 is seldom 0.5 to the last bit
     reached = np.flatnonzero(curve <= 0.5 + tolerance)
@@ -128,7 +129,7 @@ def _followed(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], N
     return patients.time[patients.row_of_patient], patients.event[patients.row_of_patient]
 
 
-def _life_table(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], ...]:
+def _life_table(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[Any], ...]:
     """Distinct months, at risk just before, deaths and censored in each."""
     time, dead = _followed(time, event)
     months, index = np.unique(time, return_inverse=True)
@@ -266,8 +267,8 @@ def _cox(time: NDArray, dead: NDArray, covariates: pd.DataFrame, confidence: flo
     except NoFiniteEstimate as error:
         nothing = {"hr": NAN, "low": NAN, "high": NAN, "p": NAN}
         return {name: nothing | {"note": str(error)} for name in covariates}
-    error = np.sqrt(np.diag(fit.covariance))
-    width = norm.ppf((1 + confidence) / 2) * error
+    standard_error = np.sqrt(np.diag(fit.covariance))
+    width = norm.ppf((1 + confidence) / 2) * standard_error
     # An interval that no number can hold is a likelihood that is all but flat: no estimate either.
     if (np.abs(fit.coefficients) + width > LARGEST_LOG_HR).any():
         nothing = {"hr": NAN, "low": NAN, "high": NAN, "p": NAN}
@@ -277,7 +278,7 @@ def _cox(time: NDArray, dead: NDArray, covariates: pd.DataFrame, confidence: flo
             "hr": float(np.exp(fit.coefficients[k])),
             "low": float(np.exp(fit.coefficients[k] - width[k])),
             "high": float(np.exp(fit.coefficients[k] + width[k])),
-            "p": float(2 * norm.sf(abs(fit.coefficients[k]) / error[k])),
+            "p": float(2 * norm.sf(abs(fit.coefficients[k]) / standard_error[k])),
             "note": "",
         }
         for k, name in enumerate(covariates)

@@ -352,7 +352,7 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
     table = add_height_indices(pd.DataFrame([row]).astype({"height_m": float}))
     names = [*MEASURES, *table.columns.difference([*row], sort=False)]
     values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in names}
-    verdicts = {}
+    verdicts: dict[str, dict[str, Any]] = {}
     for name, definition in params.definitions.items():
         verdict, cut_off = sarcopenic(table, definition)[0], cut_offs(table, definition)[0]
         verdicts[name] = {

@@ -23,7 +23,7 @@ from analysis_lib.results.table2 import sarcopenia_curves
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import survival
 
-ADJUSTMENTS = {
+ADJUSTMENTS: dict[str, list[str]] = {
     "none": [],
     "age and sex": ["age", "sex"],
     "age, sex and tumour": ["age", "sex", *TUMOUR],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import time
+from typing import cast
 
 import ipywidgets as w
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from analysis_lib.common.errors import StudyError
@@ -150,7 +152,8 @@ def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> by
     fig = sarcopenia_figure(panel, outcome, params.statistics.confidence, columns=1)
     style.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
-    fig.canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move
+    canvas = cast(FigureCanvasAgg, fig.canvas)
+    canvas.draw()  # savefig would draw twice and compress hard, a third of the time of a move
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).save(buffer, "png", compress_level=1)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "png", compress_level=1)
     return buffer.getvalue()

@@ -61,7 +61,7 @@ def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
         written.append(folder / f"{name}.png")
     page = folder / "README.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, text.partition(RUN_LINE)[0] + run_line(study.name, verdict.expectation))
+    write_text(page, text.partition(RUN_LINE)[0] + run_line(study.name, verdict.expectation or {}))
     return written
 
 
