@@ -153,6 +153,7 @@ def test_command_line_without_sex_and_height_gives_what_it_can(patient, capsys):
 def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, monkeypatch, capsys):
     """A new column of add_height_indices, a definition on it, and the command that shows them."""
     from analysis_lib.cohort import sarcopenia
+    from analysis_lib.core.project import Project
     from analysis_lib.ui import command_line as command
 
     added = sarcopenia.add_height_indices
@@ -161,7 +162,7 @@ def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, m
     )
     share = PARAMS.definitions["SMI"].model_copy(update={"column": "pm_to_sm", "men": 0.9, "women": 0.8, "unit": ""})
     params = PARAMS.model_copy(update={"definitions": {"Share": share}})
-    monkeypatch.setattr(command, "load_params", lambda name: params)
+    monkeypatch.setattr(Project, "params", lambda project, name: params)
     pair = ["indices", "--ct", str(patient[0]), "--mask", str(patient[1])]
     assert command.main([*pair, "--sex", "M"]) == 0
     shown = capsys.readouterr().out
