@@ -152,7 +152,7 @@ def test_command_line_without_sex_and_height_gives_what_it_can(patient, capsys):
 
 def test_an_index_added_as_the_contributing_page_says_has_its_verdict(patient, monkeypatch, capsys):
     """A new column of add_height_indices, a definition on it, and the command that shows them."""
-    from analysis_lib.cohort import sarcopenia
+    from analysis_lib.common import sarcopenia
     from analysis_lib.core.project import Project
     from analysis_lib.ui import command_line as command
 
