@@ -124,11 +124,12 @@ reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUC
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
 
 explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab with this study's parameters
-	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) .venv/bin/jupyter lab --notebook-dir=notebooks \
+	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) $(PYTHON) -c \
+	    'import analysis_lib, sys; from jupyterlab.labapp import main; sys.exit(main())' --notebook-dir=notebooks \
 	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
-# As many processes as notebooks, one thread each (analysis_lib/__init__.py); a file's tests stay in one process,
+# As many processes as notebooks, one thread each (analysis_lib/pins.py); a file's tests stay in one process,
 # and the long files start first, in the order of tests/conftest.py.
 SPELLED := analysis_lib tests notebooks docs params tools benchmarks Makefile $(wildcard *.md *.toml *.yml)
 PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=25
