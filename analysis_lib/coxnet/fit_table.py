@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ from analysis_lib.coxnet.covariates import (
 from analysis_lib.coxnet.cutoff import ensemble_spread
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import bootstrap_c_index, c_index
+
+if TYPE_CHECKING:
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 
 LEARNT_FROM = ("train", "valid")
 SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
@@ -64,49 +68,29 @@ def fit_table(
     """
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
+    named = [time, event, *([split] if split else []), *drop]
     frame = read_table(table)
-    for column in (time, event, *([split] if split else []), *drop):
-        if column not in frame:
-            raise TableError(f"{table} has no column '{column}'; it has {', '.join(frame.columns[:8])} ...")
+    if absent := [column for column in named if column not in frame]:
+        raise TableError(f"{table} has no column '{absent[0]}'; it has {', '.join(frame.columns[:8])} ...")
     months, died, excluded = _outcome(frame, time, event)
     part = _splits(frame, split, died, excluded, seed)
     used = ~frame.index.isin(list(excluded))
-    # a table of 'training' and 'validation' alone means by validation what others call test
-    learnt_from = LEARNT_FROM if set(part[used]) - set(LEARNT_FROM) else LEARNT_FROM[:1]
-    learn = part.isin(learnt_from).to_numpy() & used
-    if (died[learn] == 1).sum() == 0:
-        raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
-    if learn.sum() < 2:
-        raise TableError("there is only 1 training row with a usable outcome; nothing can be learnt from it")
-    covariates = frame.drop(columns=list({time, event, *([split] if split else []), *drop}))
+    learnt_from, learn = _learnt_from(part, used, died, event)
+    covariates = frame.drop(columns=list(set(named)))
     diagnostics = [name for name in covariates if name.startswith(PROVENANCE)]
     covariates = covariates.drop(columns=diagnostics)
     index = identifiers(covariates)
-    covariates = covariates.drop(columns=index)
-    x, care_of_words = encode(covariates, learn)
+    x, care_of_words = encode(covariates.drop(columns=index), learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
 
-    from analysis_lib.coxnet.deepsurv import TrainingError  # here, so that a wrong table is told at once
-    from analysis_lib.coxnet.model import RadiomicsSurvivalModel
-    from analysis_lib.coxnet.scaling import FeatureError
-
     autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
-    network = NetworkParams(ensemble=seeds)
     out = Path(out)
-    try:
-        fitted = RadiomicsSurvivalModel.fit(x[learn], months[learn], died[learn], autoencoder, network, seed)
-        fitted.save(out / "model")
-    except (FeatureError, TrainingError, OSError) as error:
-        raise TableError(str(error)) from error
+    fitted = _fitted(x[learn], months[learn], died[learn], autoencoder, NetworkParams(ensemble=seeds), seed, out)
     risk, by_network = fitted.risk(x), fitted.risk_spread(x)
 
-    metrics, networks = {}, {}
-    for name in dict.fromkeys(part[used]):
-        rows = (part == name).to_numpy() & used
-        metrics[name] = _metrics(months[rows], died[rows], risk[rows], confidence, seed)
-        each = [c_index(months[rows], died[rows], by_network.loc[rows, k]) for k in by_network]
-        networks[name] = [None if np.isnan(value) else value for value in each]
+    splits = {name: (part == name).to_numpy() & used for name in dict.fromkeys(part[used])}
+    metrics = {name: _metrics(months[k], died[k], risk[k], confidence, seed) for name, k in splits.items()}
     care = fitted.scaler.report()
     report = {
         "rows": len(frame),
@@ -122,7 +106,7 @@ def fit_table(
         "diagnostics": diagnostics,
         "valid_rows": int((part[learn] == "valid").sum()),
         "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
-        "c_index_by_network": networks,
+        "c_index_by_network": {name: _c_indices(months[k], died[k], by_network[k]) for name, k in splits.items()},
         "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
         "seed": seed,
@@ -131,9 +115,49 @@ def fit_table(
     rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
     rows["spread"] = ensemble_spread(by_network).to_numpy()
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
-    write_text(out / "report.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    for name, content in (("report", report), ("metrics", metrics)):
+        write_text(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return metrics
+
+
+def _learnt_from(part: pd.Series, used: np.ndarray, died: np.ndarray, event: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the splits that are learnt from, and which rows are."""
+    # a table of 'training' and 'validation' alone means by validation what others call test
+    learnt_from = LEARNT_FROM if set(part[used]) - set(LEARNT_FROM) else LEARNT_FROM[:1]
+    learn = part.isin(learnt_from).to_numpy() & used
+    if (died[learn] == 1).sum() == 0:
+        raise TableError(f"none of {learn.sum()} training rows has an event; '{event}' must be 1 for an event")
+    if learn.sum() < 2:
+        raise TableError("there is only 1 training row with a usable outcome; nothing can be learnt from it")
+    return learnt_from, learn
+
+
+def _c_indices(months: np.ndarray, died: np.ndarray, by_network: pd.DataFrame) -> list[float | None]:
+    """Harrell's C of each network; None where there is none, since JSON has no NaN."""
+    each = [c_index(months, died, by_network[k]) for k in by_network]
+    return [None if np.isnan(value) else value for value in each]
+
+
+def _fitted(
+    x: pd.DataFrame,
+    months: np.ndarray,
+    died: np.ndarray,
+    autoencoder: AutoEncoderParams | None,
+    network: NetworkParams,
+    seed: int,
+    out: Path,
+) -> RadiomicsSurvivalModel:
+    """The model of the rows that are learnt from, saved in the folder model."""
+    from analysis_lib.coxnet.deepsurv import TrainingError  # here, so that a wrong table is told at once
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+    from analysis_lib.coxnet.scaling import FeatureError
+
+    try:
+        fitted = RadiomicsSurvivalModel.fit(x, months, died, autoencoder, network, seed)
+        fitted.save(out / "model")
+    except (FeatureError, TrainingError, OSError) as error:
+        raise TableError(str(error)) from error
+    return fitted
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -86,6 +86,12 @@ def _parser(project: Project) -> argparse.ArgumentParser:
 
     add_commands(commands, project)
 
+    _add_indices(commands, project)
+    _add_fit(commands)
+    return parser
+
+
+def _add_indices(commands: argparse._SubParsersAction, project: Project) -> None:
     one = commands.add_parser(
         "indices",
         help="Muscle indices of one patient, without a study.",
@@ -111,6 +117,8 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     one.add_argument("--study", default="defaults", help="parameter file with windows and cut-offs")
     one.set_defaults(run=lambda options: _indices(project, options))
 
+
+def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit = commands.add_parser(
         "fit",
         help="The survival network on any table, without a study.",
@@ -126,7 +134,6 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     fit.add_argument("--seed", type=int, default=0, help="of the split and of every network")
     fit.add_argument("--out", required=True, type=Path, help="folder for metrics.json, risk.csv and the model")
     fit.set_defaults(run=_fit)
-    return parser
 
 
 def _file_error(error: OSError, root: Path) -> str:
