@@ -167,6 +167,8 @@ def _should_be_dicom(file: Path) -> bool:
 
 
 def _is_packed(file: Path) -> bool:
+    if file.name.lower().endswith((".nii.gz", ".nrrd.gz")):
+        return False  # a volume in its usual wrapping, no archive of DICOM
     try:
         with file.open("rb") as stream:
             return stream.read(4).startswith((b"PK\3\4", b"\x1f\x8b"))
