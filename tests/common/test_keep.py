@@ -28,6 +28,7 @@ KEPT = {
     "analysis_lib.stages.measure:remeasured": ["ct/indices.py", "cohort/clinical.py"],
     "analysis_lib.coxnet.cross_validation:cross_validated_loss": [COXNET, "coxnet/partial_likelihood.py"],
     "analysis_lib.results.power:one_draw": [SURVIVAL, "standin/patients.py"],
+    "analysis_lib.review.fingerprint:_of_machine": [SURVIVAL, COXNET, "radiomics/plan.py", "pins.py"],
     "analysis_lib.ct.indices:load_images": ["ct/dicom_series.py", "ct/geometry.py"],
     "analysis_lib.stages.cases:load_case": ["ct/masks.py"],
     "analysis_lib.radiomics.fast_radiomics:extract": ["radiomics/plan.py"],
@@ -130,7 +131,7 @@ def test_a_mended_c_index_is_computed_anew_and_a_new_colour_is_not(copy, tmp_pat
 def test_what_a_module_uses_is_read_from_its_imports(tmp_path, monkeypatch):
     found = modules_of("analysis_lib.survival.survival")
     assert {"analysis_lib", "analysis_lib.survival", "analysis_lib.survival.resampling_kernels"} <= found.keys()
-    assert {name.split(".")[1] for name in found if "." in name} == {"survival", "common"}
+    assert {name.split(".")[1] for name in found if "." in name} == {"survival", "common", "pins"}
     packages = packages_of("analysis_lib.survival.survival")
     assert {"numpy", "scipy", "pandas", "numba", "lifelines"} == packages.keys()  # lifelines inside a function
     assert "analysis_lib.core.parameters" not in modules_of("analysis_lib.standin.patients")  # for annotations alone

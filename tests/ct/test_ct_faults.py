@@ -78,6 +78,13 @@ def changed_copy_of_a_slice(folder: Path) -> None:
     dataset.save_as(folder / "again.dcm")
 
 
+def a_row_less(folder: Path) -> None:
+    dataset = pydicom.dcmread(one(folder))
+    dataset.Rows -= 1
+    dataset.PixelData = dataset.PixelData[: 2 * dataset.Rows * dataset.Columns]
+    dataset.save_as(one(folder))
+
+
 def gap_of_two(folder: Path) -> None:
     for k in range(5, 12):
         write_dicom_slice(folder / f"more{k}.dcm", VOLUME[0] + 1024, (-20.0, -30.0, -100 + 5.0 * k), number=k)
@@ -224,10 +231,7 @@ DICOM_FAULTS = {
     "high bit elsewhere": (lambda f: change_all(f, BitsStored=12, HighBit=15), "HighBit"),
     "padding in the range of tissue": (tissue_padding, "20 HU to be padding, which tissue can have"),
     "negative values called unsigned": (negative_values_called_unsigned, "holds 62512 HU, which no CT has"),
-    "slices of two sizes": (
-        lambda f: change(one(f), Rows=11, PixelData=VOLUME[0, :11].tobytes()),
-        "differ in size",
-    ),
+    "slices of two sizes": (a_row_less, "differ in size"),
     "a slice of more pixels than its rows": (lambda f: change(one(f), Rows=11), "hold more pixels than their rows"),
     "slices of two spacings": (lambda f: change(one(f), PixelSpacing=[0.8, 0.9]), "differ in size, spacing"),
     "a coronal slice among axial ones": (

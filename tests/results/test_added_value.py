@@ -142,7 +142,7 @@ def test_decision_curves_are_those_written_out(tmp_path):
     assert (some["none"] == 0).all()
     for _ in range(2):  # the second time from what was kept
         pd.testing.assert_frame_equal(decision_curves(cell, STATISTICS, tmp_path), curves)
-    assert len(list(tmp_path.rglob("output.pkl"))) == 1
+    assert len(list(tmp_path.rglob("*.pickle"))) == 1
 
 
 def test_a_horizon_past_the_follow_up_is_said_and_left_out():

@@ -81,4 +81,4 @@ def test_kept_imputations_are_those_that_would_be_drawn_again(tmp_path):
     plain = extended_table(*arguments)
     for _ in range(2):
         pd.testing.assert_frame_equal(extended_table(*arguments, tmp_path), plain, check_exact=True)
-    assert (plain["mi_m"] > 1).any() and list(tmp_path.rglob("output.pkl"))
+    assert (plain["mi_m"] > 1).any() and list(tmp_path.rglob("*.pickle"))

@@ -31,6 +31,7 @@ PM_FEATURES = {"imageType": {"Original": {}}, "featureClass": {"firstorder": ["M
 def write_patient(data, name, seed, shift=0):
     rng = np.random.default_rng(seed)
     hounsfield = (rng.normal(40 + 10 * np.sin(seed), 20 + seed % 7, size=(3, 40, 50)) + shift).astype(np.int16)
+    hounsfield[:, :, :3], hounsfield[:, :, 3:6] = -1000, -100  # air and fat, as in every CT
     sm, pm = np.zeros((3, 40, 50), bool), np.zeros((3, 40, 50), bool)
     sm[1, 10:30, 8 : 35 + seed % 5] = True
     pm[1, 15:22, 12:24] = True
