@@ -70,7 +70,7 @@ def test_a_kept_result_goes_with_any_code_that_computes_it_and_with_no_other(nam
         assert code_key(kept, library=copy) != before, changed
         (copy / changed).write_text(text)
         assert code_key(kept, library=copy) == before
-    for room in ("figures", "review", "ui"):
+    for room in {"figures", "review", "ui"} - {name.split(".")[1]}:
         for path in (copy / room).glob("*.py"):
             path.write_text(path.read_text() + "\nCHANGED = 1\n")
     assert code_key(kept, library=copy) == before

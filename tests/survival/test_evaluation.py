@@ -132,7 +132,8 @@ def test_every_function_and_test_of_the_page_exists():
         for module, name in re.findall(r"`(\w+)\.(\w+)", functions):
             packages = [f"analysis_lib{part}" for part in (".survival", ".coxnet", ".stages", ".results", ".figures")]
             places = [f"{p}.{module}" for p in packages if importlib.util.find_spec(f"{p}.{module}")]
-            offering = [place for place in places if hasattr(importlib.import_module(place), name)]
+            found = {place: getattr(importlib.import_module(place), name, None) for place in places}
+            offering = [place for place, own in found.items() if getattr(own, "__module__", None) == place]
             assert len(offering) == 1, f"{module}.{name}"
         named = re.findall(r"`(test_\w+)\.(test_\w+)`", tests)
         assert named and re.search(r"`\w+\.\w+", functions), quantity
