@@ -114,9 +114,10 @@ def _stacked(x: tf.Tensor, axis: int, whole: int) -> tf.Tensor:
 def span(z: np.ndarray) -> np.ndarray | None:
     """Orthonormal axes (d, r), float64, that span the n patients of z (n, d); None where that would save little.
 
-    n patients lie in n directions, and what a first layer does to any other direction they cannot tell. Noise, L2
-    penalty and squared error are the same in all orthonormal axes, so a network may be trained on the patients' places
-    along these ones and turned back afterwards: the same function for r / d of the work.
+    n patients lie in n directions, and what a first layer does to any other direction they cannot tell. L2 penalty and
+    squared error are the same in all orthonormal axes, so a network may be trained on the patients' places along these
+    ones and turned back afterwards, for r / d of the work. The functions that it can learn are the same; Adam, which
+    moves each weight alone, takes another way to one, and noise on the inputs has no part outside the span.
     """
     n, d = z.shape
     if 2 * n > d:

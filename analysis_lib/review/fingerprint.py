@@ -1,8 +1,9 @@
 """Whether this processor computes to the byte what another one does, in under a minute and without a study.
 
 ``python -m analysis_lib fingerprint`` runs the numerical core on data that it makes itself and prints a line a part:
-its name and a hash of every bit of the result. Two machines with the same lines give the same study; where they
-differ, the first part that does tells where to look. ``run.json`` holds the lines and ``verify`` compares them.
+its name and a hash of every bit of the result. Two machines with the same lines compute these parts alike, to the
+byte; where they differ, the first part that does tells where to look. ``run.json`` holds the lines and ``verify``
+compares them.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ SEED = 20240101
 PATIENTS, FEATURES = 300, 700  # more features than any block of a product, more patients too: every path is taken
 
 
-def fingerprint(parameter_file: Path | None = None) -> dict[str, str]:
+def fingerprint(parameter_file: Path) -> dict[str, str]:
     """Name of each part of the numerical core and the hash of what it gives, in the order of the study.
 
-    ``parameter_file``: of PyRadiomics, for the part of one patient's features, which is left out without.
+    ``parameter_file``: of PyRadiomics, for the features of one patient.
     """
-    parts = dict(_features(parameter_file)) if parameter_file else {}
-    return parts | dict(_model_and_statistics())
+    return dict(_features(parameter_file)) | dict(_model_and_statistics())
 
 
 def together(parts: dict[str, str]) -> str:
