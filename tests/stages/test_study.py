@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made import copy_checkout, make, outputs
 
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
@@ -34,29 +35,9 @@ def checkout(tmp_path_factory, compiled):
     """A copy of what the repository holds, compiled code too, with the environment linked in; smoke run once."""
     copy = tmp_path_factory.mktemp("checkout")
     shutil.copytree(ROOT / "tests" / "expected", copy / "tests" / "expected")
-    for name in ("analysis_lib", "notebooks", "params", "tools"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy2(ROOT / name, copy / name)
-    (copy / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
-    # The copy of the lock must not look newer than the environment that was made from it.
-    old = (Path(sys.prefix) / "pyvenv.cfg").stat().st_mtime - 10
-    for path in [copy / "pyproject.toml", copy / "requirements.lock", *(copy / "tools").iterdir()]:
-        os.utime(path, (old, old))
+    copy_checkout(copy, ".ipynb_checkpoints")
     make(copy, "study", "STUDY=smoke")
     return copy
-
-
-def make(copy: Path, *arguments: str, succeed: bool = True) -> subprocess.CompletedProcess:
-    result = subprocess.run(["make", *arguments], cwd=copy, capture_output=True, text=True)
-    assert (result.returncode == 0) == succeed, result.stdout[-2000:] + result.stderr[-4000:]
-    return result
-
-
-def outputs(copy: Path, study: str) -> dict[str, bytes]:
-    """Tables and figures in every format, and the risks; not the record of the run, which has times in it."""
-    files = {p.name: p.read_bytes() for p in sorted((copy / "figures" / study).iterdir()) if p.name != "run.json"}
-    return files | {"risk": (copy / "build" / study / "risk.csv").read_bytes()}
 
 
 def site_of_few(copy: Path, name: str, each: int) -> pd.DataFrame:
