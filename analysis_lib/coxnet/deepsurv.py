@@ -98,6 +98,7 @@ def train_network(
         validate,
         sets.sizes,
         sets.tied,
+        sets.ties == "efron",
         params.max_epochs,
         every,
     )
@@ -213,6 +214,7 @@ def _trainer(
     validate: bool,
     sizes: tuple[int, ...],
     tied: bool,
+    efron: bool,
     max_epochs: int,
     every: int,
 ):
@@ -225,6 +227,7 @@ def _trainer(
     size = sum(counts)
     is_kernel = np.repeat([len(s) == 2 for s in shapes], counts).astype(np.float32)
     act = _activation(activation)
+    kept = -(-max_epochs // every)  # risks; one more place takes those of the steps between
     raw = tf.raw_ops
     flat, slot1, slot2 = (tf.Variable(tf.zeros(size), trainable=False) for _ in range(3))
     f4, i4, f8 = tf.float32, tf.int32, tf.float64
@@ -279,10 +282,12 @@ def _trainer(
         # columns of the loss: training part with dropout, if any; then without: training part, everybody
         columns = ([0] if use_dropout else []) + [0] + ([1] if validate else [])
         event, member, frac = (tf.gather(view[i], columns, axis=1) for i in range(3))
+        frac = frac if efron else None
         event_count = tf.reduce_sum(view[0, :, 0])
         group, first, last = tf.unstack(places)
         n_val = tf.maximum(tf.reduce_sum(view[0, :, 1]) - event_count, 1.0)
         decay = tf.constant(is_kernel)
+        shrink = 2.0 * penalties[1] * decay
         inputs = Inputs(x)
 
         def step_once(step, best_step, best_loss, best, losses, risks):
@@ -298,16 +303,16 @@ def _trainer(
             h = tf.concat([noisy] * use_dropout + [clean] * (1 + validate), axis=1)
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
             gradient = tape.gradient(noisy, weights, output_gradients=tf.cast(dh[:, :1] / event_count, f4))
-            gradient += 2.0 * penalties[1] * decay * weights
+            gradient += shrink * weights
             if use_l1:
                 gradient += penalties[0] * decay * tf.sign(weights)
             train_loss = loss[1 if use_dropout else 0]
             all_loss = loss[-1]
             losses = losses.write(step, tf.stack([train_loss, all_loss]))
-            risks = tf.cond(tf.equal(step % every, 0), lambda: risks.write(step // every, clean[:, 0]), lambda: risks)
+            risks = risks.write(tf.where(tf.equal(step % every, 0), step // every, kept), clean[:, 0])
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
-            best = tf.where(better, weights, best)
+            best = tf.cond(better, lambda: weights, lambda: best)
             best_step = tf.where(better, step, best_step)
             best_loss = tf.where(better, val_loss, best_loss)
             with tf.control_dependencies([best, gradient]):
@@ -320,7 +325,7 @@ def _trainer(
             tf.constant(np.inf, f8),
             start,
             tf.TensorArray(f8, max_epochs, element_shape=(2,)),
-            tf.TensorArray(f4, -(-max_epochs // every), element_shape=(n,)),
+            tf.TensorArray(f4, kept + 1, element_shape=(n,)),
         )
         step, best_step, _, best, losses, risks = tf.while_loop(
             lambda step, best_step, *_: (step < max_epochs) & (step - best_step <= patience),

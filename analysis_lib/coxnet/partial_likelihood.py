@@ -111,22 +111,25 @@ def loss_and_gradient(h, event, member, frac, group, first, last, sizes: tuple[i
     """Negative log partial likelihood (v,) and its gradient by log-risk (n, v).
 
     Each of v columns is a view of the same n sorted patients: ``h`` log-risk, ``member`` 1.0 for the patients
-    that belong to the view, ``event`` 1.0 for its members' events, ``frac`` as in RiskSets; float64 (n, v).
+    that belong to the view, ``event`` 1.0 for its members' events, ``frac`` as in RiskSets, or None for Breslow's
+    ties; float64 (n, v).
     """
     z = tf.maximum(h - tf.reduce_max(h, axis=0), tf.constant(SMALLEST_LOG, tf.float64))
     e = tf.exp(z) * member
     at_risk = _cumsum(e, sizes, reverse=False)
     if tied:
         at_risk = tf.gather(at_risk, last)
+    if tied and frac is not None:
         n_groups = h.shape[0] if h.shape[0] is not None else tf.shape(h)[0]
         tied_events = tf.gather(tf.math.unsorted_segment_sum(e * event, group, n_groups), group)
         at_risk -= frac * tied_events
-    at_risk = tf.where(event > 0, at_risk, tf.ones_like(at_risk))
+    at_risk += 1 - event  # not zero where nobody is left, which counts for nothing
     loss = tf.reduce_sum(event * (tf.math.log(at_risk) - z), axis=0)
     weight = event / at_risk
     hazard = _cumsum(weight, sizes, reverse=True)
     if tied:
         hazard = tf.gather(hazard, first)
+    if tied and frac is not None:
         hazard -= event * tf.gather(tf.math.unsorted_segment_sum(frac * weight, group, n_groups), group)
     return loss, e * hazard - event
 

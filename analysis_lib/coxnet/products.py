@@ -49,20 +49,27 @@ class Inputs:
 
     def __init__(self, x: tf.Tensor) -> None:
         self.x = x
-        self.blocks = [_cut(x, 1, first, x.shape[1]) for first in range(0, x.shape[1], BLOCK)]
+        n, k = x.shape
+        self.blocks = [_cut(x, 1, first, k) for first in range(0, k, BLOCK)]
+        self.turned = [tf.transpose(_cut(x, 0, first, n)) for first in range(0, n, BLOCK)]  # faster than turned each time
 
     def product(self, b: tf.Tensor) -> tf.Tensor:
         """x times b (k, m), with the bits of ``product``; its gradient is by b alone."""
 
         @tf.custom_gradient
         def multiply(b: tf.Tensor) -> tuple[tf.Tensor, object]:
-            total = None
-            for number, block in enumerate(self.blocks):
-                part = tf.matmul(block, _cut(b, 0, number * BLOCK, b.shape[0]))
-                total = part if total is None else total + part
-            return total, lambda upstream: _by_blocks(self.x, upstream, True, False)
+            return _sum(self.blocks, b), lambda upstream: _sum(self.turned, upstream)
 
         return multiply(b)
+
+
+def _sum(blocks: list[tf.Tensor], b: tf.Tensor) -> tf.Tensor:
+    """The blocks' products with their rows of b, added in order."""
+    total = None
+    for number, block in enumerate(blocks):
+        part = tf.matmul(block, _cut(b, 0, number * BLOCK, b.shape[0]))
+        total = part if total is None else total + part
+    return total
 
 
 def dense(layer: keras.layers.Dense, h: tf.Tensor, rows: int | None = None) -> tf.Tensor:
