@@ -51,7 +51,8 @@ class Inputs:
         self.x = x
         n, k = x.shape
         self.blocks = [_cut(x, 1, first, k) for first in range(0, k, BLOCK)]
-        self.turned = [tf.transpose(_cut(x, 0, first, n)) for first in range(0, n, BLOCK)]  # faster than turned each time
+        # Turned once: a product that turns its left side at every step takes longer.
+        self.turned = [tf.transpose(_cut(x, 0, first, n)) for first in range(0, n, BLOCK)]
 
     def product(self, b: tf.Tensor) -> tf.Tensor:
         """x times b (k, m), with the bits of ``product``; its gradient is by b alone."""
