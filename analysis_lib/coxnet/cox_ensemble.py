@@ -25,6 +25,7 @@ from analysis_lib.coxnet.products import alike, product
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras
+from analysis_lib.survival.cox import breslow_hazard
 from analysis_lib.survival.folds import stratified_folds
 
 LARGE = 20_000  # patients, from which on the networks are trained on all cores: minutes then, so progress is shown too
@@ -122,7 +123,7 @@ class CoxEnsemble:
             fitted.risk_sd,
             axes,
             slope,
-            breslow_baseline(slope * basis[known], time[known], event[known]),
+            _baseline(slope * basis[known], time[known], event[known]),
             _with_mean(histories),
             back,
         )
@@ -239,22 +240,12 @@ def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return alike(lambda rows: product(rows, axes), z)
 
 
-def breslow_baseline(log_risk: ArrayLike, time: ArrayLike, event: ArrayLike) -> pd.DataFrame:
-    """Breslow's cumulative baseline hazard (log-risk 0): columns months (event times), cumulative_hazard.
-
-    Breslow N. J R Stat Soc B 1972;34:216-217. R: basehaz(fit, centered = FALSE) with ties = "breslow".
-    """
-    time, event = check_outcome(time, event)
-    h = np.asarray(log_risk, dtype=np.float64)
-    shift = h.max()
-    order = np.argsort(time, kind="stable")
-    time, event, e = time[order], event[order], np.exp(h - shift)[order]
-    at_risk = np.cumsum(e[::-1])[::-1]
-    months = np.unique(time[event])
-    first = np.searchsorted(time, months, side="left")
-    deaths = np.searchsorted(time[event], months, side="right") - np.searchsorted(time[event], months)
-    hazard = np.cumsum(deaths / at_risk[first]) * np.exp(-shift)
-    return pd.DataFrame({"months": months, "cumulative_hazard": hazard})
+def _baseline(log_risk: np.ndarray, time: np.ndarray, event: np.ndarray) -> pd.DataFrame:
+    """Cumulative hazard at log-risk 0: columns months (of death, each once), cumulative_hazard."""
+    shift = float(log_risk.max())
+    months, hazard = breslow_hazard(time, event, log_risk, shift)
+    table = pd.DataFrame({"months": months, "cumulative_hazard": hazard * np.exp(-shift)})
+    return table.drop_duplicates("months", keep="last", ignore_index=True)
 
 
 def _held_out(event: np.ndarray, fraction: float, k: int, seed: int) -> np.ndarray:

@@ -154,7 +154,9 @@ def learning_curve(losses, risks, every, sets: RiskSets, in_training, best_step)
 
 def _c_indices(risks: np.ndarray, sets: RiskSets, part: np.ndarray) -> np.ndarray:
     """Harrell's C within strata of each row of ``risks`` (k, n) over the patients of ``part``; NaN without
-    a usable pair. Of more than MAX_PAIRED patients every m-th counts: this is a curve, not a result.
+    a usable pair. Of more than MAX_PAIRED patients every m-th counts: this is a curve, not a result, for which
+    ``survival.c_index`` is; that knows no strata, and takes risks nearer than its tolerance, as untrained ones are, for
+    ties.
     """
     i = np.flatnonzero(part)
     i = i[:: max(1, -(-len(i) // MAX_PAIRED))]

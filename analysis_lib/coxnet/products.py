@@ -11,6 +11,8 @@ those that are left over, so a patient alone would get another last digit than a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,11 +68,7 @@ class Inputs:
 
 def _sum(blocks: list[tf.Tensor], b: tf.Tensor) -> tf.Tensor:
     """The blocks' products with their rows of b, added in order."""
-    total = None
-    for number, block in enumerate(blocks):
-        part = tf.matmul(block, _cut(b, 0, number * BLOCK, b.shape[0]))
-        total = part if total is None else total + part
-    return total
+    return reduce(add, (tf.matmul(a, _cut(b, 0, number * BLOCK, b.shape[0])) for number, a in enumerate(blocks)))
 
 
 def dense(layer: keras.layers.Dense, h: tf.Tensor, rows: int | None = None) -> tf.Tensor:
@@ -88,24 +86,17 @@ def _by_blocks(
         raise ValueError(f"the inner dimension of a product must be known, not {a.shape} by {b.shape}")
     if terms is None or terms <= BLOCK:
         return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+
+    def multiply(first: int) -> tf.Tensor:
+        left, right = _cut(a, axis_a, first, terms), _cut(b, axis_b, first, terms)
+        return tf.matmul(left, right, transpose_a=transpose_a, transpose_b=transpose_b)
+
     if terms <= FEW * BLOCK:
-        total = None
-        for first in range(0, terms, BLOCK):
-            part = tf.matmul(
-                _cut(a, axis_a, first, terms),
-                _cut(b, axis_b, first, terms),
-                transpose_a=transpose_a,
-                transpose_b=transpose_b,
-            )
-            total = part if total is None else total + part
-        return total
+        return reduce(add, (multiply(first) for first in range(0, terms, BLOCK)))
     whole = terms // BLOCK * BLOCK
     left, right = (_stacked(x, axis, whole) for x, axis in ((a, axis_a), (b, axis_b)))
     total = tf.reduce_sum(tf.matmul(left, right, transpose_a=True), axis=0)
-    if whole == terms:
-        return total
-    rest = (_cut(x, axis, whole, terms) for x, axis in ((a, axis_a), (b, axis_b)))
-    return total + tf.matmul(*rest, transpose_a=transpose_a, transpose_b=transpose_b)
+    return total if whole == terms else total + multiply(whole)
 
 
 def _cut(x: tf.Tensor, axis: int, first: int, end: int) -> tf.Tensor:

@@ -18,8 +18,8 @@ from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import DefinitionParams, Params, load_params
 from analysis_lib.results import MODEL
-from analysis_lib.standin.patients import DRAWN, FLAGS, calibrated, draw_patients, sarcopenia_status
-from analysis_lib.standin.settings import StandinParams
+from analysis_lib.standin.patients import DRAWN, calibrated, draw_patients, sarcopenia_status
+from analysis_lib.standin.settings import FLAGS, StandinParams
 from analysis_lib.survival import survival
 
 NAN = float("nan")

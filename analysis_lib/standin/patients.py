@@ -20,12 +20,11 @@ from scipy import special, stats
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.sarcopenia import Definition, add_height_indices, cut_offs, sarcopenic
-from analysis_lib.standin.settings import AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
+from analysis_lib.standin.settings import FLAGS, AnatomyParams, SexAnatomy, StandinParams, StandinSetParams
 from analysis_lib.standin.spec import PatientSpec, Scanner
 from analysis_lib.survival.survival import c_index, cox_binary
 
 Array = NDArray[np.float64]
-FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")
 TARGETS = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
 DRAWN = (*TARGETS, "smi", "pmi")  # the indices of a drawn patient
 LATENTS = ("infiltration_z", "quantity_z", "density_z", "grain_z", "fascia_z")

@@ -14,6 +14,7 @@ from analysis_lib.common.settings import Fraction, Positive, Section
 Correlation = Annotated[float, Field(gt=-1, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 Outcome = Literal["OS", "RFS"]
+FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")  # yes or no of each patient
 
 
 class ScannerParams(Section):
@@ -90,7 +91,7 @@ class StandinSetParams(Section):
                 raise ValueError(f"{name} is more than the set's {self.n} patients")
         if self.rfs_events is not None and self.rfs_events < self.deaths:
             raise ValueError(f"rfs_events ({self.rfs_events}) must include all {self.deaths} deaths")
-        for name in ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"):
+        for name in FLAGS:
             flag = getattr(self, name)
             if (flag.count or 0) + flag.missing > self.n:
                 raise ValueError(f"{name}: count and missing together are more than {self.n} patients")

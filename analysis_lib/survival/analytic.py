@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from analysis_lib.survival.resampling_kernels import TIED_TOLERANCE
+from analysis_lib.survival.survival import c_index
 
 NAN = float("nan")
 
@@ -43,11 +44,13 @@ def c_index_difference_analytic(
 
 
 def _c_index(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-    """The C-index and each patient's influence on it, shape (n,)."""
-    time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float).astype(bool)
+    """The C-index and each patient's influence on it, shape (n,).
+
+    ``c_index`` has the value; the pairs are gone through again for each patient's part, which its trees do not hold.
+    """
+    value = c_index(time, event, risk)
+    time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=bool)
     risk = np.asarray(risk, dtype=float)
-    if not (time.shape == dead.shape == risk.shape and np.isfinite(time).all() and np.isfinite(risk).all()):
-        raise ValueError("time, event and risk must be known for every patient")
     gained, pairs = np.zeros(len(time)), np.zeros(len(time))  # over the pairs that a patient is part of
     for i in np.flatnonzero(dead):
         later = (time > time[i]) | ((time == time[i]) & ~dead)
@@ -57,7 +60,6 @@ def _c_index(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> tuple[float,
         pairs += later
         gained[i] += right.sum()
         pairs[i] += later.sum()
-    if pairs.sum() == 0:
+    if np.isnan(value):
         return NAN, np.full(len(time), NAN)
-    value = float(gained.sum() / pairs.sum())
     return value, (gained - value * pairs) / (pairs.sum() / 2)

@@ -43,6 +43,23 @@ class CoxFit:
         return statistic, float(chi2.sf(statistic, len(self.coefficients)))
 
 
+def breslow_hazard(
+    time: ArrayLike, event: ArrayLike, log_risk: ArrayLike, centre: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Breslow's cumulative hazard of a patient whose log-risk is ``centre``: times and hazard, one a death in order.
+
+    Of tied deaths the last has the whole step. Source: Breslow 1972, in the discussion of
+    doi:10.1111/j.2517-6161.1972.tb00899.x. R: basehaz(fit, centered = FALSE) with ties = "breslow" for centre 0.
+    """
+    time, dead = np.asarray(time, dtype=np.float64), np.asarray(event, dtype=bool)
+    order = np.argsort(time, kind="stable")
+    time, dead = time[order], dead[order]
+    weight = np.exp(np.asarray(log_risk, dtype=np.float64) - centre)[order]
+    at_risk = np.cumsum(weight[::-1])[::-1]
+    months = time[dead]
+    return months, np.cumsum(1 / at_risk[np.searchsorted(time, months, side="left")])
+
+
 @dataclass(frozen=True)
 class _Risk:
     """What the likelihood needs of the data, in the order of descending time within each stratum."""

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.survival.cox import NoFiniteEstimate, breslow_hazard, cox_fit
 from analysis_lib.survival.resampling import uncensored_probability
 from analysis_lib.survival.survival import kaplan_meier, survival_at
 
@@ -25,18 +25,11 @@ def predicted_survival(
 ) -> NDArray[np.float64]:
     """Survival probabilities of shape (n, months) from log hazard ratios and Breslow's baseline hazard.
 
-    ``train`` is (time, event) of the patients whose scores are ``train_log_risk``.
-    Source: Breslow 1972, in the discussion of doi:10.1111/j.2517-6161.1972.tb00899.x.
+    ``train`` is (time, event) of the patients whose scores are ``train_log_risk``; see ``cox.breslow_hazard``.
     """
-    time, dead = _arrays(*train)
-    scores = np.asarray(train_log_risk, dtype=float)
-    centre = np.mean(scores)
-    weight = np.exp(scores - centre)
-    order = np.argsort(time, kind="stable")
-    at_risk = np.cumsum(weight[order][::-1])[::-1]
-    first = np.searchsorted(time[order], time[order], side="left")
-    hazard = np.cumsum(dead[order] / at_risk[first])
-    place = np.searchsorted(time[order], np.atleast_1d(np.asarray(months, dtype=float)), side="right")
+    centre = float(np.mean(train_log_risk))
+    deaths, hazard = breslow_hazard(*_arrays(*train), train_log_risk, centre)
+    place = np.searchsorted(deaths, np.atleast_1d(np.asarray(months, dtype=float)), side="right")
     baseline = np.r_[0.0, hazard][place]
     return np.exp(-np.exp(np.asarray(log_risk, dtype=float) - centre)[:, None] * baseline)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis_lib.coxnet.cox_ensemble import CoxEnsemble, breslow_baseline
+from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
 from analysis_lib.coxnet.deepsurv import TrainingError, train_network
 from analysis_lib.coxnet.partial_likelihood import (
     NoEventsError,
@@ -108,16 +108,6 @@ def test_linear_network_finds_the_coefficients_of_coxph(r_data, row):
     network, history = train_network(x[sets.rows], sets, np.ones(len(x), bool), params, seed=1)
     np.testing.assert_allclose(network.weights[0][:, 0], beta, atol=1e-4)
     assert -history["train_loss"].iloc[-1] * event.sum() == pytest.approx(fit["loglik"], abs=1e-6)
-
-
-def test_baseline_hazard_is_that_of_basehaz(r_data):
-    """R: basehaz(coxph(..., ties = "breslow"), centered = FALSE)."""
-    fit = pd.read_csv(REFERENCE / "coxph_fit.csv").query("ties == 'breslow' and not stratified").iloc[0]
-    expected = pd.read_csv(REFERENCE / "coxph_basehaz.csv").set_index("time")["hazard"]
-    names = ["x1", "x2", "x3"]
-    h = r_data[names].to_numpy() @ fit[names].to_numpy(float)
-    ours = breslow_baseline(h, r_data["time"], r_data["event"])
-    np.testing.assert_allclose(ours["cumulative_hazard"], expected.loc[ours["months"]], rtol=1e-6)
 
 
 def test_no_events_and_impossible_outcomes_are_errors():

@@ -39,5 +39,7 @@ def test_what_cannot_be_compared():
     assert np.isnan(list(analytic.c_index_analytic([1, 2], [0, 0], [1, 2], 0.95).values())).all()
     same = analytic.c_index_difference_analytic([1, 2, 3], [1, 1, 0], [3, 1, 2], [3, 1, 2], 0.95)
     assert same["difference"] == same["se"] == 0 and np.isnan(same["p"])
-    with pytest.raises(ValueError, match="must be known"):
+    with pytest.raises(ValueError, match="time must be finite"):
         analytic.c_index_analytic([1, np.nan], [1, 0], [1, 2], 0.95)
+    with pytest.raises(ValueError, match="risk scores must be finite"):
+        analytic.c_index_analytic([1, 2], [1, 0], [1, np.nan], 0.95)

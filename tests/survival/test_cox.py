@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from analysis_lib.survival.cox import NoFiniteEstimate, _likelihood, _prepare, cox_fit, proportional_hazards_test
+from analysis_lib.survival.cox import (
+    NoFiniteEstimate,
+    _likelihood,
+    _prepare,
+    breslow_hazard,
+    cox_fit,
+    proportional_hazards_test,
+)
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table", sort=False)))
@@ -45,6 +52,20 @@ def test_likelihoods_strata_and_proportional_hazards(name):
     test = proportional_hazards_test(table["month"], table["event"], table[ADJUSTED])
     for row in test.itertuples():
         np.testing.assert_allclose(row.chisq, VALUES[name, f"zph_chisq_{row.covariate}"], rtol=1e-6)
+
+
+def test_baseline_hazard_is_that_of_basehaz():
+    """R: basehaz(coxph(..., ties = "breslow"), centered = FALSE)."""
+    table = pd.read_csv(REFERENCE / "coxph_data.csv")
+    fit = pd.read_csv(REFERENCE / "coxph_fit.csv").query("ties == 'breslow' and not stratified").iloc[0]
+    expected = pd.read_csv(REFERENCE / "coxph_basehaz.csv").set_index("time")["hazard"]
+    names = ["x1", "x2", "x3"]
+    log_risk = table[names].to_numpy() @ fit[names].to_numpy(float)
+    for centre in (0.0, log_risk.max()):
+        deaths, hazard = breslow_hazard(table["time"], table["event"], log_risk, centre)
+        assert len(deaths) == table["event"].sum() > len(set(deaths))  # ties among them
+        last = np.flatnonzero(np.r_[np.diff(deaths) > 0, True])
+        np.testing.assert_allclose(hazard[last] * np.exp(-centre), expected.loc[deaths[last]], rtol=1e-6)
 
 
 def test_firth_maximises_the_penalised_likelihood():
