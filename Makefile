@@ -56,7 +56,7 @@ $(P)/%.json: $(B)/.prepared ;@:
 .PRECIOUS: $(B)/again/% $(C)/%.txt
 $(B)/again/%: $(B)/.prepared ;@:
 
-$(B)/cohort.done: $(P)/standin.json $(P)/seed.json $(P)/data_dir.json $(C)/cohort.txt
+$(B)/cohort.done: $(P)/standin.json $(P)/drawn_to.json $(P)/seed.json $(P)/data_dir.json $(C)/cohort.txt
 	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@

@@ -40,12 +40,23 @@ def prepare(study: Study) -> None:
     write_sections(params, folder)
     # For what depends on which definitions there are and not on their cut-offs.
     write_text_if_changed(folder / "definition_names.json", json.dumps(list(params.definitions)) + "\n")
+    write_text_if_changed(folder / "drawn_to.json", json.dumps(drawn_to(study)) + "\n")
     note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
     write_text_if_changed(
         study.figures / "README.txt",
         f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
     )
     ask_again(study)
+
+
+def drawn_to(study: Study) -> dict[str, dict]:
+    """What the study's synthetic patients are drawn to of the published definitions, whatever its own are."""
+    params = study.params
+    if params.standin is None or params.data_dir:
+        return {}
+    names = {name for part in params.standin.sets.values() for name in part.sarcopenic}
+    published, columns = study.project.params("defaults").definitions, {"column", "men", "women", "bmi_classes"}
+    return {name: d.model_dump(include=columns) for name, d in published.items() if name in names}
 
 
 def write_code(project: Project, folder: Path) -> None:

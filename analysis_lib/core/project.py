@@ -210,12 +210,6 @@ class Study:
 
     # ---- the model ---------------------------------------------------------------------------------------------
 
-    def provenance(self) -> dict:
-        """What a saved model must say of its inputs: study, seed, feature settings, HU windows and versions."""
-        from analysis_lib.core.feature_settings import training_settings  # here, because PyRadiomics is slow to import
-
-        return training_settings(self)
-
     def cut_off(self) -> float:
         """Median risk of the training patients, which ``cutoff.high_risk`` compares a risk with in every set."""
         return float(json.loads((self.model / "model.json").read_text(encoding="utf-8"))["cutoff"])

@@ -57,6 +57,10 @@ class AutoEncoder:
         model.set_weights(_turned(inside.get_weights(), axes.T))
         return cls(model, history)
 
+    def __reduce__(self) -> tuple:
+        """Pickled as layers and weights: Keras' own way writes an archive, with a warning of NumPy."""
+        return _restored, (self.model.get_config(), self.model.get_weights(), self.history)
+
     def encode(self, z: np.ndarray) -> np.ndarray:
         """Code (n, code_size) of scaled features (n, d), float32."""
         names = [layer.name for layer in self.model.layers]
@@ -90,6 +94,12 @@ class AutoEncoder:
         """Read what ``save`` wrote."""
         history = pd.read_csv(Path(folder) / "autoencoder_history.csv", float_precision="round_trip")
         return cls(load_keras(Path(folder) / "autoencoder.keras"), history)
+
+
+def _restored(config: dict, weights: list[np.ndarray], history: pd.DataFrame) -> AutoEncoder:
+    model = keras.Model.from_config(config)
+    model.set_weights(weights)
+    return AutoEncoder(model, history)
 
 
 def build(n_features: int, params: AutoEncoderParams, seed: int) -> keras.Model:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sksurv.ensemble import GradientBoostingSurvivalAnalysis, RandomSurvivalFore
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 from sksurv.util import Surv
 
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import COVARIATES, ComparatorParams
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
@@ -37,13 +39,14 @@ def fit_comparators(
     params: ComparatorParams,
     seed: int,
     joint: RadiomicsSurvivalModel | None = None,
+    kept: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Risks of every patient (index patient_id, one column a model) and times (model, seconds).
 
     patients : as patients.parquet, index patient_id; those whose split is 'train' are learnt from, in their
     order, which is the order that ``model`` was fitted in. features : radiomics by patient_id. ``joint`` is the
     network's other option, fitted to the same patients. In a set that lacks a covariate altogether (``lacking``) the
-    model is one fitted without it; a single missing value takes the training median.
+    model is one fitted without it; a single missing value takes the training median. Each fit is kept in ``kept``.
     """
     train = (patients["split"] == "train").to_numpy()
     months = patients.loc[train, "os_months"].to_numpy(np.float64)
@@ -57,23 +60,42 @@ def fit_comparators(
         risk[train] = np.where(np.isfinite(held_out), held_out, risk[train])
     z = pd.DataFrame(model.scaler.transform(features), features.index, model.scaler.names).astype(np.float64)
     code = pd.DataFrame(model.inputs(features), features.index)
-    plan: dict[str, tuple[pd.DataFrame, Callable]] = {
-        "Cox indices": (indices, cox_risk),
-        "Cox clinical": (clinical, cox_risk),
-        "Cox clinical + risk": (clinical.assign(risk=risk), cox_risk),
-        "Coxnet": (z, lambda x, t, e, new: coxnet_risk(x, t, e, new, params, seed)),
-        "Random survival forest": (code, lambda x, t, e, new: forest_risk(x, t, e, new, params, seed)),
-        "Gradient boosting": (code, lambda x, t, e, new: boosting_risk(x, t, e, new, params, seed)),
+    columns = {
+        "Cox indices": indices,
+        "Cox clinical": clinical,
+        "Cox clinical + risk": clinical.assign(risk=risk),
+        "Coxnet": z,
+        "Random survival forest": code,
+        "Gradient boosting": code,
     }
+    fit, sets = keeping(timed_risk, kept), patients["set"].to_numpy()
     risks, seconds = {}, []
-    for name, (x, fit) in plan.items():
-        begun = time.perf_counter()
-        risks[name] = _by_what_sets_have(x, train, patients["set"].to_numpy(), fit, months, died)
-        seconds.append((name, time.perf_counter() - begun))
+    for name, x in columns.items():
+        risks[name], took = fit(name, x, train, sets, months, died, params, seed)
+        seconds.append((name, took))
     if joint is not None:
         risks[OTHER] = joint.risk(features).to_numpy()
     risks["SM area"] = -patients["sm_area_cm2"].to_numpy(np.float64)
     return pd.DataFrame(risks, index=patients.index), pd.DataFrame(seconds, columns=["model", "seconds"])
+
+
+def timed_risk(
+    name: str,
+    x: pd.DataFrame,
+    train: np.ndarray,
+    sets: np.ndarray,
+    months: np.ndarray,
+    died: np.ndarray,
+    params: ComparatorParams,
+    seed: int,
+) -> tuple[np.ndarray, float]:
+    """Risk (n,) of every patient by the model ``name`` on the columns of ``x``, and the seconds that the fit took."""
+    begun = time.perf_counter()
+    fit: Callable = cox_risk
+    if name in OTHERS:
+        fit = partial(OTHERS[name], params=params, seed=seed)
+    risk = _by_what_sets_have(x, train, sets, fit, months, died)
+    return risk, time.perf_counter() - begun
 
 
 def ceiling(data_path: Path, patients: pd.Index) -> pd.Series:
@@ -144,6 +166,9 @@ def boosting_risk(x, months, died, new, params: ComparatorParams, seed: int) -> 
         random_state=seed % 2**31,
     )  # fmt: skip
     return boosting.fit(x, Surv.from_arrays(died, months)).predict(new)
+
+
+OTHERS = {"Coxnet": coxnet_risk, "Random survival forest": forest_risk, "Gradient boosting": boosting_risk}
 
 
 def _covariates(patients: pd.DataFrame, names: list[str]) -> pd.DataFrame:

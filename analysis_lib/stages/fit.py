@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 
 import pandas as pd
 
 from analysis_lib.cohort.cohort import strata_of
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import ensemble_spread
-from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel, timed_fit
 from analysis_lib.stages import MODEL, comparators
 from analysis_lib.survival.survival import c_index
 
 
 def fit_model(
-    patients: pd.DataFrame, features: pd.DataFrame, params: Params, joint: bool | None = None
+    patients: pd.DataFrame,
+    features: pd.DataFrame,
+    params: Params,
+    joint: bool | None = None,
+    kept: Path | None = None,
 ) -> tuple[RadiomicsSurvivalModel, float]:
-    """The model fitted to the training patients, and the seconds that this took.
+    """The model fitted to the training patients, and the seconds that this took, or had taken where it is ``kept``.
 
     patients : as patients.parquet, index patient_id; features : by patient_id. ``joint`` overrides
     ``autoencoder.joint``.
     """
     train = patients[patients["split"] == "train"]
     autoencoder = params.autoencoder if joint is None else params.autoencoder.model_copy(update={"joint": joint})
-    begun = time.perf_counter()
-    fitted = RadiomicsSurvivalModel.fit(
+    return keeping(timed_fit, kept)(
         features.loc[train.index],
         train["os_months"],
         train["os_event"],
@@ -35,7 +39,6 @@ def fit_model(
         params.seed,
         strata_of(train, params.network),
     )
-    return fitted, time.perf_counter() - begun
 
 
 def score_patients(
@@ -81,8 +84,10 @@ def fit_others(
     ``seconds`` is what ``model`` took. On synthetic patients the true risk is among them. Returns model and seconds.
     """
     params = study.params
-    joint, joint_seconds = fit_model(patients, features, params, joint=True)
-    risks, times = comparators.fit_comparators(patients, features, model, params.comparators, params.seed, joint)
+    joint, joint_seconds = fit_model(patients, features, params, True, study.cache / "model")
+    risks, times = comparators.fit_comparators(
+        patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators"
+    )
     if params.synthetic:
         risks = risks.join(comparators.ceiling(study.data, risks.index))
     networks = pd.DataFrame({"model": [comparators.OTHER, MODEL], "seconds": [joint_seconds, seconds]})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis_lib.common.code import code_key
-from analysis_lib.common.files import remove_leftovers, write_text
+from analysis_lib.common.files import remove_leftovers, write_text, write_text_if_changed
 from analysis_lib.common.keep import hash_of
 from analysis_lib.common.pool import map_patients
 from analysis_lib.common.sarcopenia import Definition
@@ -38,7 +38,8 @@ def make_cohort(
     ``definitions`` are the published ones: of those that the sets count, the numbers of sarcopenic patients are met.
 
     A patient whose images are there already, drawn from the same specification by the same code, is not drawn
-    again. The clinical table is written last, so that an interrupted run never looks complete.
+    again, and a table that stays as it is keeps its time. The clinical table is written last, so that an interrupted
+    run never looks complete.
     """
     frame = draw_patients(standin, calibrated(standin, definitions), seed)
     for place in ("", "ct", "masks", ".drawn"):
@@ -51,7 +52,7 @@ def make_cohort(
         ("truth.csv", truth_table(frame)),
         ("patients.csv", clinical_table(frame)),
     ):
-        write_text(folder / name, table.to_csv(index=False, lineterminator="\n"))
+        write_text_if_changed(folder / name, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _write_patient(spec: PatientSpec, folder: Path, code: str) -> None:

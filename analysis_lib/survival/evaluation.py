@@ -27,7 +27,7 @@ def predicted_survival(
 
     ``train`` is (time, event) of the patients whose scores are ``train_log_risk``; see ``cox.breslow_hazard``.
     """
-    centre = float(np.mean(train_log_risk))
+    centre = float(np.mean(np.asarray(train_log_risk, dtype=float)))
     deaths, hazard = breslow_hazard(*_arrays(*train), train_log_risk, centre)
     place = np.searchsorted(deaths, np.atleast_1d(np.asarray(months, dtype=float)), side="right")
     baseline = np.r_[0.0, hazard][place]

@@ -23,6 +23,8 @@ SURVIVAL, COXNET = "survival/survival.py", "coxnet/deepsurv.py"
 # Everything that is kept, and code that its numbers come from.
 KEPT = {
     "analysis_lib.stages.autoencoder_report:joint_or_not": [SURVIVAL, COXNET],
+    "analysis_lib.coxnet.model:timed_fit": [COXNET, "survival/cox.py", "coxnet/autoencoder.py"],
+    "analysis_lib.stages.comparators:timed_risk": ["survival/cox.py", "coxnet/partial_likelihood.py"],
     "analysis_lib.stages.refit:one_replicate": [SURVIVAL, COXNET, "cohort/cohort.py"],
     "analysis_lib.stages.refit:refitted": [COXNET, "cohort/cohort.py"],
     "analysis_lib.stages.measure:remeasured": ["ct/indices.py", "cohort/clinical.py"],

@@ -253,9 +253,12 @@ def test_what_runs_again_is_as_the_page_says():
         if again.startswith("nothing"):
             assert runs_again(changed, made) == set(), what
             continue
-        assert told(again) == runs_again(changed, made), what
+        # other code draws the same patients, whose files keep their times
+        assert told(again) == runs_again(changed, real if files[0].endswith(".py") else made), what
         if of_real:  # no patient is drawn for these
             assert told(of_real) == runs_again(changed, real) - {"cohort"}, what
+        elif files[0].endswith(".py"):
+            assert "cohort" not in told(again), what
         else:
             assert runs_again(changed, made) - {"cohort"} == runs_again(changed, real) - {"cohort"} or "standin" in what
     sections = {f"build/STUDY/params/{name}.json" for name in params_module.Params.model_fields}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from analysis_lib.common.code import code_of_modules, modules_of, modules_of_notebook
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS
-from analysis_lib.core.prepare import STAGES, write_code
+from analysis_lib.core.prepare import STAGES, drawn_to, write_code
 from analysis_lib.core.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,25 @@ def test_the_rooms_that_each_stage_uses():
     flowchart = "analysis_lib.figures.flowchart"
     users = [p.stem for p in (ROOT / "notebooks").glob("*.ipynb") if flowchart in modules_of(*modules_of_notebook(p))]
     assert users == ["01_cohort"]
+
+
+def test_patients_are_drawn_again_to_another_published_cut_off(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "params" / "own.yaml").write_text("base: smoke\ndefinitions: {PMI: {men: 5.0, women: 3.0}}\n")
+    (tmp_path / "params" / "reads.yaml").write_text("base: smoke\ndata_dir: data/smoke\n")
+    (tmp_path / "params" / "real.yaml").write_text("base: defaults\ntitle: Mine\n")
+
+    def drawn(*names: str) -> list[dict]:
+        return [drawn_to(Project(tmp_path).study(name)) for name in names]
+
+    smoke, own, reads, real = drawn("smoke", "own", "reads", "real")
+    assert smoke == own and reads == real == {}  # not the study's own definition; and patients of others or real ones
+    defaults = tmp_path / "params" / "defaults.yaml"
+    text, (old, new) = defaults.read_text(), (f"men: {smoke['PMA']['men']:g}", "men: 16.5")
+    assert text.count(old) == 1
+    defaults.write_text(text.replace(old, new))
+    changed, *others = drawn("smoke", "reads", "real")
+    assert changed["PMA"]["men"] == 16.5 and changed != smoke and others == [reads, real]
 
 
 def test_a_file_changes_with_its_code_alone(tmp_path):

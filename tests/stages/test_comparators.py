@@ -15,8 +15,8 @@ from analysis_lib.core.parameters import (
     OptimismParams,
     load_params,
 )
-from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.stages import comparators, optimism
+from analysis_lib.stages.fit import fit_model
 from analysis_lib.survival.survival import c_index
 
 SMALL = {
@@ -64,12 +64,16 @@ def data():
 def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
     patients, features = data
     indexed = patients.set_index("patient_id")
-    train = indexed[indexed["split"] == "train"]
-    model = RadiomicsSurvivalModel.fit(
-        features.loc[train.index], train["os_months"], train["os_event"], SMALL["autoencoder"], SMALL["network"], 1
-    )
+    of_study = load_params("smoke").model_copy(update=SMALL)
+    model, seconds = fit_model(indexed, features, of_study, kept=tmp_path)
+    horizons = of_study.statistics.model_copy(update={"horizons_months": [24.0]})
+    kept, as_before = fit_model(indexed, features, of_study.model_copy(update={"statistics": horizons}), kept=tmp_path)
+    assert as_before == seconds  # those of the first time: another horizon trains nothing
+    pd.testing.assert_series_equal(kept.risk(features), model.risk(features), check_exact=True)
+    _, anew = fit_model(indexed, features, of_study.model_copy(update={"seed": 2}), kept=tmp_path)
+    assert anew != seconds
     params = ComparatorParams(trees=60)
-    risks, times = comparators.fit_comparators(indexed, features, model, params, seed=1)
+    risks, times = comparators.fit_comparators(indexed, features, model, params, seed=1, kept=tmp_path)
     assert risks.index.equals(indexed.index) and (times["seconds"] > 0).all()
     external, internal = (indexed["split"] == s for s in ("external", "internal"))
     assert risks.notna().all(axis=None)  # one missing BMI takes the training median
@@ -86,6 +90,9 @@ def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
     assert abs(found["SM area"] - 0.5) < 0.2
     again, _ = comparators.fit_comparators(indexed, features, model, params, seed=1)
     pd.testing.assert_frame_equal(again, risks, check_exact=True)
+    again, as_before = comparators.fit_comparators(indexed, features, kept, params, seed=1, kept=tmp_path)
+    pd.testing.assert_frame_equal(again, risks, check_exact=True)
+    pd.testing.assert_frame_equal(as_before, times, check_exact=True)  # kept by what the kept model gives
     with pytest.raises(ValueError, match="no row for P000"):
         truth = pd.DataFrame({"patient_id": ["P001"], "true_log_risk": [0.0]})
         truth.to_csv(tmp_path / "truth.csv", index=False)

@@ -13,6 +13,7 @@ from lifelines.utils import concordance_index
 from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.core.parameters import PARAMS_DIR, DefinitionParams, ParameterError, load_params
 from analysis_lib.results.published import printed_numbers
+from analysis_lib.standin import make
 from analysis_lib.standin.patients import (
     StandinError,
     clinical_table,
@@ -289,3 +290,16 @@ def test_conditions_that_never_hold_stop_with_the_cell():
     wrong = PARAMS.standin.model_copy(update={"sets": {"external": part}, "conditions": conditions})
     with pytest.raises(StandinError, match="none of 3 draws.*misses OS PMA"):
         draw_patients(wrong, PARAMS.definitions, 1)
+
+
+def test_tables_that_stay_as_they_are_keep_their_time(tmp_path, monkeypatch):
+    """So that nothing runs again after a change of the code that draws the same patients."""
+    monkeypatch.setattr(make, "map_patients", lambda *given, **settings: None)  # the images
+    smoke = load_params("smoke")
+    for seed, rewritten in ((smoke.seed, 3), (smoke.seed, 0), (smoke.seed + 1, 2)):  # the dictionary is always the same
+        before = {path: path.stat().st_ino for path in tmp_path.glob("*.csv")}
+        make.make_cohort(smoke.standin, smoke.definitions, seed, tmp_path)
+        assert (
+            len(dict({path: path.stat().st_ino for path in tmp_path.glob("*.csv")}.items() - before.items()))
+            == rewritten
+        )
