@@ -150,6 +150,7 @@ def level(confidence: float) -> str:
     return f"{100 * confidence:g}%"
 
 
+@functools.cache
 def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
     """Width of one line of text, mm; needs no renderer, so that a layout can be planned before drawing."""
     if not text.strip():

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from analysis_lib.ui.reference import pages, parameter_rows
+from analysis_lib.ui.reference import PAGES, parameter_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 # Kept in the file for the reader of the run and written into its records and tables, never computed with.
 FOR_READERS = {"definitions.<name>.doi", "images.sm.hu_window.source", "images.pm.hu_window.source"}
 
 
-@pytest.mark.parametrize("name", sorted(pages()))
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_page_is_up_to_date(name):
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages()[name], "run: make docs"
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
 
 
 def _code() -> str:

@@ -80,7 +80,10 @@ def table(study: Study, name: str) -> pd.DataFrame:
     return study.result(name)
 
 
-@pytest.mark.parametrize("lacking", [["discovery", "external", "lt"], ["discovery", "lt"]], ids=["all", "training"])
+EVERYBODY = pytest.param(["discovery", "external", "lt"], marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("lacking", [EVERYBODY, ["discovery", "lt"]], ids=["all", "training"])
 def test_a_study_without_height(run, lacking):
     patients = toy_patients()
     patients.loc[patients["set"].isin(lacking), HEIGHT] = np.nan

@@ -113,13 +113,13 @@ def test_everything_synthetic_says_so(checkout):
 def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
     """To some of its patients, whose outcomes are not told."""
     risk = pd.read_csv(checkout / "build" / "smoke" / "risk.csv", dtype=str).set_index("patient_id")["risk"]
-    some = site_of_few(checkout, "later", each=2)
+    some = site_of_few(checkout, "later", each=1)
     outcomes = ["os_months", "os_event", "rfs_months", "rfs_event"]
     some.drop(columns=outcomes).to_csv(checkout / "data" / "later" / "patients.csv", index=False)
     (checkout / "params" / "later.yaml").write_text("base: defaults\ntitle: Same patients\n")
     make(checkout, "predict", "STUDY=later", "MODEL=build/smoke/model")
     table = pd.read_csv(checkout / "build" / "later" / "predictions.csv", dtype=str).set_index("patient_id")
-    assert len(table) == 6 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
+    assert len(table) == 3 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
     assert table["note"].str.contains("synthetic").all()
     result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
     assert "no saved model" in result.stderr
@@ -195,7 +195,7 @@ def test_a_study_of_anothers_patients_draws_none(checkout):
 
 
 def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(checkout):
-    site, table = checkout / "data" / "site", site_of_few(checkout, "site", each=4)
+    site, table = checkout / "data" / "site", site_of_few(checkout, "site", each=3)
     (checkout / "params" / "site.yaml").write_text("base: defaults\ntitle: Ours\n")
     ids = table["patient_id"].tolist()
     table.loc[table["patient_id"] == ids[0], "height_m"] = "1700"
@@ -220,7 +220,7 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(check
         assert pd.Series([excluded.at[patient_id, "reason"]]).str.contains(reason).all()
     all_patients = pd.read_parquet(checkout / "build" / "smoke" / "patients.parquet").set_index("patient_id")
     rest = pd.read_parquet(checkout / "build" / "site" / "patients.parquet").set_index("patient_id")
-    assert len(rest) + len(excluded) == len(ids) == 12
+    assert len(rest) + len(excluded) == len(ids) == 9
     rest = rest.drop(index=[ids[5]], errors="ignore")
     pd.testing.assert_frame_equal(
         rest.drop(columns="split"), all_patients.loc[rest.index].drop(columns="split"), check_exact=True
@@ -247,7 +247,7 @@ clinical:
   columns: {patient_id: Pat-Nr, sex: Geschlecht, height_m: Groesse (cm), os_months: Zeit}
   codes: {sex: {M: [1], F: [2]}}
   units: {height: cm}
-statistics: {bootstrap_replicates: 100, imputations: 3, imputation_rounds: 2, horizons_months: [24, 36]}
+statistics: {bootstrap_replicates: 40, imputations: 2, imputation_rounds: 2, horizons_months: [24]}
 autoencoder: {max_epochs: 20}
 network: {max_epochs: 50, ensemble: 1}
 comparators: {trees: 10}
