@@ -17,61 +17,33 @@ from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 
 
-def _figure(name: str) -> list[str]:
-    return [f"{name}.png", f"{name}.pdf", f"{name}.csv"]
-
-
-def _table(name: str) -> list[str]:
-    return [f"{name}.csv", f"{name}.html"]
+def _made(figures: str = "", tables: str = "") -> list[str]:
+    """Files of the figures and tables named."""
+    drawn = [f"{name}.{kind}" for name in figures.split() for kind in ("png", "pdf", "csv")]
+    return drawn + [f"{name}.{kind}" for name in tables.split() for kind in ("csv", "html")]
 
 
 NOTEBOOKS: dict[str, list[str]] = {
-    "01_cohort": [*_figure("fig1"), *_table("table1"), *_table("exclusions")],
-    "02_sarcopenia": [
-        *_table("table2"),
-        *_figure("fig2"),
-        *_figure("figS1"),
-        *_figure("figS2"),
-        *_figure("figS3"),
-    ],
-    "03_radiomics_pca": [*_figure("fig3"), *_table("separation")],
-    "04_autoencoder_deepsurv": [
-        *_figure("fig4ab"),
-        *_table("reconstruction"),
-        *_table("explained_variance"),
-        *_table("joint_comparison"),
-    ],
-    "05_risk_groups": [*_figure("fig4cf"), *_table("risk_groups")],
-    "06_discrimination": [
-        *_figure("fig5"),
-        *_figure("fig5_models"),
-        *_table("c_index"),
-        *_table("auc"),
-        *_table("c_index_difference"),
-        *_table("auc_horizons"),
-        *_table("c_index_intervals"),
-    ],
-    "07_paper_comparison": [*_table("paper_comparison"), *_figure("comparison"), *_table("c_index_published")],
-    "09_beyond_the_letter": [
-        *_figure("calibration"),
-        *_figure("cumulative_incidence"),
-        *_table("calibration_summary"),
-        *_table("incidence"),
-    ],
-    "11_small_data": [*_figure("optimism"), *_table("optimism_summary")],
-    "12_added_value": [*_figure("decision_curves"), *_table("brier"), *_table("nri"), *_table("added_value")],
-    "13_extended_table2": _table("table2_extended"),
-    "14_index_splines": _figure("spline"),
+    "01_cohort": _made("fig1", "table1 exclusions"),
+    "02_sarcopenia": _made("fig2 figS1 figS2 figS3", "table2"),
+    "03_radiomics_pca": _made("fig3", "separation"),
+    "04_autoencoder_deepsurv": _made("fig4ab", "reconstruction explained_variance joint_comparison"),
+    "05_risk_groups": _made("fig4cf", "risk_groups"),
+    "06_discrimination": _made("fig5 fig5_models", "c_index auc c_index_difference auc_horizons c_index_intervals"),
+    "07_paper_comparison": _made("comparison", "paper_comparison c_index_published"),
+    "09_beyond_the_letter": _made("calibration cumulative_incidence", "calibration_summary incidence"),
+    "11_small_data": _made("optimism", "optimism_summary"),
+    "12_added_value": _made("decision_curves", "brier nri added_value"),
+    "13_extended_table2": _made(tables="table2_extended"),
+    "14_index_splines": _made("spline"),
 }
-
-
 # What a study without radiomics, and so without a model, can have.
 INDICES_ALONE = ("01_cohort", "02_sarcopenia", "13_extended_table2", "14_index_splines")
-STABILITY: dict[str, list[str]] = {"10_stability": _figure("stability")}  # off unless stability.patients is set
+STABILITY: dict[str, list[str]] = {"10_stability": _made("stability")}  # off unless stability.patients is set
 # Off unless asked for: make multiverse, make search.
 ASKED_FOR: dict[str, list[str]] = {
-    "15_multiverse": [*_figure("multiverse_hr"), *_figure("multiverse_gain"), *_figure("power")],
-    "16_search": _figure("search"),
+    "15_multiverse": _made("multiverse_hr multiverse_gain power"),
+    "16_search": _made("search"),
 }
 ALL_NOTEBOOKS = NOTEBOOKS | STABILITY | ASKED_FOR
 FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
@@ -83,7 +55,7 @@ def wanted_notebooks(params: Params) -> dict[str, list[str]]:
     if not params.radiomics:
         wanted = {name: wanted[name] for name in INDICES_ALONE}
     # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
-    further = [file for k in range(2, len(params.cohort.external_sets)) for file in _figure(f"figS{k + 2}")]
+    further = [file for k in range(2, len(params.cohort.external_sets)) for file in _made(f"figS{k + 2}")]
     return wanted | {"02_sarcopenia": [*wanted["02_sarcopenia"], *further]}
 
 

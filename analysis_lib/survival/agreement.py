@@ -30,6 +30,8 @@ def icc_agreement(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     if error <= negligible and across <= negligible:
         return 1.0, 1.0, 1.0
     icc = (between - error) / (between + (k - 1) * error + k / n * (across - error))
+    if icc >= 1:  # to the last digit
+        return 1.0, 1.0, 1.0
     a = k * icc / (n * (1 - icc))
     b = 1 + k * icc * (n - 1) / (n * (1 - icc))
     freedom = (a * across + b * error) ** 2 / ((a * across) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))

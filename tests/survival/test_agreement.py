@@ -50,6 +50,8 @@ def test_interval_covers_the_truth() -> None:
 
 def test_equal_and_constant_values() -> None:
     assert icc_agreement(np.repeat(np.arange(5.0)[:, None], 3, axis=1)) == (1.0, 1.0, 1.0)
+    nearly = np.arange(5.0)[:, None] + 1e-10 * np.random.default_rng(1).normal(size=(5, 3))
+    assert icc_agreement(nearly) == (1.0, 1.0, 1.0)
     assert np.isnan(icc_agreement(np.full((5, 3), 1e6))).all()
     assert np.isnan(icc_agreement(np.ones((1, 3)))).all()
 
