@@ -36,7 +36,14 @@ REMEDY = re.compile(
 
 
 # The files whose tests take longest, in the order of starting: no process then waits for one that began too late.
-FIRST = ("test_study.py", "test_killed_runs.py", "test_study_faults.py", "test_identity.py", "test_fast_radiomics.py")
+FIRST = (
+    "test_study.py",
+    "test_pins.py",
+    "test_killed_runs.py",
+    "test_study_faults.py",
+    "test_identity.py",
+    "test_fast_radiomics.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

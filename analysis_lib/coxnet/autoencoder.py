@@ -144,28 +144,34 @@ def _train(
     layers = model.layers[1:]
     train_t, val_t = tf.constant(train), tf.constant(val)
 
-    @tf.function(input_signature=[tf.TensorSpec((n,), tf.int32), tf.TensorSpec((), tf.int32)])
-    def epoch(order, number):
-        shuffled = tf.gather(train_t, order)
+    def learn(target: tf.Tensor, h: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            penalty = tf.constant(0.0)
+            for layer in layers:
+                h = dense(layer, h, batch)
+                if layer.name == "code" and params.l1_code > 0:
+                    penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
+            if params.l2 > 0:
+                penalty += params.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
+            loss = share * tf.reduce_mean(tf.square(h - target)) + penalty
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    # Without autograph, which takes longer to rewrite these lines than the epochs of a small study.
+    @tf.function(input_signature=[tf.TensorSpec((n,), tf.int32), tf.TensorSpec((), tf.int32)], autograph=False)
+    def epoch(order: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        noisy = shuffled = tf.gather(train_t, order)
         if params.noise > 0:
-            noise = tf.random.stateless_normal((n, d), tf.stack([noise_seed % 2**31, number]))
-            noisy = shuffled + params.noise * noise
+            noisy += params.noise * tf.random.stateless_normal((n, d), tf.stack([noise_seed % 2**31, number]))
+
+        def batch_from(first: tf.Tensor | int) -> tuple[tf.Tensor | int]:
+            learn(shuffled[first : first + batch], noisy[first : first + batch])
+            return (first + batch,)
+
+        if batch > BLOCK:  # its size must stand in the graph, so that its products can be cut
+            for first in range(0, n, batch):
+                batch_from(first)
         else:
-            noisy = shuffled
-        # A batch beyond a block has its size in the graph, so that its products can be cut.
-        for first in range(0, n, batch) if batch > BLOCK else tf.range(0, n, batch):
-            target, h = shuffled[first : first + batch], noisy[first : first + batch]
-            with tf.GradientTape() as tape:
-                penalty = tf.constant(0.0)
-                for layer in layers:
-                    h = dense(layer, h, batch)
-                    if layer.name == "code" and params.l1_code > 0:
-                        penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
-                if params.l2 > 0:
-                    penalty += params.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
-                loss = share * tf.reduce_mean(tf.square(h - target)) + penalty
-            gradients = tape.gradient(loss, variables)
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            tf.while_loop(lambda first: first < n, batch_from, (tf.constant(0),))
         clean = [share * tf.reduce_mean(tf.square(_through(layers, part) - part)) for part in (train_t, val_t)]
         return tf.stack(clean)
 

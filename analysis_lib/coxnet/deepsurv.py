@@ -275,7 +275,8 @@ def _trainer(
             tf.TensorSpec((n, d), f4), tf.TensorSpec((size,), f4), tf.TensorSpec((3, n, 2), f8),
             tf.TensorSpec((3, n), i4), tf.TensorSpec((4,), f4), tf.TensorSpec((2,), f4),
             tf.TensorSpec((), i4), tf.TensorSpec((), i4),
-        ]
+        ],
+        autograph=False,
     )  # fmt: skip
     def loop(x, start, view, places, rates, penalties, seed, patience):
         flat.assign(start)
