@@ -29,7 +29,8 @@ $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/
 
 # ---- the study ---------------------------------------------------------------------------------------
 # Each section of the parameters has a file of its own under $(B)/params that changes only when its values do,
-# so a new cut-off re-runs the notebooks that use it and never the feature extraction.
+# so a new cut-off in a study's own file re-runs the notebooks that use it and never the feature extraction; one of
+# params/defaults.yaml redraws the synthetic patients, and all that follows.
 P := $(B)/params
 N := $(B)/notebooks
 # In the order of starting where none waits for another: the long ones first.

@@ -35,5 +35,5 @@ verdict=0
 step "verify" "make verify STUDY=$study" make verify "STUDY=$study" || verdict=1
 .venv/bin/python -m analysis_lib certificate --study "$study" --steps "$steps" \
     --checker "${CHECKER:-$(git config user.name 2>/dev/null || true)}" --out "$origin/REPRODUCTION.md" || verdict=1
-echo "[reproduce] certificate: REPRODUCTION.md; the copy stays in $folder" >&2
+echo "[reproduce] certificate: REPRODUCTION.md; the copy stays in $copy" >&2
 exit $verdict
