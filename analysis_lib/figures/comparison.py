@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -45,15 +45,13 @@ def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = 
 
 
 @style.styled
-def paper_comparison(
-    frame: pd.DataFrame, log_groups: Sequence[str] = ("Hazard ratio",), confidence: float = 0.95
-) -> Figure:
+def paper_comparison(frame: pd.DataFrame, confidence: float = 0.95) -> Figure:
     """Our estimate with its interval and the published value, one row an item, one panel a group.
 
     ``frame`` [group, item, published, ours, low, high, inside] in drawing order (``comparison_frame`` makes
     it): ``group`` names panel and axis, ``label``, where there is one, the row in
     place of ``item``. ``inside`` is true where the published value lies in our interval, empty where there is
-    nothing to compare. Groups in ``log_groups`` have a logarithmic axis. ``confidence`` is the level of our
+    nothing to compare. Hazard ratios have a logarithmic axis. ``confidence`` is the level of our
     intervals. ValueError for a missing column.
     """
     style.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
@@ -76,7 +74,7 @@ def paper_comparison(
         column, y = places[group]
         name_mm = max(style.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
         ax = style.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
-        _comparison_panel(ax, part, group in log_groups)
+        _comparison_panel(ax, part, group == "Hazard ratio")
         ax.set_xlabel(group)
         style.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
         style.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")

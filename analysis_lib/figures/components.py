@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,7 +34,6 @@ def pca_grid(
     scores: pd.DataFrame,
     separations: pd.DataFrame,
     explained: pd.DataFrame | None = None,
-    classes: Sequence[str] = ("No sarcopenia", "Sarcopenia"),
     confidence: float = 0.95,
 ) -> Figure:
     """First three principal components, a column of two panels (PC2 and PC3 against PC1) for each definition.
@@ -76,7 +75,7 @@ def pca_grid(
         style.panel_letter(fig, x0, 6.0, string.ascii_lowercase[i])
     keys = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=3.5, label=label)
-        for label, (colour, marker) in zip(classes, CLASS_STYLES, strict=True)
+        for label, (colour, marker) in zip(("No sarcopenia", "Sarcopenia"), CLASS_STYLES, strict=True)
     ]
     style.top_legend(fig, keys, left)
     style.foot_note(

@@ -39,7 +39,7 @@ class _Node:
 
 
 @style.styled
-def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in every set") -> Figure:
+def flowchart(counts: pd.DataFrame) -> Figure:
     """Boxes and arrows of patients from eligible to analysed to split, and of the process.
 
     ``counts`` [node, kind, label, n, parent], one row a box or a line of a box; ``n`` may be empty,
@@ -69,7 +69,8 @@ def flowchart(counts: pd.DataFrame, process_title: str = "Process, the same in e
         for root in band:
             _draw_patients(ax, root)
     if chain:
-        ax.text(MARGIN_MM, title_y, process_title, fontsize=TITLE_PT, fontweight="bold", va="top")
+        title = "Process, the same in every set"
+        ax.text(MARGIN_MM, title_y, title, fontsize=TITLE_PT, fontweight="bold", va="top")
         for root in chain:
             _draw_chain(ax, root)
     return fig

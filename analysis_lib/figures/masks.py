@@ -17,20 +17,20 @@ from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 Slice = tuple[str, np.ndarray, np.ndarray, np.ndarray, tuple[float, float]]
 
 SM_COLOUR, PM_COLOUR = style.ORANGE, style.SKY
+WINDOW_HU = (-160.0, 240.0)
+SCALE_BAR_MM = 50.0
 
 
 @style.styled
 def masks_picture(
     slices: Sequence[Slice],
-    window_hu: tuple[float, float] = (-160.0, 240.0),
-    scale_bar_mm: float = 50.0,
     field_mm: tuple[float, float] | None = None,
 ) -> Figure:
     """Axial slices in two rows, plain and with the outlines of SM and PM, one column a patient.
 
     Each slice is (title, HU of shape (rows, columns), SM mask, PM mask, spacing (row, column) in mm) in LPS:
-    the first row is anterior, the first column the patient's right. ``window_hu`` is what black and white
-    stand for. ``field_mm`` is the width and height shown about the centre of the slice (default: all of the
+    the first row is anterior, the first column the patient's right. Black and white stand for
+    ``WINDOW_HU``. ``field_mm`` is the width and height shown about the centre of the slice (default: all of the
     largest). Every slice has the same scale, so patients can be compared. ValueError for a mask of another
     shape.
     """
@@ -50,8 +50,8 @@ def masks_picture(
         style.text_mm(fig, x0 + side / 2, 1.0, title, fontsize=TITLE_PT, ha="center", va="top")
         for j in range(2):
             ax = style.axes_mm(fig, x0, top + j * (height + gap), side, height)
-            _slice_panel(ax, hu, spacing, window_hu, (wide, tall))
-            _scale_bar(ax, scale_bar_mm, wide, tall)
+            _slice_panel(ax, hu, spacing, (wide, tall))
+            _scale_bar(ax, wide, tall)
             if j:
                 for mask, colour in ((sm, SM_COLOUR), (pm, PM_COLOUR)):
                     _outline(ax, mask, spacing, colour)
@@ -66,16 +66,13 @@ def masks_picture(
     return fig
 
 
-def _slice_panel(
-    ax: Axes, hu: np.ndarray, spacing: tuple[float, float], window: tuple[float, float], field: tuple[float, float]
-) -> None:
+def _slice_panel(ax: Axes, hu: np.ndarray, spacing: tuple[float, float], field: tuple[float, float]) -> None:
     rows, columns = hu.shape
     row_mm, column_mm = spacing
     extent = (-columns * column_mm / 2, columns * column_mm / 2, rows * row_mm / 2, -rows * row_mm / 2)
     ax.set_facecolor("black")
-    ax.imshow(
-        hu, cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="antialiased", aspect="equal"
-    )
+    low, high = WINDOW_HU
+    ax.imshow(hu, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased", aspect="equal")
     ax.set(xlim=(-field[0] / 2, field[0] / 2), ylim=(field[1] / 2, -field[1] / 2), xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -102,13 +99,13 @@ def _outline(ax: Axes, mask: np.ndarray, spacing: tuple[float, float], colour: s
         ax.contour(x, y, mask.astype(float), levels=[0.5], colors=[colour], linewidths=0.6)
 
 
-def _scale_bar(ax: Axes, length_mm: float, wide: float, tall: float) -> None:
+def _scale_bar(ax: Axes, wide: float, tall: float) -> None:
     right, low = wide / 2 - 0.04 * wide, tall / 2 - 0.04 * tall
-    ax.plot([right - length_mm, right], [low, low], color="white", linewidth=1.5, solid_capstyle="butt")
+    ax.plot([right - SCALE_BAR_MM, right], [low, low], color="white", linewidth=1.5, solid_capstyle="butt")
     ax.text(
-        right - length_mm / 2,
+        right - SCALE_BAR_MM / 2,
         low - 0.015 * tall,
-        f"{length_mm / 10:g} cm",
+        f"{SCALE_BAR_MM / 10:g} cm",
         color="white",
         ha="center",
         va="bottom",

@@ -126,10 +126,10 @@ def text_mm(fig: Figure, left: float, top: float, text: str, **kwargs: object) -
     return fig.text(left / total_width, 1 - top / total_height, text, **kwargs)  # type: ignore[arg-type]
 
 
-def figure_without_panels(text: str = "NA: no test set") -> Figure:
+def figure_without_panels() -> Figure:
     """A figure two columns wide that says why it shows nothing."""
     fig = new_figure(TWO_COLUMNS_MM, 30.0)
-    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, text, ha="center", va="center", fontsize=TITLE_PT)
+    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, "NA: no test set", ha="center", va="center", fontsize=TITLE_PT)
     return fig
 
 
@@ -169,21 +169,21 @@ def line_height_mm(size_pt: float) -> float:
     return size_pt * 1.25 / POINTS_PER_INCH * MM_PER_INCH
 
 
-def wrap_mm(text: str, width_mm: float, size_pt: float, weight: str = "normal") -> list[str]:
+def wrap_mm(text: str, width_mm: float, size_pt: float) -> list[str]:
     """Break text into lines no wider than ``width_mm``; a single word that is wider is broken itself."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split(" "):  # not at no-break spaces
             joined = f"{line} {word}".strip()
-            if text_width_mm(joined, size_pt, weight) <= width_mm:
+            if text_width_mm(joined, size_pt) <= width_mm:
                 line = joined
                 continue
             if line:
                 lines.append(line)
-            while text_width_mm(word, size_pt, weight) > width_mm and len(word) > 1:
+            while text_width_mm(word, size_pt) > width_mm and len(word) > 1:
                 cut = len(word) - 1
-                while cut > 1 and text_width_mm(word[:cut] + "-", size_pt, weight) > width_mm:
+                while cut > 1 and text_width_mm(word[:cut] + "-", size_pt) > width_mm:
                     cut -= 1
                 lines.append(word[:cut] + "-")
                 word = word[cut:]

@@ -41,7 +41,6 @@ def compare(
     table2: pd.DataFrame,
     c_index: pd.DataFrame,
     confidence: float,
-    model: str = MODEL,
 ) -> pd.DataFrame:
     """Every printed number beside ours.
 
@@ -66,10 +65,10 @@ def compare(
     for name, definitions in printed["table2"].items():
         for definition, cells in definitions.items():
             rows += _table2_rows(name, definition, cells, ours2, confidence)
-    ours_c = c_index[c_index["model"] == model].set_index("set")
+    ours_c = c_index[c_index["model"] == MODEL].set_index("set")
     for name, values in printed["c_index"].items():
         ours = ours_c.loc[name, ["c_index", "low", "high"]] if name in ours_c.index else UNKNOWN
-        rows += _estimate(("Fig. 5", name, model, "", "C-index"), values, ours)
+        rows += _estimate(("Fig. 5", name, MODEL, "", "C-index"), values, ours)
     table = pd.DataFrame(rows, columns=[*KEYS, *COLUMNS[1:5]]).astype(dict.fromkeys(COLUMNS[1:5], float))
     table.insert(len(KEYS), "item", [_item(*key) for key in table[KEYS].itertuples(index=False)])
     known = table[["ours", "low", "high"]].notna().all(axis=1)

@@ -14,6 +14,7 @@ from analysis_lib.survival import evaluation
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 
 BINS = 30  # of the patients under a spline
+POINTS = 101  # of a curve
 
 
 def spline_curves(
@@ -21,7 +22,6 @@ def spline_curves(
     definitions: dict[str, DefinitionParams],
     outcome: str,
     statistics: StatisticsParams,
-    points: int = 101,
 ) -> dict[str, pd.DataFrame]:
     """Hazard ratio along each index against its cut-off, by a restricted cubic spline in a Cox model.
 
@@ -47,7 +47,7 @@ def spline_curves(
             knots = np.quantile(value, statistics.spline_knots)
             fit = cox_fit(time, dead, evaluation.restricted_cubic_spline(value, knots))
             first, last = np.quantile(value, [0.01, 0.99])
-            at = np.linspace(first, last, points)
+            at = np.linspace(first, last, POINTS)
             at = np.union1d(at, [0.0]) if at[0] < 0 < at[-1] else at
             contrast = evaluation.restricted_cubic_spline(at, knots) - evaluation.restricted_cubic_spline([0.0], knots)
             log_hr = contrast @ fit.coefficients

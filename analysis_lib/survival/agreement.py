@@ -63,9 +63,9 @@ def icc_table(values: pd.DataFrame, families: dict[str, list[str]], confidence: 
     return pd.DataFrame(rows, columns=["feature", "family", "icc", "low", "high", "patients", "repetitions"])
 
 
-def lowest_icc(table: pd.DataFrame, families: tuple[str, ...] = ("mask", "bins", "noise")) -> pd.Series:
-    """Each feature's lowest ICC over ``families`` of ``icc_table``, in its order; NaN where one of them has none."""
-    wide = table[table["family"].isin(families)].pivot(index="feature", columns="family", values="icc")
+def lowest_icc(table: pd.DataFrame) -> pd.Series:
+    """Each feature's lowest ICC over mask, bins and noise, in the order of ``icc_table``; NaN where one has none."""
+    wide = table[table["family"].isin(["mask", "bins", "noise"])].pivot(index="feature", columns="family", values="icc")
     return wide.min(axis=1, skipna=False).reindex(table["feature"].unique())
 
 
