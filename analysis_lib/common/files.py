@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # make's questions need no pandas
     import pandas as pd
@@ -74,6 +74,13 @@ def write_parquet(table: pd.DataFrame, path: Path, index: bool = False) -> None:
     """Write a table as Parquet; the file appears whole or not at all."""
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=index)
+
+
+def read_csv(source: Path | IO, **options: Any) -> pd.DataFrame:
+    """A CSV whose numbers are read to the last bit; pandas' own parser may miss it, and a patient his own cut-off."""
+    import pandas as pd  # here, because make's questions need none
+
+    return pd.read_csv(source, float_precision="round_trip", **options)
 
 
 def write_text_if_changed(path: Path, text: str) -> None:

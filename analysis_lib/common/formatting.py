@@ -52,4 +52,4 @@ def format_count(n: float, fraction: float) -> str:
 
 def absent(value: object) -> bool:
     """Whether a table has no value there."""
-    return bool(pd.isna(value))
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))  # a list, as of parameters, is there

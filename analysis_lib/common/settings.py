@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # the last four in full width
+
+
+def _no_formula(text: str) -> str:
+    if text.lstrip(" ").startswith(FORMULA):
+        raise ValueError("must not begin with =, +, - or @, which a spreadsheet takes for a formula in the tables")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_no_formula)]  # what comes into tables that others open in a spreadsheet
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(gt=0)]

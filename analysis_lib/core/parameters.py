@@ -12,12 +12,12 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
-from analysis_lib.common.settings import Fraction, Positive, Section, Width
+from analysis_lib.common.settings import Fraction, Label, Positive, Section, Width
+from analysis_lib.common.yaml_files import read_yaml
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.ct.settings import HuWindow, ImageParams
@@ -35,7 +35,7 @@ TUMOUR = COVARIATES[3:]
 class SetParams(Section):
     """One set of patients, by its value in the column ``set`` of patients.csv."""
 
-    label: str = Field(description="Name in tables and figures, for example 'External test'.")
+    label: Label = Field(description="Name in tables and figures, for example 'External test'.")
     role: Literal["discovery", "train", "test"] = Field(
         description="'discovery' is split into training and internal test, 'train' is trained on as a whole, 'test' is "
         "never trained on."
@@ -45,7 +45,7 @@ class SetParams(Section):
 class CohortParams(Section):
     """Which sets there are and how the discovery set is split."""
 
-    sets: dict[str, SetParams] = Field(description="Sets by name, in the order of the tables.")
+    sets: dict[Label, SetParams] = Field(description="Sets by name, in the order of the tables.")
     internal_fraction: float = Field(
         0.3,
         ge=0,
@@ -113,13 +113,13 @@ class BmiClass(Section):
 class DefinitionParams(Section):
     """One published definition of sarcopenia: below the cut-off is sarcopenic."""
 
-    source: str = Field(description="First author and year.")
-    doi: str = Field(description="DOI of the publication.")
+    source: Label = Field(description="First author and year.")
+    doi: Label = Field(description="DOI of the publication.")
     column: Literal["pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu"] = Field(
         description="Measured index that is compared."
     )
-    label: str = Field(description="Name of the index in words.")
-    unit: str = Field(description="Unit of index and cut-off.")
+    label: Label = Field(description="Name of the index in words.")
+    unit: Label = Field(description="Unit of index and cut-off.")
     men: float = Field(description="Cut-off for men; below is sarcopenic.")
     women: float = Field(description="Cut-off for women; below is sarcopenic.")
     bmi_classes: list[BmiClass] = Field(
@@ -284,7 +284,7 @@ class Params(Section):
     """Everything a run depends on beside its data."""
 
     study: str = Field(description="Name of the study; outputs go to build/<study> and figures/<study>.")
-    title: str = Field(description="One line for figures and tables.")
+    title: Label = Field(description="One line for figures and tables.")
     seed: int = Field(ge=0, description="The one seed; every random number descends from it.")
     data_dir: str = Field(
         "",
@@ -296,8 +296,8 @@ class Params(Section):
     cohort: CohortParams = Field(description="Sets and split.")
     clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
     images: ImageParams = Field(description="CT and masks.")
-    definitions: dict[str, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
-    further_definitions: dict[str, DefinitionParams] = Field(
+    definitions: dict[Label, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    further_definitions: dict[Label, DefinitionParams] = Field(
         default_factory=dict,
         description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
     )
@@ -371,12 +371,7 @@ def _read_with_bases(study: str, params_dir: Path, seen: tuple[str, ...]) -> dic
     if not path.is_file():
         known = sorted(p.stem for p in params_dir.glob("*.yaml"))
         raise ParameterError(f"no parameter file params/{study}.yaml{suggest(study, known)}")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"params/{study}.yaml is not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise ParameterError(f"params/{study}.yaml must hold 'name: value' lines")
+    raw = read_yaml(path, f"params/{study}.yaml")
     base = raw.pop("base", None)
     if base is None:
         return raw

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.common.files import write_parquet, write_text
+from analysis_lib.common.files import read_csv, write_parquet, write_text
 from analysis_lib.core.parameters import PARAMS_DIR, SYNTHETIC_NOTE, Params, load_params
 
 CHECKOUT = PARAMS_DIR.parent
@@ -221,7 +221,7 @@ class Study:
 
     def risk(self) -> pd.DataFrame:
         """Risk score of each analysed patient (patient_id, set, risk, higher is worse, spread over the networks)."""
-        return pd.read_csv(self.build / "risk.csv", dtype=IDS)
+        return read_csv(self.build / "risk.csv", dtype=IDS)
 
     def write_held_out_risk(self, risk: pd.Series) -> None:
         """Risk of the training patients by networks that did not learn from them, by patient_id."""
@@ -255,7 +255,7 @@ class Study:
 
     def training_times(self) -> pd.DataFrame:
         """Seconds that each model took to fit on this machine (model, seconds)."""
-        return pd.read_csv(self.build / "comparators_time.csv")
+        return read_csv(self.build / "comparators_time.csv")
 
     def write_optimism(self, replicates: pd.DataFrame) -> None:
         """Keep the fits of the resampled pipeline."""
@@ -267,7 +267,7 @@ class Study:
 
     def optimism(self) -> pd.DataFrame:
         """The pipeline fitted again and again, a row a replicate (``stages.optimism.COLUMNS``)."""
-        return pd.read_csv(self.build / "optimism.csv")
+        return read_csv(self.build / "optimism.csv")
 
     def write_predictions(self, predictions: pd.DataFrame | None, exclusions: pd.DataFrame) -> None:
         """Predicted patients and those who could not be; None takes away the predictions of an earlier run."""
@@ -289,7 +289,7 @@ class Study:
         """The same read back: ratios, gains and, of a synthetic study, power."""
         folder = self.build / "multiverse"
         names = ["ratios", "gains", "power"] if self.params.synthetic else ["ratios", "gains"]
-        return {name: pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in names}
+        return {name: read_csv(folder / f"{name}.csv") for name in names}
 
     def write_search(self, trials: pd.DataFrame) -> None:
         """Keep the trials of the search of hyperparameters."""
@@ -297,7 +297,7 @@ class Study:
 
     def search(self) -> pd.DataFrame:
         """Trials of the search of hyperparameters (trial, state, value, one column a value tried)."""
-        return pd.read_csv(self.build / "search" / "trials.csv", float_precision="round_trip")
+        return read_csv(self.build / "search" / "trials.csv")
 
     # ---- results -----------------------------------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Study:
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""
-        return pd.read_csv(self.figures / f"{name}.csv")
+        return read_csv(self.figures / f"{name}.csv")
 
     def write_answer(self, notebook: str, text: str) -> None:
         """Keep the answer in which a notebook ends; each notebook's in a file of its own, since they run at once."""
@@ -323,8 +323,7 @@ class Study:
         return {file.stem: json.loads(file.read_text(encoding="utf-8"))["answer"] for file in files}
 
     def _by_patient(self, name: str) -> pd.DataFrame:
-        # Read back to the last bit, so that a notebook later computes what the one that wrote it would have.
-        return pd.read_csv(self.build / name, dtype=IDS, float_precision="round_trip").set_index("patient_id")
+        return read_csv(self.build / name, dtype=IDS).set_index("patient_id")
 
 
 def _write_csv(table: pd.DataFrame, path: Path, index_label: str | None = None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.files import read_csv
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.products import BLOCK, alike, dense, span
 from analysis_lib.coxnet.scaling import canonical_order
@@ -92,7 +93,7 @@ class AutoEncoder:
     @classmethod
     def load(cls, folder: Path) -> AutoEncoder:
         """Read what ``save`` wrote."""
-        history = pd.read_csv(Path(folder) / "autoencoder_history.csv", float_precision="round_trip")
+        history = read_csv(Path(folder) / "autoencoder_history.csv")
         return cls(load_keras(Path(folder) / "autoencoder.keras"), history)
 
 

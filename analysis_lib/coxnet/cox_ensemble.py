@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
+from analysis_lib.common.files import read_csv
 from analysis_lib.common.pool import map_patients
 from analysis_lib.coxnet.deepsurv import CoxNetwork, train_network
 from analysis_lib.coxnet.fitting import derived_seed
@@ -203,7 +204,7 @@ class CoxEnsemble:
         with np.load(folder / "ensemble.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         baseline = pd.DataFrame({name: arrays.pop(name) for name in ("months", "cumulative_hazard")})
-        history = pd.read_csv(folder / "network_history.csv", dtype={"network": str}, float_precision="round_trip")
+        history = read_csv(folder / "network_history.csv", dtype={"network": str})
         return cls(
             tuple(networks), slope=settings["slope"], baseline=baseline, history=history, **arrays
         )  # fmt: skip

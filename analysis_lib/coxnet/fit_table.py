@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis_lib.common.files import write_text
+from analysis_lib.common.files import read_csv, write_text
 from analysis_lib.coxnet.covariates import (
     FEWEST_ROWS,
     PROVENANCE,
@@ -170,7 +170,7 @@ def read_table(path: Path) -> pd.DataFrame:
                 frame = frame.reset_index()
             frame = frame.reset_index(drop=True)
         else:
-            frame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False)
+            frame = read_csv(path, encoding="utf-8-sig", low_memory=False)
     except FileNotFoundError:
         raise TableError(f"there is no file {path}") from None
     except (ValueError, OSError) as error:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from analysis_lib.common.settings import Section
+from analysis_lib.common.settings import Label, Section
 
 
 class HuWindow(Section):
@@ -14,7 +14,7 @@ class HuWindow(Section):
 
     low: float = Field(description="Lowest HU counted.")
     high: float = Field(description="Highest HU counted.")
-    source: str = Field("", description="Where the window comes from (DOI).")
+    source: Label = Field("", description="Where the window comes from (DOI).")
 
     @model_validator(mode="after")
     def _ordered(self) -> HuWindow:

@@ -174,6 +174,8 @@ def write_csv(frame: pd.DataFrame, folder: Path, name: str) -> Path:
 def _cell(value: object) -> str:
     if absent(value):
         return NOT_AVAILABLE
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or "none"
     if isinstance(value, float):
         whole = math.isfinite(value) and value == int(value)
         return f"{value:.0f}" if whole else f"{value:.3g}"

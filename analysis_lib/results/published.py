@@ -17,6 +17,7 @@ from analysis_lib.results import MODEL
 
 KEYS = ["table", "set", "marker", "outcome", "quantity", "statistic"]
 COLUMNS = ["item", "published", "ours", "low", "high", "inside", "difference"]
+PRINTED_THRESHOLD_CM = 5.0
 NAMES = {
     "age": "age",
     "bmi": "BMI",
@@ -41,6 +42,7 @@ def compare(
     table2: pd.DataFrame,
     c_index: pd.DataFrame,
     confidence: float,
+    tumour_threshold_cm: float = PRINTED_THRESHOLD_CM,
 ) -> pd.DataFrame:
     """Every printed number beside ours.
 
@@ -49,6 +51,7 @@ def compare(
     patients : analysed patients (patients.parquet).
     table2, c_index : as in table2.csv and c_index.csv.
     confidence : level of the intervals of means and percentages.
+    tumour_threshold_cm : what a tumour diameter was compared with; at another than the letter's there is none of ours.
 
     Returns one row a printed number. What it is: table (of the letter, or figure), set, marker (definition of
     sarcopenia or model), outcome, quantity (patients, a key of NAMES, sarcopenic, HR, C-index) and statistic (n, %,
@@ -57,6 +60,8 @@ def compare(
     Counts, interval ends and P values have no interval of their own: low, high and inside are empty there. Ours is
     empty where this run has no such set or value.
     """
+    if tumour_threshold_cm != PRINTED_THRESHOLD_CM:
+        patients = patients.assign(tumour_diameter_over_5cm=np.nan)
     printed = printed_numbers()
     rows: list[tuple] = []
     for name, cells in printed["table1"].items():

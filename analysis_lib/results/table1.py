@@ -53,15 +53,16 @@ def process_labels(features: FeatureParams, n_definitions: int, code_size: int) 
     return labels
 
 
-def table_one(patients: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+def table_one(patients: pd.DataFrame, cohort: CohortParams, tumour_threshold_cm: float = 5.0) -> pd.DataFrame:
     """Table 1: characteristics by set.
 
     Columns characteristic, then ``<set>`` (text as printed) and ``<set>_missing`` (patients without the value) for each
-    set. Percentages are of the patients whose value is known; NA where no patient's is.
+    set. Percentages are of the patients whose value is known; NA where no patient's is. ``tumour_threshold_cm`` is what
+    a tumour diameter was compared with.
     """
     rows = []
     for label, function in _CHARACTERISTICS:
-        row: dict[str, object] = {"characteristic": label}
+        row: dict[str, object] = {"characteristic": label.format(cm=f"{tumour_threshold_cm:g}")}
         for name in cohort.sets:
             part = patients[patients["set"] == name]
             row[name], row[f"{name}_missing"] = function(part)
@@ -119,7 +120,7 @@ _CHARACTERISTICS = [
     ("Body mass index, kg/m², mean ± SD", _mean_sd("bmi")),
     ("Male, n (%)", _share("sex", "M")),
     ("Female, n (%)", _share("sex", "F")),
-    ("Total tumour diameter > 5 cm, n (%)", _share("tumour_diameter_over_5cm", 1)),
+    ("Total tumour diameter > {cm} cm, n (%)", _share("tumour_diameter_over_5cm", 1)),
     ("Single tumour, n (%)", _share("tumour_single", 1)),
     ("Vascular invasion, n (%)", _share("vascular_invasion", 1)),
     ("Deaths, n (%)", _share("os_event", 1)),

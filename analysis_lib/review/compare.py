@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.common.files import replacing, write_text
+from analysis_lib.common.files import read_csv, replacing, write_text
 from analysis_lib.core.artefacts import describe, produced, stems
 from analysis_lib.core.project import Study
 from analysis_lib.figures.tables import html_table
@@ -118,7 +118,7 @@ def _numbers(path: Path) -> pd.Series | None:
     """The numbers of a CSV by what names their row, and column; those inside text ('55.9 ± 11.1') one by one."""
     if not path.is_file():
         return None
-    table = pd.read_csv(path).drop(columns="synthetic", errors="ignore")
+    table = read_csv(path).drop(columns="synthetic", errors="ignore")
     named = [c for c in table if c in KEYS] or list(table.columns[:1])
     rows = table[named].astype(object).where(table[named].notna(), "").itertuples(index=False)
     labels = pd.Series([" ".join(str(v) for v in row if v != "") for row in rows], dtype=object)

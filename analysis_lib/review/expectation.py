@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis_lib.common.files import replacing, write_text
+from analysis_lib.common.files import read_csv, replacing, write_text
 from analysis_lib.core.artefacts import produced
 from analysis_lib.core.project import Study
 from analysis_lib.review.coarse import without_patients
@@ -58,7 +58,7 @@ def run_hashes(study: Study, run: dict) -> dict[str, str]:
 def told(path: Path) -> bytes:
     """The bytes of a CSV, or of what may be told of it where it shows patients."""
     content = path.read_bytes()
-    table = pd.read_csv(BytesIO(content), float_precision="round_trip")
+    table = read_csv(BytesIO(content))
     coarse = without_patients(table)
     return content if coarse is table else coarse.to_csv(index=False, lineterminator="\n").encode()
 

@@ -92,7 +92,7 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
         "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. "
         f"{discrimination if params.radiomics else f'Intervals are {s.confidence:.0%}. '}A test is two-sided. "
-        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for)} in complete cases and in "
+        f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for, params.clinical.tumour_threshold_cm)} in complete cases and in "
         f"{s.imputations} imputed data sets, test of proportional hazards by Schoenfeld residuals, restricted cubic splines, "
         f"Firth's penalty in groups with fewer than {s.firth_below_events} events, Benjamini-Hochberg's false discovery "
         f"rate, restricted mean survival to {s.rmst_months:g} months. "
@@ -111,8 +111,9 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
     return sections
 
 
-def _covariates(names: Sequence[str]) -> str:
-    return ", ".join(NAMES.get(name, name.replace("_", " ")) for name in names)
+def _covariates(names: Sequence[str], tumour_threshold_cm: float) -> str:
+    text = ", ".join(NAMES.get(name, name.replace("_", " ")) for name in names)
+    return text.replace("> 5 cm", f"> {tumour_threshold_cm:g} cm")
 
 
 def _window(window) -> str:

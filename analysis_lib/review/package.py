@@ -21,7 +21,7 @@ import yaml
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.common.files import replacing
+from analysis_lib.common.files import read_csv, replacing
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
 from analysis_lib.core.notebooks import nbformat  # as it starts quickly
 from analysis_lib.core.parameters import Params
@@ -119,7 +119,7 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
         source = path.with_suffix(".csv")
         if source.is_file():
             text = source.read_text(encoding="utf-8")
-            if guard.seen_in(text) or is_curve(pd.read_csv(io.StringIO(text), nrows=0)):
+            if guard.seen_in(text) or is_curve(read_csv(io.StringIO(text), nrows=0)):
                 left_out.append((name, "vector graphic, exact to the patient; the picture (.png) is in the package"))
                 return None
         return content
@@ -130,7 +130,7 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
         left_out.append((name, f"one row a patient: {KINDS[trace[0]]}"))
         return None
     if path.suffix == ".csv":
-        table = pd.read_csv(io.StringIO(text))
+        table = read_csv(io.StringIO(text))
         if is_curve(table):
             left_out.append((name, "exact times of events; the curves are in the package at whole months"))
             return _csv(monthly(table))

@@ -18,6 +18,7 @@ from sksurv.ensemble import GradientBoostingSurvivalAnalysis, RandomSurvivalFore
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 from sksurv.util import Surv
 
+from analysis_lib.common.files import read_csv
 from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import COVARIATES, ComparatorParams
 from analysis_lib.coxnet.cox_ensemble import folds_by_event
@@ -103,7 +104,7 @@ def ceiling(data_path: Path, patients: pd.Index) -> pd.Series:
 
     Read here and nowhere else. ValueError if the file lacks a patient.
     """
-    truth = pd.read_csv(Path(data_path) / "truth.csv", dtype={"patient_id": str}).set_index("patient_id")
+    truth = read_csv(Path(data_path) / "truth.csv", dtype={"patient_id": str}).set_index("patient_id")
     if len(lacking := patients.difference(truth.index)):
         raise ValueError(f"truth.csv has no row for {lacking[0]}; make the cohort again")
     return truth["true_log_risk"].reindex(patients).rename(CEILING)

@@ -58,6 +58,21 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("standin: {sets: {discoverry: {n: 9}}}\n", "standin.sets.discoverry.*did you mean 'discovery'"),
         ("statistics: {Confidence: 0.9}\n", "statistics.Confidence.*did you mean 'confidence'"),
         ("seed: [1\n", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", r"params/mine.yaml: 'seed' stands twice \(lines 2 and 3\); make one of them"),
+        (
+            "images: {min_mask_pixels: 9}\nseed: 1\nimages: {min_mask_pixels: 8}\n",
+            "'images' stands twice .lines 2 and 4",
+        ),
+        ("definitions:\n  PMI: {men: 6}\n  PMI: {women: 4}\n", "'PMI' stands twice .lines 3 and 4"),
+        ("statistics: {confidence: 0.9, confidence: 0.8}\n", "'confidence' stands twice"),
+        ("[" * 5000, "nested too deeply|not valid YAML"),
+        ("- seed\n", "not valid YAML"),
+        ("further_definitions: {'=1+1': {men: 6}}\n", "further_definitions.=1.1.*spreadsheet takes for a formula"),
+        ("definitions: {PMI: {label: ' -cmd'}}\n", "definitions.PMI.label.*must not begin with =, \\+, - or @"),
+        ("definitions: {PMI: {source: '@SUM(1)'}}\n", "definitions.PMI.source.*must not begin"),
+        ("cohort: {sets: {lt: {label: '+1'}}}\n", "cohort.sets.lt.label.*must not begin"),
+        ("images: {sm: {hu_window: {low: -29, high: 150, source: '=1'}}}\n", "hu_window.source.*must not begin"),
+        ("title: '\N{FULLWIDTH EQUALS SIGN}cmd'\n", "title.*must not begin"),
         ("base: nowhere\n", "nowhere"),
     ],
 )
@@ -69,6 +84,15 @@ def test_mistakes_are_named(tmp_path, text, message):
         return
     with pytest.raises(ParameterError, match=message):
         study(tmp_path, text)()
+
+
+def test_words_of_a_parameter_file_stay_words(tmp_path):
+    codes = "os_event: {1: [Yes, ON], 0: [NO, off]}, sex: {F: [010, 12:30]}"
+    clinical = study(tmp_path, f"clinical: {{codes: {{{codes}}}, missing: [1_0, 2020-13-45]}}\n")().clinical
+    assert clinical.codes == {"os_event": {"1": ["Yes", "ON"], "0": ["NO", "off"]}, "sex": {"F": ["010", "12:30"]}}
+    assert clinical.missing == ["1_0", "2020-13-45"]
+    params = study(tmp_path, "cohort: {stratify_by_event: true}\nnetwork: {l2: 1e-4, strata: none}\nfeatures: null\n")()
+    assert params.cohort.stratify_by_event and params.network.l2 == 1e-4 and not params.radiomics
 
 
 def test_circle_of_bases(tmp_path):

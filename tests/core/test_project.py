@@ -1,5 +1,6 @@
 """Project and study: where things lie, and that what is written is what is read."""
 
+import re
 import subprocess
 import sys
 
@@ -51,6 +52,21 @@ def test_risks_are_read_back_to_the_last_bit(study):
     study.write_comparators(pd.DataFrame({"SM area": values}), SPLIT, times)
     pd.testing.assert_frame_equal(study.comparators(), pd.DataFrame({"SM area": values}))
     pd.testing.assert_frame_equal(study.training_times(), times)
+
+
+def test_a_patient_at_his_own_cut_off_is_not_above_it(study):
+    values = np.random.default_rng(1).standard_normal(501)
+    ids = pd.Index([f"P{k:03}" for k in range(501)], name="patient_id")
+    study.write_risk(pd.Series(values, ids), pd.Series("train", ids), pd.Series(0.0, ids))
+    study.write_optimism(pd.DataFrame({"value": values}))
+    assert (study.risk()["risk"] > np.median(values)).sum() == 250
+    assert (study.risk()["risk"].to_numpy() == values).all() and (study.optimism()["value"].to_numpy() == values).all()
+
+
+def test_every_table_of_numbers_is_read_exactly():
+    for path in (Project().root / "analysis_lib").rglob("*.py"):
+        for call in re.findall(r"\bpd\.read_csv\((.*)", path.read_text(encoding="utf-8")):
+            assert "round_trip" in call or "dtype=str" in call, f"{path.name}: use common.files.read_csv"
 
 
 def test_who_has_features_has_radiomics(study):

@@ -91,6 +91,10 @@ def test_interval_of_a_mean_is_students():
     none = pd.DataFrame(columns=["set", "definition", "outcome", "n", "n_sarcopenic", "hr", "hr_low", "hr_high", "p"])
     c_index = pd.DataFrame(columns=["set", "model", "c_index", "low", "high"])
     table = compare(patients.assign(**flags), none, c_index, 0.95).set_index("item")
+    threshold = flags | {"tumour_diameter_over_5cm": 1.0}
+    for cm, known in ((5.0, True), (3.0, False)):  # the letter has no number of patients above 3 cm
+        found = compare(patients.assign(**threshold), none, c_index, 0.95, tumour_threshold_cm=cm).set_index("item")
+        assert np.isfinite(found.at["Table 1 discovery tumour diameter > 5 cm, n", "ours"]) == known
     row = table.loc["Table 1 discovery age, years, mean"]
     assert row[["low", "high"]].tolist() == pytest.approx([35.15862, 84.84138], abs=1e-5)
     assert row["difference"] == pytest.approx(60 - row["published"])

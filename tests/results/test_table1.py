@@ -31,3 +31,6 @@ def test_table_one_on_known_numbers():
     assert result.at["Vascular invasion, n (%)", "discovery"] == "1 (50.0%)"
     assert result.at["Vascular invasion, n (%)", "discovery_missing"] == 1
     assert result.at["Vascular invasion, n (%)", "external"] == "NA"
+    for threshold in (3.0, 4.5, 5.0):
+        labels = table_one(table, COHORT, threshold)["characteristic"]
+        assert f"Total tumour diameter > {threshold:g} cm, n (%)" in labels.tolist()

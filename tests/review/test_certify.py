@@ -3,6 +3,7 @@
 import io
 import json
 import lzma
+import shutil
 import subprocess
 import zipfile
 
@@ -139,13 +140,29 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     moved = numbers[(numbers["file"] == "table2.csv") & (numbers["difference"].abs() > 0)]
     assert len(moved) and moved["row"].str.contains("PMI").all()
     row = numbers[(numbers["row"] == "discovery PMI OS") & (numbers["column"] == "hr")].iloc[0]
-    table = pd.read_csv(other.figures / "table2.csv").set_index(["set", "definition", "outcome"])
+    table = other.result("table2").set_index(["set", "definition", "outcome"])
     assert row["b"] == table.at[("discovery", "PMI", "OS"), "hr"]
     folder, text = write_comparison(finished, other)
     assert folder == tmp_path / "build" / "compare" / "toy-other"
     assert "definitions.PMI.men: 6.36 -> 6.0" in text
     page = (folder / "compare.html").read_text()
     assert page.count("<img ") == 2 * 6 and "ynthetic" in page and "http" not in page
+
+
+def test_compare_takes_parameters_of_every_kind(finished, tmp_path):
+    """README's own example differs in a list; so may a list of sections, a section that one study lacks, a word."""
+    changes = {
+        "statistics": finished.params.statistics.model_copy(update={"horizons_months": [12.0, 36.0, 48.0]}),
+        "multiverse": finished.params.multiverse.model_copy(update={"hu_windows": []}),
+        "images": finished.params.images.model_copy(update={"l3_slice": "middle"}),
+        "standin": None,
+    }
+    other = toy_study(tmp_path, "other", data_dir="data/other", **changes)
+    shutil.copytree(finished.figures, other.figures)
+    folder, text = write_comparison(finished, other)
+    page = (folder / "compare.html").read_text()
+    assert "<td>12, 36, 60</td><td>12, 36, 48</td>" in page and "<td>none</td>" in page and "images.l3_slice" in page
+    assert "statistics.horizons_months: [12.0, 36.0, 60.0] -> [12.0, 36.0, 48.0]" in text
 
 
 def test_package_holds_no_patient(finished):

@@ -125,12 +125,13 @@ def test_methods_follow_the_parameters(root):
             "autoencoder": params.autoencoder.model_copy(update={"joint": True}),
             "features": params.features.model_copy(update={"min_icc": 0.75}),
             "stability": params.stability.model_copy(update={"patients": 40}),
+            "clinical": params.clinical.model_copy(update={"tumour_threshold_cm": 3.0}),
             "optimism": params.optimism.model_copy(update={"repeats": 0, "permutations": 0}),
         }
     )
     before, after = (" ".join(text for _, text in methods(p, patients)) for p in (params, changed))
     assert "dropout 0.37" in after and "Breslow's ties" in after and "dropout 0.37" not in before
-    for text in ("trained together", "stratified by centre", "at least 0.75 in 40"):
+    for text in ("trained together", "stratified by centre", "at least 0.75 in 40", "tumour diameter > 3 cm"):
         assert text in after and text not in before, text
     assert "fitted again to 50 random splits" in before and "fitted again" not in after
     for name in ("Firth", "Benjamini-Hochberg", "Schoenfeld", "Brier", "Decision curves", "competing risk"):
