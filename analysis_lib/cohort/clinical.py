@@ -13,32 +13,48 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort import mapping, units
+from analysis_lib.cohort import mapping, units, whole_columns
 from analysis_lib.cohort.columns import BY_NAME, COLUMNS, KEPT, NUMERIC, SAFE_ID, UID, Column, schema
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, read_table
+from analysis_lib.common.times import tied_times
 from analysis_lib.core.clinical_params import ClinicalParams
 
 __all__ = ["EXCLUSION_COLUMNS", "ClinicalTableError", "read_clinical", "read_patient_ids"]
 
 EXCLUSION_COLUMNS = ["patient_id", "stage", "reason"]
 STAGE = "clinical table"
+EVENTS = {"os_months": "os_event", "rfs_months": "rfs_event"}
 
 
 def read_clinical(
-    path: Path, set_names: list[str], settings: ClinicalParams | None = None, today: dt.date | None = None
+    path: Path,
+    set_names: list[str],
+    settings: ClinicalParams | None = None,
+    today: dt.date | None = None,
+    doubts: list[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read and check the clinical table.
 
-    ``settings`` is the section ``clinical`` of the parameters; ``today`` is for dates in the future. Returns the
+    ``settings`` is the section ``clinical`` of the parameters; ``today`` is for dates in the future; ``doubts`` gets a
+    sentence for each thing about the whole table that should be looked at and stops nothing. Returns the
     patients that can be used (every kept column of ``COLUMNS``, missing ones as NaN) and the exclusions
     (patient_id, stage, reason, set), one row a patient. Raises ClinicalTableError where the table itself is missing,
-    unreadable or lacks a required column. No message repeats text of a cell, which may be a name.
+    unreadable, lacks a required column or cannot be read without a guess. No message repeats text of a cell, which may
+    be a name.
     """
     settings = settings or ClinicalParams()
     table = _mapped(Path(path), settings, today or dt.date.today(), set_names)
     values = _parsed(table, settings, set_names)
     _check_rows(table, values, settings, Path(path).parent)
     bad = [row for row in values.index if table.complaints.get(row)]
+    _check_loss(table, values, bad)
+    if empty := [name for name in set_names if name not in set(values["set"])]:
+        table.doubts.append(
+            f"no patient of the table is of the set{'s' if len(empty) > 1 else ''} {', '.join(empty)}; give null in "
+            "cohort.sets to those that the study does not have, or they stay as empty columns and panels"
+        )
+    if doubts is not None:
+        doubts += table.doubts
     exclusions = pd.DataFrame(
         {
             "patient_id": [_shown_id(values.at[row, "patient_id"], row) for row in bad],
@@ -67,7 +83,7 @@ def read_patient_ids(path: Path, settings: ClinicalParams | None = None) -> tupl
     columns = {o: t for o, t in settings.columns.items() if o == "patient_id" or mapping.fold(t) in there}
     own = settings.model_copy(update={"columns": columns})
     table = mapping.rename(raw, own, [c.name for c in COLUMNS], ["patient_id"])
-    mapping.without_missing(table, settings)
+    whole_columns.without_missing(table, settings)
     ids = table.cells["patient_id"]
     _check_ids(table, ids, None)
     if "l3_z_mm" in table.cells:
@@ -92,7 +108,9 @@ def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: lis
     with_dates = "surgery_date" in settings.columns or "surgery_date" in map(mapping.fold, raw.cells.columns)
     required = [c.name for c in COLUMNS if c.required and not (with_dates and c.name.startswith("os_"))]
     table = mapping.rename(raw, settings, [c.name for c in COLUMNS], required)
-    mapping.without_missing(table, settings)
+    whole_columns.without_missing(table, settings)
+    if with_dates:
+        whole_columns.check_dates(table, [name for name in mapping.DATES if name in table.cells], settings)
     mapping.dates_to_months(table, settings, today, set_names)
     return table
 
@@ -118,8 +136,13 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
         if column.kind == "number":
             written = [mapping.number(text[row], settings, continental) for row in index]
             wrong_units.append(units.of_whole_column(column, [value for value, _ in written], unit))
-        elif column.kind == "flag":
-            wrong_units.append(mapping.one_or_two(column.name, text, settings))
+            known = int((~mapping.is_empty(text)).sum())
+            wrong_units.append(whole_columns.doubtful_numbers(column, [problem for _, problem in written], known))
+            if event := EVENTS.get(column.name):
+                _day_zero(table, column, written, event, units.in_months(column, unit), settings)
+                values[f"{column.name} written"] = [value * units.in_months(column, unit) for value, _ in written]
+        else:
+            wrong_units.append(whole_columns.doubtful_codes(column, text, settings))
         for k, row in enumerate(index):
             if column.kind == "number":
                 value, problem = _number(column, *written[k], unit, text[row])
@@ -132,7 +155,48 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
         values[column.name] = pd.Series(made, index=index, dtype=float if numeric else object)
     if any(wrong_units):
         raise ClinicalTableError(". ".join(filter(None, wrong_units)))
+    _same_rounding(table, values, settings, in_months)
     return values
+
+
+def _day_zero(
+    table: RawTable, column: Column, written: list, event: str, in_month: float, settings: ClinicalParams
+) -> None:
+    events = table.cells.get(event, pd.Series("", index=table.cells.index, dtype=object))
+    if count := whole_columns.count_day_zero(event, written, events, in_month, settings):
+        table.doubts.append(
+            f"{column.name} is 0 for {count} patients with {event}: counted as half a day after surgery; at 0 the "
+            "earliest events would be in no risk set"
+        )
+
+
+def _same_rounding(table: RawTable, values: pd.DataFrame, settings: ClinicalParams, in_months: set[str]) -> None:
+    """OS and RFS of one patient on one scale: what differs by rounding alone is made equal, in place."""
+    both = values[["os_months", "rfs_months"]].to_numpy()
+    values[["os_months", "rfs_months"]] = tied_times(both)
+    if "rfs_months" in table.cells and not in_months:
+        unit = units.in_months(BY_NAME["os_months"], settings.units.time)
+        beyond = values["rfs_months"] - values["os_months"]
+        rounded = (beyond > 1e-9) & (beyond <= whole_columns.rounding_months(table, unit))
+        if rounded.any():
+            values["rfs_months"] = values["rfs_months"].mask(rounded, values["os_months"])
+            table.doubts.append(
+                f"rfs_months passes os_months by its rounding in {rounded.sum()} rows; taken as os_months there"
+            )
+
+
+def _check_loss(table: RawTable, values: pd.DataFrame, bad: list[int]) -> None:
+    """Note exclusion that depends on the outcome; ClinicalTableError where it takes all who died, or all who lived."""
+    died = values["os_event"].copy()
+    if "surgery_date" in table.cells:  # a row whose dates are wrong has no months, but it is known who died
+        dead, seen = (~mapping.is_empty(table.cells[name]) for name in ("death_date", "last_contact_date"))
+        died = died.fillna(dead.astype(float).where(dead | seen))
+    excluded = pd.Series(values.index.isin(bad), index=values.index)
+    reasons = pd.Series({row: table.complaints[row][0] for row in bad}, index=values.index, dtype=object)
+    stop, doubts = whole_columns.loss_by_outcome(excluded, died, values["os_months written"], reasons)
+    if stop:
+        raise ClinicalTableError(stop)
+    table.doubts += doubts
 
 
 def _number(column: Column, written: float, problem: str, unit: str, text: str) -> tuple[float, str]:
@@ -170,6 +234,12 @@ def _check_rows(table: RawTable, values: pd.DataFrame, settings: ClinicalParams,
             table.complain(row, "rfs_cause is given but rfs_event is not 1; mend one of them")
         if v["rfs_cause"] == "death" and v["os_event"] == 0:
             table.complain(row, "rfs_cause is death but os_event is 0; mend one of them")
+        if settings.tumour_threshold_cm != 5 and not np.isnan(v["tumour_diameter_over_5cm"]):
+            table.complain(
+                row,
+                f"tumour_diameter_over_5cm is no answer where clinical.tumour_threshold_cm is "
+                f"{settings.tumour_threshold_cm:g}; give tumour_size_cm alone",
+            )
         large = v["tumour_size_cm"] > settings.tumour_threshold_cm
         both = not np.isnan(v["tumour_size_cm"]) and not np.isnan(v["tumour_diameter_over_5cm"])
         if both and large != bool(v["tumour_diameter_over_5cm"]):

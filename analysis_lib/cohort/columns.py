@@ -68,7 +68,7 @@ COLUMNS = (
         kind="rfs_cause",
         codes=("recurrence", "death"),
     ),
-    _flag("tumour_diameter_over_5cm", "Total tumour diameter above 5 cm"),
+    _flag("tumour_diameter_over_5cm", "Total tumour diameter above clinical.tumour_threshold_cm, 5 cm"),
     Column(
         "tumour_size_cm",
         "Total tumour diameter; fills tumour_diameter_over_5cm",

@@ -25,6 +25,13 @@ NATURAL_CODES = {
 }
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+THOUSANDS = [  # and the decimal sign beside which they can be told
+    (re.compile(r"[+-]?[1-9]\d{0,2}(?P<group>[ '\u2019\u00a0\u202f])\d{3}((?P=group)\d{3})*([.,]\d+)?"), "any"),
+    (re.compile(r"[+-]?[1-9]\d{0,2}(?P<group>,)\d{3}(,\d{3})*(\.\d+)?"), "."),
+    (re.compile(r"[+-]?[1-9]\d{0,2}(?P<group>\.)\d{3}(\.\d{3})*(,\d+)?"), ","),
+]
+FEWEST_ON_ONE_DAY = 3  # patients with one last contact
+ALIKE = 0.8  # of two headings, from which a column that is not used may be meant
 ECHO_DIGITS = 5  # a longer number may be a date of birth or an accession number that slipped into the column
 
 
@@ -59,9 +66,16 @@ def rename(table: RawTable, settings: ClinicalParams, known: list[str], required
             f"the clinical table lacks the column(s) {listed}; add them or map them in clinical.columns "
             "(columns: docs/data_dictionary.md)"
         )
+    spare = {folded: name for folded, name in present.items() if name not in chosen.values()}
+    for name in (n for n in known if n not in chosen):
+        if close := difflib.get_close_matches(name, spare, n=1, cutoff=ALIKE):
+            table.doubts.append(
+                f"the table has a column {spare[close[0]]} that is not used; did you mean {name}? Rename it, or map it "
+                "in clinical.columns"
+            )
     cells = table.cells[list(chosen.values())].set_axis(list(chosen), axis=1)
     dates = {ours for ours, theirs in chosen.items() if theirs in table.date_columns}
-    return RawTable(cells, table.complaints, dates)
+    return RawTable(cells, table.complaints, dates, table.doubts)
 
 
 def near(name: str, known: list[str]) -> str:
@@ -90,6 +104,7 @@ def number(text: str, settings: ClinicalParams, continental: bool) -> tuple[floa
         return float("nan"), ""
     if re.fullmatch(r"[+-]?inf(inity)?", lowered):
         return float("nan"), "is infinite; give a number or leave it empty"
+    text = _ungrouped(text, settings.decimal)
     sign = "," if "," in text else "."
     plain = text.replace(",", ".") if text.count(",") + text.count(".") <= 1 else text
     if ISO_DATE.fullmatch(text):
@@ -105,6 +120,16 @@ def number(text: str, settings: ClinicalParams, continental: bool) -> tuple[floa
     return float(plain), ""
 
 
+def _ungrouped(text: str, decimal: str) -> str:
+    """The number without the signs between its thousands, where they can be nothing else."""
+    for pattern, point in THOUSANDS:
+        if found := pattern.fullmatch(text):
+            group = found["group"]
+            if point in ("any", decimal) or (decimal == "auto" and (text.count(group) > 1 or point in text)):
+                return text.replace(group, "")
+    return text
+
+
 def is_continental(table: RawTable, numeric: list[str]) -> bool:
     """Whether decimal commas are usual in the table: it has some, and no decimal points."""
     cells = table.cells[[c for c in numeric if c in table.cells]].to_numpy().ravel()
@@ -117,11 +142,11 @@ def code(column: str, kind: str, text: str, settings: ClinicalParams, allowed: l
     """The study's code for one cell of a coded column, and what is wrong with it ('' if nothing)."""
     if text.lower() in EMPTY:
         return "", ""
-    key = _plain_code(text)
+    key = plain_code(text)
     mapped = settings.codes.get(column)
     if mapped is not None:
         for ours, theirs in mapped.items():
-            if key in map(_plain_code, theirs):
+            if key in map(plain_code, theirs):
                 return ours, ""
         return "", f"{column} is {shown(text)}, which clinical.codes.{column} does not list; add it or mend the cell"
     natural = NATURAL_CODES.get(kind)
@@ -138,31 +163,9 @@ def code(column: str, kind: str, text: str, settings: ClinicalParams, allowed: l
     )
 
 
-def one_or_two(column: str, text: pd.Series, settings: ClinicalParams) -> str:
-    """What is wrong with a flag that is coded 1 and 2, where 1 may mean either; '' if it is not, or is mapped.
-
-    A single 2 is taken for a slip, which costs its row.
-    """
-    keys = [_plain_code(cell) for cell in text]
-    others = set(NATURAL_CODES["flag"]) - {"1"}
-    if column in settings.codes or "1" not in keys or keys.count("2") < 2 or others.intersection(keys):
-        return ""
-    return (
-        f"{column}: the column holds 1 and 2 and no 0, so 1 may mean yes or no; say what they mean, as in "
-        f"clinical.codes.{column}: {{1: [2], 0: [1]}}"
-    )
-
-
-def _plain_code(text: str) -> str:
+def plain_code(text: str) -> str:
     """A coded cell as codes are compared: without case and the zero decimals of Excel, letters composed as one."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", unicodedata.normalize("NFC", text.strip())).casefold()
-
-
-def without_missing(table: RawTable, settings: ClinicalParams) -> None:
-    """Empty the cells that hold one of ``clinical.missing``; who a patient is, and of which set, is never missing."""
-    missing = {_plain_code(value) for value in settings.missing}
-    for column in table.cells.columns.difference(["patient_id", "set"]) if missing else ():
-        table.cells[column] = ["" if _plain_code(cell) in missing else cell for cell in table.cells[column]]
 
 
 def check_codes(settings: ClinicalParams, coded: dict[str, list[str]]) -> None:
@@ -194,6 +197,7 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, s
     if "last_contact_date" not in cells or "death_date" not in cells:
         raise ClinicalTableError("surgery_date needs death_date and last_contact_date; map them in clinical.columns")
     made = pd.DataFrame("", index=cells.index, columns=names, dtype=object)
+    closing = _closing_day(table)
     for row in cells.index:
         found: dict[str, dt.date | None] = {}
         wrong_dates = False
@@ -208,6 +212,8 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, s
         surgery, death = found["surgery_date"], found["death_date"]
         last, recurrence = found["last_contact_date"], found.get("recurrence_date")
         if not wrong_dates:
+            if death and last and last > death and cells.at[row, "last_contact_date"] == closing:
+                last = death
             for problem in _order_of_dates(surgery, death, recurrence, last):
                 table.complain(row, problem)
                 wrong_dates = True
@@ -226,6 +232,19 @@ def dates_to_months(table: RawTable, settings: ClinicalParams, today: dt.date, s
                 cause,
             ]
     table.cells = cells.join(made)
+
+
+def _closing_day(table: RawTable) -> str:
+    """The cell that is the last contact of most patients, as the day of an export is: it says of the dead nothing."""
+    days = table.cells["last_contact_date"]
+    counts = days[~is_empty(days)].value_counts()
+    if counts.empty or counts.iloc[0] < FEWEST_ON_ONE_DAY or counts.iloc[0] <= counts.sum() / 2:
+        return ""
+    table.doubts.append(
+        f"last_contact_date is one day for {counts.iloc[0]} of {counts.sum()} patients, as the day of an export or of "
+        "closing is: those without a death are taken as alive on it, and a death before it ends follow-up"
+    )
+    return counts.index[0]
 
 
 def _order_of_dates(

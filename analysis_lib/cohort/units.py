@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis_lib.cohort.columns import Column
-from analysis_lib.cohort.mapping import DAYS_PER_MONTH, shown
+from analysis_lib.cohort.mapping import DAYS_PER_MONTH, NATURAL_CODES, NUMBER, plain_code, shown
 from analysis_lib.core.clinical_params import ClinicalParams
 
 KILOGRAMS_PER_POUND = 0.45359237
@@ -50,6 +50,22 @@ def in_range(column: Column, written: float, unit: str, text: str) -> tuple[floa
     if column.name == "bmi" and _inside(column, value / 10):
         return np.nan, f"{what}: looks like a value with a lost decimal sign; mend it"
     return np.nan, f"{what} is outside {column.low:g} to {column.high:g} {column.unit}; mend it"
+
+
+def in_months(column: Column, unit: str) -> float:
+    """Months (or whatever the study's unit is) in one unit of the column."""
+    return _factor(column, unit)
+
+
+def possible(column: Column, key: str, settings: ClinicalParams) -> bool:
+    """Whether a cell may be a value of the column, and so is no code of what is missing."""
+    if column.kind in NATURAL_CODES:
+        given = [code for codes in settings.codes.get(column.name, {}).values() for code in codes]
+        return key in (map(plain_code, given) if given else NATURAL_CODES[column.kind])
+    unit = stated(column, settings)
+    return (
+        column.kind == "number" and bool(NUMBER.fullmatch(key)) and _inside(column, float(key) * _factor(column, unit))
+    )
 
 
 def of_whole_column(column: Column, written: list[float], unit: str) -> str:

@@ -49,8 +49,10 @@ class ClinicalParams(Section):
         default_factory=dict,
         description="For a coded column, the study's code: the values in the table, as {sex: {M: [1], F: [2]}}.",
     )
-    missing: list[str] = Field(
-        default_factory=list, description="Values that say 'not known', beside empty cells, NA and the like: [-9, 999]."
+    missing: list[str] | dict[str, list[str]] = Field(
+        default_factory=list,
+        description="Values that say 'not known', beside empty cells, NA and the like: [-9, 999] for every column, or "
+        "{vascular_invasion: [9]} for one.",
     )
     units: ClinicalUnits = Field(default_factory=ClinicalUnits, description="Units of the table.")
     dates: ClinicalDates = Field(default_factory=ClinicalDates, description="Dates instead of months.")
@@ -61,6 +63,8 @@ class ClinicalParams(Section):
     @field_validator("missing", mode="before")
     @classmethod
     def _missing_as_text(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {str(name): cls._missing_as_text(codes) for name, codes in value.items()}
         return [str(entry) for entry in value] if isinstance(value, list) else value
 
     @field_validator("codes", mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,16 +32,33 @@ def inside(folder: Path, text: str, column: str) -> Path:
 
 
 def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[str, Path]:
-    """What in ``folder`` is called ``patient_id``, with a suffix or alone; the keys are what a message says of each."""
+    """What in ``folder`` is called ``patient_id``, with a suffix or alone; the keys are what a message says of each.
+
+    Raises ImageError where nothing is, and a name is the same but for capitals, signs or leading zeros.
+    """
+    suffixes = tuple(suffixes)
     try:
         candidates = {}
         for suffix in suffixes:
             small, capitals = (folder / f"{patient_id}{ending}" for ending in (suffix, suffix.upper()))
             candidates[suffix] = small if small.exists() else capitals
         candidates["a folder" if (folder / patient_id).is_dir() else "a file without suffix"] = folder / patient_id
-        return {kind: path for kind, path in candidates.items() if path.exists()}
+        found = {kind: path for kind, path in candidates.items() if path.exists()}
+        names = [] if found or not folder.is_dir() else [path.name for path in folder.iterdir()]
     except OSError:  # a patient_id that is too long for a file name
         return {}
+    stems = {name[: -len(end)] for name in names for end in suffixes if name.lower().endswith(end)}
+    for what, rule in (("in capitals", str.casefold), ("in capitals, signs or leading zeros", _bare)):
+        if any(rule(stem) == rule(patient_id) for stem in stems.union(names)):
+            raise ImageError(
+                f"{folder.name}/ has nothing of this patient's name, but one that differs {what} only; mend patient_id "
+                "or the name"
+            )
+    return found
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", "", name.casefold()))
 
 
 def files_of(place: Path) -> list[Path]:

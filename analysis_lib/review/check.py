@@ -19,7 +19,7 @@ from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page, thumbnail
 from analysis_lib.radiomics.plan import too_deep, too_thin
-from analysis_lib.stages.measure import CRASHED
+from analysis_lib.stages.measure import CRASHED, lost_with_images
 
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
@@ -44,7 +44,8 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     Raises ClinicalTableError where the clinical table cannot be used at all.
     """
     params = study.params
-    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical)
+    remarks: list[str] = []
+    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=remarks)
     jobs = [(source, params.images, study.parameter_files) for source in sources(study, clinical).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
@@ -59,7 +60,10 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     usable = int((table["status"] != "refused").sum())
     folder = study.build / "check"
     write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
-    remarks = _without_row(study, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
+    no_images = rows[rows["status"] == "refused"].set_index("patient_id")["reason"]
+    stop, lost = lost_with_images(clinical, no_images)
+    remarks += [*([f"make study will stop: {stop}"] if stop else []), *lost]
+    remarks += _without_row(study, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
     page = check_page(
         table,
         pictures,

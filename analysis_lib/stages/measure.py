@@ -11,6 +11,7 @@ import pandas as pd
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
+from analysis_lib.cohort.whole_columns import loss_by_outcome
 from analysis_lib.common.files import remove_leftovers
 from analysis_lib.common.pool import map_patients
 from analysis_lib.common.sarcopenia import add_height_indices
@@ -25,7 +26,8 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     """Clinical table and images to ``measured.parquet`` (one row a usable patient) and its exclusions."""
     params = study.params
     remove_leftovers(study.build)
-    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical)
+    doubts: list[str] = []
+    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts)
     # A row refused for its values still had a set, which the flowchart counts by.
     measured, failures = measured_rows(study, clinical, quiet)
     clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
@@ -34,9 +36,21 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
+    stop, lost = lost_with_images(clinical, failures.set_index("patient_id")["reason"])
+    if stop:
+        raise StageError(stop)
+    for text in [*doubts, *lost]:
+        print(f"warning: {text}", file=sys.stderr)
     measured = measured.drop(columns="identity_in_headers")
     table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     study.write_measured(table)
+
+
+def lost_with_images(clinical: pd.DataFrame, reasons: pd.Series) -> tuple[str, list[str]]:
+    """As ``loss_by_outcome``, of those whose images cannot be used: ``reasons`` by patient_id."""
+    table = clinical.set_index("patient_id")
+    excluded = pd.Series(table.index.isin(reasons.index), index=table.index)
+    return loss_by_outcome(excluded, table["os_event"], table["os_months"], reasons.reindex(table.index))
 
 
 def measured_rows(study: Study, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:

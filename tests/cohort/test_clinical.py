@@ -83,7 +83,7 @@ ROW_FAULTS = [
     ({"height_m": "1.7.0"}, r"height_m is not a number \(text\)"),
     ({"sex": ""}, "sex is missing"),
     ({"os_months": "-3"}, "os_months -3 is negative"),
-    ({"os_months": "0", "rfs_months": "", "rfs_event": ""}, "os_months 0: no time after surgery"),
+    ({"os_months": "0", "os_event": "0", "rfs_months": "", "rfs_event": ""}, "os_months 0: no time after surgery"),
     ({"os_months": "abc"}, r"os_months is not a number \(text\)"),
     ({"os_months": "1825"}, "os_months 1825: looks like days; set clinical.units.time: days"),
     ({"os_months": "19800131"}, "os_months a number of 8 digits is outside"),

@@ -12,6 +12,7 @@ from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.core.parameters import FeatureParams, Params, RoiFeatures, load_params
 from analysis_lib.core.project import Project, Study
 from analysis_lib.review.check import check_study, table_as_read
+from analysis_lib.stages import StageError
 from analysis_lib.stages.measure import measure_patients
 from analysis_lib.ui.command_line import main
 
@@ -34,6 +35,7 @@ def study(patient, tmp_path):
     sets = {"kiel": {"label": "Kiel", "role": "train"}}
     params = Params.model_validate(params.model_dump() | {"study": "mine", "workers": 1, "cohort": {"sets": sets}})
     shutil.copytree(Project().params_dir, tmp_path / "params")
+    sets |= dict.fromkeys(["discovery", "external", "lt"])
     own = {"base": "defaults", "title": "Mine", "workers": 1, "cohort": {"sets": sets}}
     (tmp_path / "params" / "mine.yaml").write_text(yaml.safe_dump(own))
     return Study(params, Project(tmp_path))
@@ -117,3 +119,48 @@ def test_exit_status_says_whether_anyone_can_be_analysed(study, capsys):
     (study.data / "masks" / "P1.seg.nrrd").unlink()
     assert main(["check", "--study", "mine", "--quiet"], study.project) == 2
     assert "0 of 3 patients can be analysed" in capsys.readouterr().out
+
+
+def test_doubts_of_the_whole_table_are_said_by_check_and_by_measure(study, capsys):
+    text = study.clinical_file.read_text().replace("height_m", "heigth_m").replace("172", "1.7")
+    study.clinical_file.write_text(text)
+    sets = {"sets": {"kiel": {"label": "Kiel", "role": "train"}, "lt": {"label": "LT", "role": "test"}}}
+    params = Params.model_validate(study.params.model_dump() | {"cohort": sets})
+    ours = replace(study, params=params)
+    remarks = check_study(ours, quiet=True).remarks
+    assert "column heigth_m that is not used; did you mean height_m?" in remarks[0]
+    assert remarks[1].startswith("no patient of the table is of the set lt; give null in cohort.sets")
+    assert "heigth_m that is not used" in (study.build / "check" / "check.html").read_text()
+    measure_patients(ours, quiet=True)
+    assert capsys.readouterr().err.splitlines()[:2] == [f"warning: {text}" for text in remarks[:2]]
+
+
+def test_images_that_fail_for_all_who_died_stop_the_study(study):
+    rows = [f"P{k},kiel,M,1.7,30,{int(k > 1)}" for k in range(1, 4)]
+    for place in ("ct/P1", "masks/P1.seg.nrrd"):
+        path = study.data / place
+        other = path.with_name(path.name.replace("P1", "P4"))
+        shutil.copytree(path, other) if path.is_dir() else shutil.copy(path, other)
+    study.clinical_file.write_text(
+        "\n".join(["patient_id,set,sex,height_m,os_months,os_event", *rows, "P4,kiel,F,1.6,20,0\n"])
+    )
+    remark = "all 2 patients who died are excluded, and 2 who did not stay"
+    assert remark in check_study(study, quiet=True).remarks[0]
+    with pytest.raises(StageError, match=remark):
+        measure_patients(study, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("p1", "differs in capitals only"),
+        ("P-1", "differs in capitals, signs or leading zeros only"),
+        ("P_01", "differs in capitals, signs or leading zeros only"),
+        ("P10", "the mask of this patient is missing"),
+    ],
+)
+def test_a_name_on_disk_that_is_almost_the_patients(study, name, said):
+    (study.data / "masks" / "P1.seg.nrrd").rename(study.data / "masks" / f"{name}.seg.nrrd")
+    shutil.copytree(study.data / "ct" / "P1", study.data / "ct" / "P2")
+    reasons = check_study(study, quiet=True).table.set_index("patient_id")["reason"]
+    assert said in reasons["P1"] and "mask" in reasons["P1"]
