@@ -16,6 +16,7 @@ import pandas as pd
 from analysis_lib.cohort import mapping, units, whole_columns
 from analysis_lib.cohort.columns import BY_NAME, COLUMNS, KEPT, NUMERIC, SAFE_ID, UID, Column, schema
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, read_table
+from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.times import tied_times
 from analysis_lib.core.clinical_params import ClinicalParams
 
@@ -193,7 +194,7 @@ def _check_loss(table: RawTable, values: pd.DataFrame, bad: list[int]) -> None:
         died = died.fillna(dead.astype(float).where(dead | seen))
     excluded = pd.Series(values.index.isin(bad), index=values.index)
     reasons = pd.Series({row: table.complaints[row][0] for row in bad}, index=values.index, dtype=object)
-    stop, doubts = whole_columns.loss_by_outcome(excluded, died, values["os_months written"], reasons)
+    stop, doubts = loss_by_outcome(excluded, died, values["os_months written"], reasons)
     if stop:
         raise ClinicalTableError(stop)
     table.doubts += doubts

@@ -5,16 +5,14 @@ What a column is (numbers, categories, neither) is read from the training rows a
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.table_columns import is_time, numbers
 
 # what PyRadiomics writes beside its features: versions, settings, hashes and geometry of image and mask
 PROVENANCE = ("diagnostics_", "general_info_")
-NUMBERED = re.compile(r"(p|pat|patient|subject|case|record|sample)?[ _.-]?(id|mrn|no|nr|number)", re.IGNORECASE)
 MOSTLY_NUMBERS = 0.9  # of the training rows with a value: then the others are taken for missing
 FEWEST_ROWS = 5  # of a category: rarer ones share a column, because a network learns nothing from a row or two
 OTHER = "other, rare"
@@ -22,53 +20,6 @@ OTHER = "other, rare"
 
 class TableError(StudyError, ValueError):
     """The table cannot be used; the message names the column and the fix."""
-
-
-def numbers(column: pd.Series) -> np.ndarray | None:
-    """The column as float64 with NaN where empty; None if it holds words, dates or durations."""
-    if is_time(column):
-        return None
-    if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-        try:
-            column = pd.to_numeric(column)
-        except (ValueError, TypeError):
-            return None
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def is_time(column: pd.Series) -> bool:
-    """Whether a column of a Parquet table holds dates or durations, which would be read as nanoseconds."""
-    kind = column.dropna().map(type) if column.dtype == object else None
-    if kind is not None and len(kind):
-        return issubclass(kind.iloc[0], (pd.Timestamp, pd.Timedelta)) or hasattr(column.dropna().iloc[0], "isoformat")
-    return pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column)
-
-
-def identifiers(covariates: pd.DataFrame) -> list[str]:
-    """Columns that only tell rows apart: an exported index, whole numbers that go up by one or are all different under
-    a name such as patient_id, words all different.
-    """
-    found = []
-    for name, column in covariates.items():
-        whole = pd.api.types.is_integer_dtype(column) and len(column) > 1
-        counts = whole and (column.diff().iloc[1:] == 1).all()
-        numbered = whole and column.is_unique and NUMBERED.fullmatch(str(name))
-        if counts or numbered or str(name).startswith("Unnamed: ") or _names(column):
-            found.append(name)
-    return found
-
-
-def _names(column: pd.Series) -> bool:
-    if (
-        len(column) < 20
-        or not column.is_unique
-        or column.isna().any()
-        or is_time(column)
-        or numbers(column) is not None
-    ):
-        return False
-    as_dates = pd.to_datetime(column.astype(str), errors="coerce", format="mixed")
-    return pd.to_numeric(column, errors="coerce").isna().all() and as_dates.isna().all()
 
 
 def encode(covariates: pd.DataFrame, learn: np.ndarray) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:

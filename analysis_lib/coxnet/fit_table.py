@@ -14,17 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.common.files import read_csv, write_text
-from analysis_lib.coxnet.covariates import (
-    FEWEST_ROWS,
-    PROVENANCE,
-    TableError,
-    duplicates,
-    encode,
-    identifiers,
-    is_time,
-    mostly_numbers,
-    numbers,
-)
+from analysis_lib.common.loss import loss_by_outcome
+from analysis_lib.common.table_columns import GROUPED, codes_of_missing, entry_times, identifiers, is_time, numbers
+from analysis_lib.common.times import tied_times
+from analysis_lib.coxnet.covariates import FEWEST_ROWS, PROVENANCE, TableError, duplicates, encode, mostly_numbers
 from analysis_lib.coxnet.cutoff import ensemble_spread
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import bootstrap_c_index, c_index
@@ -36,6 +29,7 @@ LEARNT_FROM = ("train", "valid")
 SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
 SPLIT_NAMES |= {"testing": "test", "test": "test"}
 REPLICATES = 1000
+FEWEST_EVENTS = 10  # learnt from, below which a note says so
 
 
 def fit_table(
@@ -72,14 +66,20 @@ def fit_table(
     frame = read_table(table)
     if absent := [column for column in named if column not in frame]:
         raise TableError(f"{table} has no column '{absent[0]}'; it has {', '.join(frame.columns[:8])} ...")
-    months, died, excluded = _outcome(frame, time, event)
-    part = _splits(frame, split, died, excluded, seed)
+    months, died, excluded, doubts = _outcome(frame, time, event)
+    given = frame.drop(columns=list(set(named)))
+    diagnostics = [name for name in given if name.startswith(PROVENANCE)]
+    covariates = given.drop(columns=diagnostics)
+    index = identifiers(covariates)
+    patients = [name for name in index if covariates[name].duplicated().any()]
+    part = _splits(frame, split, died, excluded, seed, covariates[patients[0]] if patients else None)
     used = ~frame.index.isin(list(excluded))
     learnt_from, learn = _learnt_from(part, used, died, event)
-    covariates = frame.drop(columns=list(set(named)))
-    diagnostics = [name for name in covariates if name.startswith(PROVENANCE)]
-    covariates = covariates.drop(columns=diagnostics)
-    index = identifiers(covariates)
+    if entry := entry_times(covariates, months):
+        raise TableError(
+            f"column '{entry[0]}' looks like the time of entry (delayed entry, left truncation), which the model does "
+            f"not take; --drop '{entry[0]}' counts everybody from 0, and a covariate needs another name"
+        )
     x, care_of_words = encode(covariates.drop(columns=index), learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
@@ -103,6 +103,12 @@ def fit_table(
         "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
         **care_of_words,
         "identifiers": index,
+        "patients_train_test": {
+            name: len(set(covariates[name][learn].dropna()) & set(covariates[name][used & ~learn])) for name in patients
+        },
+        "codes_of_missing": codes_of_missing(x, learn),
+        "events_learnt_from": int(died[learn].sum()),
+        "doubts": doubts,
         "diagnostics": diagnostics,
         "valid_rows": int((part[learn] == "valid").sum()),
         "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
@@ -183,17 +189,30 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dict[str, float | int | None]:
     found = dict.fromkeys(("c_index", "low", "high"))
-    if died.sum() > 0 and len(died) > 1:
+    if died.sum() > 0 and len(died) > 1 and risk.nunique() > 1:  # one risk for all tells nobody apart
         row = bootstrap_c_index(
             months, died, risk.rename("risk").to_frame(), replicates=REPLICATES, confidence=confidence, seed=seed
         ).iloc[0]
         found = {k: None if pd.isna(row[k]) else float(row[k]) for k in found}
+        if died.sum() == 1:  # every resample has the same one death or none
+            found |= {"low": None, "high": None}
     return {**found, "n": len(died), "events": int(died.sum())}
 
 
 def _notes(report: dict) -> list[str]:
     """What the reader must know, one sentence each."""
-    notes = []
+    notes = list(report["doubts"])
+    if (n := report["events_learnt_from"]) < FEWEST_EVENTS:
+        notes.append(f"{n} event{'s' * (n > 1)} among the training rows: nothing can be learnt from so few")
+    for name, n in report["patients_train_test"].items():
+        if n:
+            notes.append(
+                f"{n} patients of '{name}' occur in training and test; they flatter the test: split by patient"
+            )
+    for name, (code, n) in report["codes_of_missing"].items():
+        notes.append(
+            f"column '{name}': {code} in {n} rows, far from all others; empty the cells if it means 'not known'"
+        )
     if n := len(report["excluded"]):
         row, reason = next(iter(report["excluded"].items()))
         notes.append(f"{n} rows are left out, the first is row {row}: {reason}")
@@ -233,11 +252,15 @@ def _pairs(pairs: list[tuple[int, int]]) -> str:
     return shown + (f", and {len(pairs) - 10} more in report.json" if len(pairs) > 10 else "")
 
 
-def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Times, events (0 where unknown) and the rows that cannot be used, with the reason."""
-    known, months = frame[time].notna(), numbers(frame[time])
+def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np.ndarray, dict[int, str], list[str]]:
+    """Times, events (0 where unknown), the rows that cannot be used, with the reason, and doubts."""
+    known, doubts, months = frame[time].notna(), [], numbers(frame[time])
     if months is None and not is_time(frame[time]):
-        months, _ = mostly_numbers(frame[time], np.ones(len(frame), bool))  # a word or two cost their rows alone
+        text = frame[time].astype(str).str.strip()
+        if thousands := int((grouped := text.str.fullmatch(GROUPED)).sum()):
+            doubts.append(f"'{time}': {thousands} rows have commas between thousands, as 1,204, read as 1204")
+        plain = frame[time].mask(grouped, text.str.replace(",", ""))
+        months, _ = mostly_numbers(plain, np.ones(len(frame), bool))  # a word or two cost their rows alone
     if months is None:
         what = "dates or durations" if is_time(frame[time]) else "words"
         raise TableError(f"column '{time}' holds {what}; it must hold numbers, such as months of follow-up")
@@ -259,11 +282,22 @@ def _outcome(frame: pd.DataFrame, time: str, event: str) -> tuple[np.ndarray, np
     if len(excluded) > len(frame) / 2:
         first = min(excluded)
         raise TableError(f"{len(excluded)} of {len(frame)} rows have no usable outcome; row {first}: {excluded[first]}")
-    return months, np.nan_to_num(died).astype(int), excluded
+    reasons = pd.Series(excluded, index=frame.index, dtype=object)
+    stop, lost = loss_by_outcome(reasons.notna(), pd.Series(died), pd.Series(months), reasons)
+    if stop:
+        raise TableError(stop)
+    return tied_times(months), np.nan_to_num(died).astype(int), excluded, doubts + lost
 
 
-def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: dict[int, str], seed: int) -> pd.Series:
-    """Name of each row's split; rows without one are added to ``excluded``."""
+def _splits(
+    frame: pd.DataFrame,
+    split: str | None,
+    died: np.ndarray,
+    excluded: dict[int, str],
+    seed: int,
+    patients: pd.Series | None,
+) -> pd.Series:
+    """Name of each row's split, drawn with all rows of a patient together; rows without one go to ``excluded``."""
     if split:
         name = frame[split].astype(str).str.strip()
         part = name.str.lower().map(SPLIT_NAMES).fillna(name).where(frame[split].notna(), "")
@@ -281,4 +315,7 @@ def _splits(frame: pd.DataFrame, split: str | None, died: np.ndarray, excluded: 
     for value in (0, 1):
         rows = rng.permutation(np.flatnonzero((died == value) & usable))
         part[rows[: int(0.3 * len(rows))]] = "test"
-    return pd.Series(part, index=frame.index)
+    drawn = pd.Series(part, index=frame.index)
+    if patients is None:
+        return drawn
+    return drawn.where(patients.isna(), drawn.groupby(patients).transform("first"))

@@ -11,8 +11,8 @@ import pandas as pd
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
-from analysis_lib.cohort.whole_columns import loss_by_outcome
 from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.pool import map_patients
 from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical
-from analysis_lib.cohort.whole_columns import loss_by_outcome
+from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.times import tied_times
 from analysis_lib.core.clinical_params import ClinicalParams
 

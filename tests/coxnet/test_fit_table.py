@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis_lib.common.table_columns import codes_of_missing, entry_times, identifiers
 from analysis_lib.coxnet.covariates import OTHER, encode
-from analysis_lib.coxnet.fit_table import TableError, fit_table
+from analysis_lib.coxnet.fit_table import TableError, _metrics, fit_table
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.survival.survival import c_index
 from analysis_lib.ui.command_line import main
@@ -174,3 +175,103 @@ def test_categories_with_many_levels_and_names_that_clash():
     assert f"centre={OTHER}" in x and care["rare_categories"]["centre"] >= 5 and (x.sum(axis=1) == 1).all()
     with pytest.raises(TableError, match="'stage=I', which is a column; rename one"):
         encode(pd.DataFrame({"stage": ["I", "II"] * 5, "stage=I": np.arange(10)}), np.ones(10, bool))
+
+
+# ---- what a table may hold that is no covariate, and outcomes that say too little ---------------------------------
+
+
+def plain(n=80, seed=3, **columns) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.standard_normal(n), "time": rng.exponential(20, n).round(1) + 1})
+    return frame.assign(event=rng.integers(0, 2, n), set=np.where(np.arange(n) % 4 == 3, "test", "train"), **columns)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["study_id", "participant_id", "USUBJID", "PatientID", "case.id", "MRN", "Study UID", "pseudonym", "patient"],
+)
+def test_an_identifier_is_no_covariate_whether_it_repeats_or_not(name):
+    values = np.random.default_rng(0).permutation(1000)[:80]
+    frame = pd.DataFrame({name: values, "x": np.random.default_rng(1).permutation(80)})
+    assert identifiers(frame) == [name]
+    for repeated in (np.repeat(values[:40], 2), [f"P{v}" for v in np.repeat(values[:40], 2)]):
+        assert identifiers(frame.assign(**{name: repeated})) == [name]
+
+
+@pytest.mark.parametrize("name", ["centre_id", "scanner id", "number", "lymph nodes no", "fluid", "valid", "paid"])
+def test_few_values_or_another_word_make_no_identifier(name):
+    assert identifiers(pd.DataFrame({name: np.arange(80) % 5, "x": np.random.default_rng(1).permutation(80)})) == []
+
+
+def test_patients_in_training_and_test_are_counted(tmp_path, capsys):
+    table = plain(patient_id=[f"P{k // 2}" for k in range(80)])
+    assert run(table, tmp_path, "--split", "set") == 0
+    assert "20 patients of 'patient_id' occur in training and test; they flatter" in capsys.readouterr().err
+    assert report_of(tmp_path)["patients_train_test"] == {"patient_id": 20}
+    assert run(table.drop(columns="set"), tmp_path) == 0  # the split that is drawn keeps a patient's rows together
+    assert report_of(tmp_path)["patients_train_test"] == {"patient_id": 0}
+    split = pd.read_csv(tmp_path / "out" / "risk.csv")["split"]
+    assert (split.groupby(table["patient_id"]).nunique() == 1).all() and 15 < (split == "test").sum() < 33
+
+
+@pytest.mark.parametrize("name", ["entry", "tstart", "Entry_time", "left", "delayed entry", "start.days"])
+def test_a_time_of_entry_is_refused(tmp_path, capsys, name):
+    table = plain()
+    table[name] = (table["time"] / 3).round(2)
+    assert run(table, tmp_path, "--split", "set") == 2
+    assert f"column '{name}' looks like the time of entry" in capsys.readouterr().err
+    assert (
+        entry_times(table.assign(**{name: table["time"] + 1}), table["time"].to_numpy()) == []
+    )  # no entry: after the end
+    assert entry_times(table.assign(**{name: 0}), table["time"].to_numpy()) == []
+
+
+def test_thousands_in_times_and_loss_by_outcome(tmp_path, capsys):
+    table = plain()
+    days = (table["time"] * 30).round().astype(int)
+    table["time"] = days
+    expected = fit_table(_csv(table, tmp_path), "time", "event", tmp_path / "a", split="set", seeds=1)
+    table["time"] = [f"{day:,}" for day in days]
+    assert (days > 999).sum() > 3 and run(table, tmp_path, "--split", "set") == 0
+    assert "rows have commas between thousands, as 1,204, read as 1204" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == expected
+    table["time"] = days.astype(float).where(table["event"] == 0)
+    assert run(table, tmp_path, "--split", "set") == 2
+    assert "patients who died are excluded, and" in capsys.readouterr().err
+    table["time"] = days.astype(float).where((table["event"] == 0) | (np.arange(80) < 25))
+    assert run(table, tmp_path, "--split", "set") == 0 and "exclusion depends on the outcome" in capsys.readouterr().err
+
+
+def _csv(table: pd.DataFrame, folder):
+    table.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+def test_few_events_say_nothing(tmp_path, capsys):
+    for events in (1, 9, 10):
+        table = plain().assign(event=lambda t, n=events: (np.cumsum(t["set"] == "train") <= n) & (t["set"] == "train"))
+        assert run(table, tmp_path, "--split", "set") == 0
+        notes = capsys.readouterr().err
+        assert ("among the training rows: nothing can be learnt from so few" in notes) == (events < 10)
+        train = json.loads((tmp_path / "out" / "metrics.json").read_text())["train"]
+        assert train["events"] == events and (train["low"] is None) == (events == 1)
+    assert _metrics(np.arange(1.0, 9), np.array([1, 0] * 4), pd.Series(2.0, range(8)), 0.95, 1)["c_index"] is None
+
+
+@pytest.mark.parametrize(("code", "values"), [(-9, (20, 90)), (-99, (0, 3)), (999, (18, 90)), (9999, (1, 200))])
+def test_codes_of_the_missing_among_covariates_are_pointed_out(code, values):
+    rng = np.random.default_rng(0)
+    column = pd.Series(rng.uniform(*values, 60)).where(np.arange(60) % 9 != 4, code)
+    x, learn = pd.DataFrame({"age": column, "z": rng.standard_normal(60) * 5}), np.ones(60, bool)
+    assert codes_of_missing(x, learn) == {"age": (code, 7)}
+    x["age"] = column.where(column != code, values[0])
+    assert codes_of_missing(x, learn) == {} and codes_of_missing(pd.DataFrame({"s": [-9, 0, 0, -9] * 15}), learn) == {}
+
+
+def test_times_of_the_last_bit_are_ties(tmp_path):
+    table = plain()
+    table["time"] = np.tile(table["time"][:40], 2)
+    fit_table(_csv(table, tmp_path), "time", "event", tmp_path / "a", split="set", seeds=1)
+    table.loc[40:, "time"] *= 1 + 4e-16
+    fit_table(_csv(table, tmp_path), "time", "event", tmp_path / "b", split="set", seeds=1)
+    assert (tmp_path / "a" / "risk.csv").read_bytes() == (tmp_path / "b" / "risk.csv").read_bytes()

@@ -13,6 +13,7 @@ import pytest
 from finished import finish_study, toy_patients, toy_study
 
 from analysis_lib import PINNED
+from analysis_lib.common.files import read_csv
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
 from analysis_lib.core.project import Project
 from analysis_lib.results.splines import BINS
@@ -140,7 +141,7 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     moved = numbers[(numbers["file"] == "table2.csv") & (numbers["difference"].abs() > 0)]
     assert len(moved) and moved["row"].str.contains("PMI").all()
     row = numbers[(numbers["row"] == "discovery PMI OS") & (numbers["column"] == "hr")].iloc[0]
-    table = other.result("table2").set_index(["set", "definition", "outcome"])
+    table = read_csv(other.figures / "table2.csv").set_index(["set", "definition", "outcome"])
     assert row["b"] == table.at[("discovery", "PMI", "OS"), "hr"]
     folder, text = write_comparison(finished, other)
     assert folder == tmp_path / "build" / "compare" / "toy-other"
