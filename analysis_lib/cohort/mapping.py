@@ -68,9 +68,9 @@ def rename(table: RawTable, settings: ClinicalParams, known: list[str], required
         )
     spare = {folded: name for folded, name in present.items() if name not in chosen.values()}
     for name in (n for n in known if n not in chosen):
-        if close := difflib.get_close_matches(name, spare, n=1, cutoff=ALIKE):
+        if alike := difflib.get_close_matches(name, spare, n=1, cutoff=ALIKE):
             table.doubts.append(
-                f"the table has a column {spare[close[0]]} that is not used; did you mean {name}? Rename it, or map it "
+                f"the table has a column {spare[alike[0]]} that is not used; did you mean {name}? Rename it, or map it "
                 "in clinical.columns"
             )
     cells = table.cells[list(chosen.values())].set_axis(list(chosen), axis=1)
