@@ -63,23 +63,16 @@ def fit_table(
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
     named = [time, event, *([split] if split else []), *drop]
-    frame = read_table(table)
-    if absent := [column for column in named if column not in frame]:
-        raise TableError(f"{table} has no column '{absent[0]}'; it has {', '.join(frame.columns[:8])} ...")
+    frame = read_table(table, named)
     months, died, excluded, doubts = _outcome(frame, time, event)
-    given = frame.drop(columns=list(set(named)))
-    diagnostics = [name for name in given if name.startswith(PROVENANCE)]
-    covariates = given.drop(columns=diagnostics)
+    diagnostics = [name for name in frame if name.startswith(PROVENANCE) and name not in named]
+    covariates = frame.drop(columns=[*set(named), *diagnostics])
     index = identifiers(covariates)
-    patients = [name for name in index if covariates[name].duplicated().any()]
-    part = _splits(frame, split, died, excluded, seed, covariates[patients[0]] if patients else None)
+    patients = covariates[[name for name in index if covariates[name].duplicated().any()]]
+    part = _splits(frame, split, died, excluded, seed, patients)
     used = ~frame.index.isin(list(excluded))
     learnt_from, learn = _learnt_from(part, used, died, event)
-    if entry := entry_times(covariates, months):
-        raise TableError(
-            f"column '{entry[0]}' looks like the time of entry (delayed entry, left truncation), which the model does "
-            f"not take; --drop '{entry[0]}' counts everybody from 0, and a covariate needs another name"
-        )
+    _no_entry_time(covariates, months)
     x, care_of_words = encode(covariates.drop(columns=index), learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
@@ -91,21 +84,16 @@ def fit_table(
 
     splits = {name: (part == name).to_numpy() & used for name in dict.fromkeys(part[used])}
     metrics = {name: _metrics(months[k], died[k], risk[k], confidence, seed) for name, k in splits.items()}
-    care = fitted.scaler.report()
     report = {
         "rows": len(frame),
         "excluded": {str(row): reason for row, reason in sorted(excluded.items())},
         "duplicate_rows_train_test": duplicates(x.assign(_time=months, _event=died), learn, used),
         "duplicate_covariates_train_test": duplicates(x, learn, used),
         "covariates": x.shape[1],
-        "imputed": care.loc[care["n_missing"] > 0, "n_missing"].to_dict(),
-        "constant": care.index[care["constant"]].tolist(),
-        "clipped": care.loc[care["n_clipped"] > 0, "n_clipped"].to_dict(),
+        **_care(fitted.scaler.report()),
         **care_of_words,
         "identifiers": index,
-        "patients_train_test": {
-            name: len(set(covariates[name][learn].dropna()) & set(covariates[name][used & ~learn])) for name in patients
-        },
+        "patients_train_test": _on_both_sides(patients, learn, used & ~learn),
         "codes_of_missing": codes_of_missing(x, learn),
         "events_learnt_from": int(died[learn].sum()),
         "doubts": doubts,
@@ -118,12 +106,34 @@ def fit_table(
         "seed": seed,
     }
     report["notes"] = _notes(report)
-    rows = pd.DataFrame({"row": np.arange(len(frame)), "split": part.to_numpy(), "risk": risk.to_numpy()})
-    rows["spread"] = ensemble_spread(by_network).to_numpy()
+    spread = ensemble_spread(by_network).to_numpy()
+    rows = pd.DataFrame({"row": frame.index, "split": part, "risk": risk.to_numpy(), "spread": spread})
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
     for name, content in (("report", report), ("metrics", metrics)):
         write_text(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return metrics
+
+
+def _care(scaled: pd.DataFrame) -> dict[str, object]:
+    """What scaling did to which covariate, for the report."""
+    return {
+        "imputed": scaled.loc[scaled["n_missing"] > 0, "n_missing"].to_dict(),
+        "constant": scaled.index[scaled["constant"]].tolist(),
+        "clipped": scaled.loc[scaled["n_clipped"] > 0, "n_clipped"].to_dict(),
+    }
+
+
+def _no_entry_time(covariates: pd.DataFrame, months: np.ndarray) -> None:
+    if entry := entry_times(covariates, months):
+        raise TableError(
+            f"column '{entry[0]}' looks like the time of entry (delayed entry, left truncation), which the model does "
+            f"not take; --drop '{entry[0]}' counts everybody from 0, and a covariate needs another name"
+        )
+
+
+def _on_both_sides(names: pd.DataFrame, learn: np.ndarray, test: np.ndarray) -> dict[str, int]:
+    """How many values of each column occur in rows that are learnt from and in test rows."""
+    return {str(name): len(set(column[learn].dropna()) & set(column[test])) for name, column in names.items()}
 
 
 def _learnt_from(part: pd.Series, used: np.ndarray, died: np.ndarray, event: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -166,8 +176,8 @@ def _fitted(
     return fitted
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """CSV or Parquet with rows numbered from 0; TableError if it is neither."""
+def read_table(path: Path, needed: list[str]) -> pd.DataFrame:
+    """CSV or Parquet with rows numbered from 0; TableError if it is neither, or lacks a column that is ``needed``."""
     path = Path(path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
@@ -184,6 +194,8 @@ def read_table(path: Path) -> pd.DataFrame:
     frame = frame.set_axis(frame.columns.astype(str), axis=1)
     if repeated := frame.columns[frame.columns.duplicated()].tolist():
         raise TableError(f"{path} has two columns '{repeated[0]}'; rename one")
+    if absent := [column for column in needed if column not in frame]:
+        raise TableError(f"{path} has no column '{absent[0]}'; it has {', '.join(frame.columns[:8])} ...")
     return frame
 
 
@@ -295,7 +307,7 @@ def _splits(
     died: np.ndarray,
     excluded: dict[int, str],
     seed: int,
-    patients: pd.Series | None,
+    patients: pd.DataFrame,
 ) -> pd.Series:
     """Name of each row's split, drawn with all rows of a patient together; rows without one go to ``excluded``."""
     if split:
@@ -316,6 +328,6 @@ def _splits(
         rows = rng.permutation(np.flatnonzero((died == value) & usable))
         part[rows[: int(0.3 * len(rows))]] = "test"
     drawn = pd.Series(part, index=frame.index)
-    if patients is None:
-        return drawn
-    return drawn.where(patients.isna(), drawn.groupby(patients).transform("first"))
+    for _, names in patients.items():
+        drawn = drawn.where(names.isna(), drawn.groupby(names).transform("first"))
+    return drawn
