@@ -99,13 +99,14 @@ class RadiomicsSurvivalModel:
         return pd.DataFrame(risks, features.index, columns=[f"network_{k + 1}" for k in range(risks.shape[1])])
 
     def survival(self, features: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
-        """Predicted survival probability, patients x months."""
+        """Predicted survival probability, patients x months; NaN past the longest observed training patient.
+
+        There the baseline hazard is flat, and the risk would be one of an earlier month.
+        """
         months = np.atleast_1d(np.asarray(months, float))
-        return pd.DataFrame(
-            self.ensemble.survival(self.inputs(features), months),
-            features.index,
-            columns=pd.Index(months, name="month"),
-        )
+        values = self.ensemble.survival(self.inputs(features), months)
+        values[:, months > self.training.last_month] = np.nan
+        return pd.DataFrame(values, features.index, columns=pd.Index(months, name="month"))
 
     def code_report(self, features: pd.DataFrame) -> pd.DataFrame:
         """Whether variables of the code are constant or copies of each other; see autoencoder.code_report."""

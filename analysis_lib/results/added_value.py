@@ -96,7 +96,7 @@ def predicted_deaths(
             death[model] = _cox_deaths(indexed.loc[train.index], train[chosen], test[chosen], months)
         for model, values in death.items():
             wide = pd.DataFrame(values, index=test.index, columns=pd.Index(months, name="month"))
-            long = wide.stack().rename("probability").reset_index()
+            long = wide.stack(future_stack=True).rename("probability").reset_index()
             frames.append(long.merge(truth, left_on="patient_id", right_index=True).assign(model=model))
         counts.append(
             (name, len(test), int(truth["os_event"].sum()), len(part) - len(test), len(train), " ".join(used))
@@ -133,7 +133,8 @@ def brier_scores(
     tables = []
     for name, part in probabilities.groupby("set", sort=False):
         truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
-        months = [m for m in sorted(part["month"].unique()) if followed(truth, m)]
+        predicted = part.dropna(subset="probability")  # past the training patients' follow-up nobody has a prediction
+        months = [m for m in sorted(predicted["month"].unique()) if followed(truth, m)]
         if len(months) < 2:
             continue
         curves = {}
@@ -173,6 +174,8 @@ def decision_curves(
         if not followed(frame, month):
             continue
         models = [m for m in MODELS if frame[m].notna().all()]
+        if not models:
+            continue
         outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
         found = curves(*outcome, frame[models].to_numpy(), models, thresholds, month)
         tables.append(found.assign(panel=f"{name} {month:g}", set=name, month=month))

@@ -27,7 +27,7 @@ def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: C
     indexed = patients.set_index("patient_id")
     indexed = indexed.loc[[p for name in cohort.test_sets for p in indexed.index[indexed["split"] == name]]]
     wide = (1 - model_survival.loc[indexed.index]).rename_axis(columns="month")
-    long = wide.stack().rename("probability").reset_index().assign(model=MODEL)
+    long = wide.stack(future_stack=True).rename("probability").reset_index().assign(model=MODEL)
     truth = indexed[["os_months", "os_event"]].assign(set=indexed["split"])
     return long.merge(truth, left_on="patient_id", right_index=True)[COLUMNS]
 
@@ -69,7 +69,8 @@ def calibrations(
         row = {"set": name, "model": MODEL, "month": month, "n": len(frame)}
         row["events"] = int(((time <= month) & (event == 1)).sum())
         text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
-        if followed(frame, month):
+        judged = frame[MODEL].notna().all()
+        if followed(frame, month) and judged:
             found = comparison.calibration_interval(
                 time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed
             )
@@ -85,7 +86,9 @@ def calibrations(
             text = f"slope {_interval(found, 'slope', 2)}, ICI {_interval(found, 'ici', 3)}"
         else:
             row["note"] = "no patient"
-            if len(frame):
+            if not judged:
+                row["note"] = text = "NA: past the follow-up of the training patients, no prediction"
+            elif len(frame):
                 row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
         notes.append((panel, f"{labels[name]}, {month:g} months", text))
         rows.append(row)

@@ -85,7 +85,7 @@ def prediction_table(model: RadiomicsSurvivalModel, features: pd.DataFrame, mont
     group = np.where(high_risk(risk, model.cutoff), "high", "low")
     columns = {"patient_id": features.index, "risk": risk, "risk_group": group}
     for k, month in enumerate(months):
-        columns[f"survival_{month:g}_months"] = survival[:, k] if month <= training.last_month else np.nan
+        columns[f"survival_{month:g}_months"] = survival[:, k]
     columns |= {"share_outside": share, "reconstruction_error": error}
     columns["warning"] = [_warning(model, outside.iloc[k], share[k], error[k]) for k in range(n)]
     return pd.DataFrame(columns)

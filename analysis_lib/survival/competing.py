@@ -11,7 +11,10 @@ CENSORED = 0
 
 
 def cumulative_incidence(time: ArrayLike, cause: ArrayLike, confidence: float) -> pd.DataFrame:
-    """Aalen-Johansen estimate of each cause's cumulative incidence with pointwise log-log intervals.
+    """Aalen-Johansen estimate of each cause's cumulative incidence with pointwise intervals.
+
+    The interval is on the scale log(-log(1 - F)), that of the complement, so that one cause alone has Kaplan-Meier's
+    log-log interval. R's ``survfit`` and SAS take log(-log F): for rare events theirs is lower, for both ends.
 
     ``cause`` is 0 for a censored patient and 1, 2 ... for the first event. Returns cause, month, incidence, se,
     low, high, at_risk, a row at month 0 and one at each distinct time. Written out because lifelines jitters

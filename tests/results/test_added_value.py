@@ -161,3 +161,24 @@ def test_a_horizon_past_the_follow_up_is_said_and_left_out():
     assert at["auc"].isna().all() and at["note"].str.contains("last follow-up at month 30").all() and len(at) == 6
     assert "30" in found["notes"].set_index("set").loc["lt", "note"]
     assert list(found["auc"]) == ["set", "model", "month", "auc", "low", "high"]
+
+
+def test_past_the_follow_up_of_the_training_patients_nothing_is_judged():
+    """Test patients are followed for longer: the baseline is flat there, and the risk one of an earlier month."""
+    train = PATIENTS["split"] == "train"
+    early = PATIENTS.assign(os_event=PATIENTS["os_event"].mask(train & (PATIENTS["os_months"] > 30), 0.0))
+    early["os_months"] = early["os_months"].mask(train, early["os_months"].clip(upper=30))
+    indexed = early.set_index("patient_id")
+    model = pd.DataFrame({month: 0.5 if month < 30 else np.nan for month in MONTHS}, indexed.index)
+    risk, training = indexed["risk"], indexed["risk"][indexed["split"] == "train"]
+    found, _ = predicted_deaths(early, model, risk, training, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
+    assert found.groupby("month")["probability"].count().gt(0).to_dict() == {m: m < 30 for m in MONTHS}
+    labels = {name: name for name in PARAMS.cohort.test_sets}
+    _, summary = calibrations(model_deaths(early, model, PARAMS.cohort), STATISTICS, 1, labels)
+    late = summary[summary["month"] > 30]
+    assert late["note"].str.startswith("NA: past the follow-up of the training").all() and late["slope"].isna().all()
+    assert summary.loc[summary["month"] < 30, "ratio"].notna().any()
+    assert brier_scores(found, STATISTICS, 1)["to"].max() == 24
+    assert decision_curves(found, STATISTICS)["month"].max() < 30
+    gain = reclassification(found, STATISTICS, 1)
+    assert set(gain["month"]) == set(STATISTICS.horizons_months) and gain.loc[gain["month"] > 30, "nri"].isna().all()
