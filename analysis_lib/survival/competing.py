@@ -13,8 +13,7 @@ CENSORED = 0
 def cumulative_incidence(time: ArrayLike, cause: ArrayLike, confidence: float) -> pd.DataFrame:
     """Aalen-Johansen estimate of each cause's cumulative incidence with pointwise intervals.
 
-    The interval is on the scale log(-log(1 - F)), that of the complement, so that one cause alone has Kaplan-Meier's
-    log-log interval. R's ``survfit`` and SAS take log(-log F): for rare events theirs is lower, for both ends.
+    They are on the scale log(-log(1 - F)), as Kaplan-Meier's; R and SAS take log(-log F), lower for rare events.
 
     ``cause`` is 0 for a censored patient and 1, 2 ... for the first event. Returns cause, month, incidence, se,
     low, high, at_risk, a row at month 0 and one at each distinct time. Written out because lifelines jitters
