@@ -31,6 +31,7 @@ from analysis_lib.review.record import read_run
 
 # A time or measurement with this many digits is one patient's; fewer occur in results too.
 TELLING_DIGITS = 7
+FEW_VALUES = 0.1  # share of the numbers of a table that may be patients' where its rows are not
 SHORTEST_TELLING_ID = 4  # a shorter identifier, as '12', is also a number in every table
 LICENSE = "https://spdx.org/licenses/GPL-3.0-or-later"
 KINDS = {"column": "identifiers", "identifier": "an identifier", "value": "a measured value"}
@@ -57,6 +58,17 @@ class Patients:
         numbers = np.concatenate([f.select_dtypes("number").to_numpy(float).ravel() for f in frames])
         texts = {repr(float(v)) for v in numbers[np.isfinite(numbers)]}
         self.values = {t for t in texts if len(re.sub(r"\D|e.*$", "", t).strip("0")) >= TELLING_DIGITS}
+
+    def rounded(self, text: str) -> str:
+        """A table with those numbers rounded that are one patient's value, as a median time from dates is.
+
+        As it is where there is an identifier, or where so many numbers are patients' that the rows may be theirs.
+        """
+        numbers = NUMBER.findall(text)
+        theirs = sum(number in self.values for number in numbers)
+        if "patient_id" in text or theirs > FEW_VALUES * len(numbers):
+            return text
+        return NUMBER.sub(lambda found: f"{float(found[0]):.4g}" if found[0] in self.values else found[0], text)
 
     def seen_in(self, text: str, is_table: bool = True) -> tuple[str, str] | None:
         """The first trace of a patient in a text, as its kind (of ``KINDS``) and itself; None without any.
@@ -126,6 +138,9 @@ def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> byt
     if path.suffix not in (".csv", ".html"):
         return content
     text = content.decode("utf-8")
+    if path.suffix == ".csv" and (coarse := guard.rounded(text)) != text:
+        text, content = coarse, coarse.encode()
+        left_out.append((name, "a few numbers are one patient's, as a median is: rounded to four digits"))
     if trace := guard.seen_in(text):
         left_out.append((name, f"one row a patient: {KINDS[trace[0]]}"))
         return None

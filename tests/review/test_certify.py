@@ -195,6 +195,26 @@ def test_package_holds_no_patient(finished):
     assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]
 
 
+def test_aggregates_of_times_from_dates_are_packed_rounded(finished):
+    """The median of an odd number of patients is one patient's time, with all its digits where from dates."""
+    patients = pd.read_parquet(finished.build / "patients.parquet")
+    patients["os_months"] = (patients["os_months"] * 30.4375).round() / 30.4375
+    patients.to_parquet(finished.build / "patients.parquet")
+    time, *others = patients.loc[(patients["os_months"] % 1 > 0.01), "os_months"]
+    for column in ("hr_low", "hr", "p"):
+        table = read(finished.figures / "table2.csv")
+        table.loc[table.index[0], column] = time
+        table.to_csv(finished.figures / "table2.csv", index=False)
+        with zipfile.ZipFile(write_package(finished)) as archive:
+            packed = pd.read_csv(io.BytesIO(archive.read("figures/table2.csv")))
+            assert "figures/table2.csv | a few numbers are one patient's" in archive.read("LEFT_OUT.md").decode()
+        assert len(packed) == len(table) and packed.loc[0, column] == float(f"{time:.4g}") != time
+    rows = pd.DataFrame({"month": others[:20]})  # a patient a row, though nobody says so
+    rows.to_csv(finished.figures / "table2.csv", index=False)
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        assert "figures/table2.csv" not in archive.namelist()
+
+
 def test_the_same_run_packs_to_the_same_bytes(finished):
     first = write_package(finished).read_bytes()
     with zipfile.ZipFile(write_package(finished)) as again, zipfile.ZipFile(io.BytesIO(first)) as before:
