@@ -115,9 +115,11 @@ def _cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, 
         beta = cox_fit(*pair, train[varies].to_numpy()).coefficients
     except NoFiniteEstimate:
         return np.full((len(test), len(months)), np.nan)
-    return 1 - evaluation.predicted_survival(
+    deaths = 1 - evaluation.predicted_survival(
         pair, train[varies].to_numpy() @ beta, test[varies].to_numpy() @ beta, months
     )
+    deaths[:, months > outcome["os_months"].max()] = np.nan  # where the baseline is flat for want of patients
+    return deaths
 
 
 def brier_scores(

@@ -25,16 +25,12 @@ def predicted_survival(
 ) -> NDArray[np.float64]:
     """Survival probabilities of shape (n, months) from log hazard ratios and Breslow's baseline hazard.
 
-    NaN past the longest observed training patient, where the baseline is flat for want of patients.
-
     ``train`` is (time, event) of the patients whose scores are ``train_log_risk``; see ``cox.breslow_hazard``.
     """
     centre = float(np.mean(np.asarray(train_log_risk, dtype=float)))
-    time, dead = _arrays(*train)
-    deaths, hazard = breslow_hazard(time, dead, train_log_risk, centre)
-    months = np.atleast_1d(np.asarray(months, dtype=float))
-    baseline = np.r_[0.0, hazard][np.searchsorted(deaths, months, side="right")]
-    baseline[months > time.max()] = NAN
+    deaths, hazard = breslow_hazard(*_arrays(*train), train_log_risk, centre)
+    place = np.searchsorted(deaths, np.atleast_1d(np.asarray(months, dtype=float)), side="right")
+    baseline = np.r_[0.0, hazard][place]
     return np.exp(-np.exp(np.asarray(log_risk, dtype=float) - centre)[:, None] * baseline)
 
 

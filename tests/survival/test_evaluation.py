@@ -140,9 +140,3 @@ def test_every_function_and_test_of_the_page_exists():
         for module, name in named:
             text = next(Path(__file__).parents[1].rglob(f"{module}.py")).read_text(encoding="utf-8")
             assert f"def {name}(" in text, f"{module}.{name}"
-
-
-def test_survival_past_the_longest_observed_is_not_predicted():
-    train = np.array([5.0, 10, 20]), np.array([1, 1, 0])
-    found = evaluation.predicted_survival(train, np.zeros(3), np.array([0.0, 1.0]), [10, 20, 20.1, 60])
-    assert np.isfinite(found[:, :2]).all() and np.isnan(found[:, 2:]).all()
