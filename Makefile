@@ -13,13 +13,13 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help env check study predict search multiverse docs gallery test test-slow lint lint-check lock bench explore clean distclean \
-        FORCE report verify expect reproduce compare package
+        FORCE report verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # ---- environment -------------------------------------------------------------------------------------
 ENV := .venv/.ready
@@ -103,6 +103,8 @@ $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
+export-model: $(B)/run.json ## the fitted model for others, without a number of a single patient: build/$(STUDY)/model_to_share
+	@$(RUN) export-model --study $(STUDY)
 search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
 	@$(RUN) search --study $(STUDY) && $(RUN) notebook 16_search --study $(STUDY)
 multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## the choices an analyst could have made instead, and the power page

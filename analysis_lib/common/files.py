@@ -1,7 +1,8 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and seeing that a folder is as it was written."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # make's questions need no pandas
     import pandas as pd
 
 TEMPORARY = ".writing-"
+SUMS = "SHA256SUMS"  # as sha256sum writes and checks them
 
 
 def temporary_prefix() -> str:
@@ -87,3 +89,30 @@ def write_text_if_changed(path: Path, text: str) -> None:
     """Leave the file, and so its time stamp, alone when it already holds ``text``."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """Write the hash of every file of a folder into ``SHA256SUMS`` there."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != SUMS]
+    write_text(folder / SUMS, "".join(f"{file_hash(path)}  {path.name}\n" for path in files))
+
+
+def check_seal(folder: Path) -> None:
+    """Raise ValueError where a file of a sealed folder is missing, or another, or one that does not belong there."""
+    try:
+        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
+        sealed = {name: told for told, name in lines}
+    except (FileNotFoundError, ValueError):
+        raise ValueError(f"it has no list of its files that can be read ({SUMS}); fit or export it again") from None
+    for name in sorted({*sealed, *(path.name for path in folder.iterdir())} - {SUMS}):
+        path = folder / Path(name).name
+        if name not in sealed or path.name != name:
+            raise ValueError(f"'{name}' is no file of it; take it away, or take the folder anew from where it was made")
+        if not path.is_file() or file_hash(path) != sealed[name]:
+            raise ValueError(f"{name} is missing or is not the file that was saved; take the folder anew")

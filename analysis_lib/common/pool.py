@@ -1,14 +1,17 @@
-"""Many patients on many processes of this machine: the one pool, and what becomes of a patient who kills his worker."""
+"""Many patients on many processes of this machine: the one pool, what memory a patient may take, who kills a worker."""
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from joblib.externals import loky
@@ -23,6 +26,31 @@ IDLE_S = 300  # a worker without work ends after so long
 
 class WorkerDied(StudyError, RuntimeError):
     """A process ended without a result, and nobody said what to do then."""
+
+
+class TooMuchMemory(StudyError, ValueError):
+    """A patient asks for more memory than one may take."""
+
+
+@contextmanager
+def memory_limit(gb: float) -> Iterator[None]:
+    """Let the block take ``gb`` GB of memory beyond what this process has; TooMuchMemory where it asks for more.
+
+    So a file that unpacks to more than the machine has ends neither the process nor, by the kernel's choice, another.
+    """
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    has = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    limits = [has + int(gb * 2**30), *(limit for limit in before if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
+    try:
+        yield
+    except MemoryError:
+        raise TooMuchMemory(
+            f"CT, mask or features take more than {gb:g} GB of memory; export them again if they are no larger than "
+            "others, or give a worker more (images.memory_gb)"
+        ) from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def worker_count(workers: int) -> int:
@@ -100,8 +128,12 @@ def run_each(
                 for future, (place, one) in running.items():
                     whole = future.done() and not future.cancelled() and future.exception() is None
                     yield place, future.result() if whole else run_alone(function, one, died)
-            except BaseException:
-                pool.shutdown(wait=True, kill_workers=True)
+            except BaseException as error:
+                # An interrupt ends the workers at once. Otherwise they end by themselves, after what they are at: the
+                # warnings of a killed pool would hide the error.
+                for future in running:
+                    future.cancel()
+                pool.shutdown(wait=True, kill_workers=not isinstance(error, Exception))
                 raise
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis_lib.common.files import temporary_prefix
+from analysis_lib.common.files import check_seal, seal, temporary_prefix
 from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
 from analysis_lib.coxnet.cutoff import median_cutoff
@@ -124,11 +124,11 @@ class RadiomicsSurvivalModel:
         """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
         return self.ensemble.history
 
-    def save(self, folder: Path, provenance: dict[str, Any] | None = None) -> None:
+    def save(self, folder: Path, provenance: dict[str, Any] | None = None, card: str = "") -> None:
         """Write the model into ``folder``, which is replaced as a whole and only when all is written.
 
         ``provenance`` (plain values: where the features come from, versions) is kept in model.json; without it the
-        model cannot be applied to the images of new patients.
+        model cannot be applied to the images of new patients. ``card``: text of MODEL_CARD.md.
         """
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
@@ -150,6 +150,9 @@ class RadiomicsSurvivalModel:
                 "versions": package_versions(),
             }
             (new / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            if card:
+                (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+            seal(new)
             os.chmod(new, 0o755)
             old = None
             if folder.exists():
@@ -163,10 +166,11 @@ class RadiomicsSurvivalModel:
 
     @classmethod
     def load(cls, folder: Path) -> RadiomicsSurvivalModel:
-        """Read a saved model. FileNotFoundError or ValueError says what is wrong with the folder."""
+        """Read a saved model, if every file is as it was saved. FileNotFoundError or ValueError says what is wrong."""
         folder = Path(folder)
         if not (folder / "model.json").is_file():
             raise FileNotFoundError(f"{folder} holds no saved model (no model.json)")
+        check_seal(folder)
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
             raise ValueError(f"{folder} is of format {description['format']}, this version reads {FORMAT}; refit")

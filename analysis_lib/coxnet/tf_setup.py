@@ -7,10 +7,12 @@ so small that threads would not help anyway; run several fits as several process
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,10 +72,33 @@ def save_keras(model: keras.Model, path: Path) -> None:
 
 
 def load_keras(path: Path) -> keras.Model:
-    """Load what ``save_keras`` wrote."""
+    """Load what ``save_keras`` wrote; ValueError where it is something else, before anything is built."""
+    _check_declared(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return keras.saving.load_model(path, compile=False)
+
+
+def _check_declared(path: Path) -> None:
+    """Layers of this library alone, of no more weights than the file has bytes for: Keras takes memory as told."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError(f"{path.name} is packed, as no saved model is")
+        config = json.loads(archive.read("config.json"))
+        room = archive.getinfo("model.weights.h5").file_size // 4  # of single precision
+    widths, weights = {}, 0
+    for layer in config["config"]["layers"]:
+        name, settings = layer["name"], layer["config"]
+        if layer["class_name"] == "InputLayer":
+            widths[name] = settings["batch_shape"][-1]
+        elif layer["class_name"] == "Dense":
+            (before,) = layer["inbound_nodes"]
+            widths[name] = settings["units"]
+            weights += widths[before["args"][0]["config"]["keras_history"][0]] * settings["units"]
+        else:
+            raise ValueError(f"{path.name} has a layer that no saved model has")
+    if weights > room:
+        raise ValueError(f"{path.name} declares {weights} weights and holds {room} at most")
 
 
 __all__ = ["keras", "load_keras", "save_keras", "tf"]

@@ -80,7 +80,8 @@ def named_for_itk(path: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     """
     plain = os.fsencode(path).decode("utf-8", "ignore")
     if str(path) == plain and plain.lower().endswith(suffixes):
-        yield plain
+        with _itk_memory():
+            yield plain
         return
     if ".nhdr" in suffixes or plain.lower().endswith(".mhd"):
         raise ImageError(
@@ -89,7 +90,19 @@ def named_for_itk(path: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder, f"image{suffixes[0]}")
         link.symlink_to(path.resolve())
-        yield str(link)
+        with _itk_memory():
+            yield str(link)
+
+
+@contextmanager
+def _itk_memory() -> Iterator[None]:
+    """ITK says by its text alone that memory is not enough."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "memory" in str(error).lower():
+            raise MemoryError from None
+        raise
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -115,6 +115,8 @@ def scan_folder(folder: Path) -> Scan:
                 identity, kind = carries_identity(header), _other_kind(header)
                 slices = [] if kind else [_with_pixels(one, pixels) for one in _slices(header, file, place)]
                 uid_text = str(header.get("SeriesInstanceUID") or "")
+        except MemoryError:
+            raise
         except Exception:  # pydicom converts values when they are looked at, and a damaged one may raise anything
             scan.damaged.append(file)
             continue
@@ -139,6 +141,8 @@ def _read_header(file: Path) -> tuple[pydicom.Dataset, str] | None:
                 if bare and not (header.get("Modality") or header.get("SOPClassUID")):
                     return None
                 return header, "" if _other_kind(header) else pixels_are(stream, header)
+        except MemoryError:
+            raise
         except Exception:  # whatever a damaged stream makes the parser raise
             return None
 

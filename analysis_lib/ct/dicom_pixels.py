@@ -50,7 +50,7 @@ def stored_values(one: Slice) -> np.ndarray:
                 if header.file_meta.TransferSyntaxUID in DECLARE_SIZE:
                     _refuse_other_size(get_frame(header.PixelData, 0, number_of_frames=1), one)
                 stored = pixel_array(header, decoding_plugin=_FASTEST.get(header.file_meta.TransferSyntaxUID, ""))
-        except ImageError:
+        except (ImageError, MemoryError):
             raise
         except Exception:  # each decoder raises its own errors, down to zlib's; their texts may quote the header
             raise ImageError(

@@ -49,7 +49,7 @@ def check_length(path: Path, kind: str) -> None:
                 _check_nrrd(path, stream)
             else:
                 _check_meta(path, stream)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except (OSError, EOFError, zlib.error):
         raise _cut_short() from None

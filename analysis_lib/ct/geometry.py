@@ -21,7 +21,7 @@ def refusing_damage() -> Iterator[None]:
     """Make an ImageError of whatever the files of one patient raise, so that the other patients go on.
 
     Nothing of the error is told: its text may quote a header or a file name, and its type says nothing to a reader. A
-    full disk and a lack of memory are no fault of the patient and go through.
+    full disk is no fault of the patient and goes through, and so does MemoryError, which ``memory_limit`` explains.
     """
     try:
         yield

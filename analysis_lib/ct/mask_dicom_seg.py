@@ -106,7 +106,7 @@ def read(path: Path) -> list[FrameSegment]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the header's style; what matters is checked here
             return _read(read_dicom(path))
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception:  # pydicom and the decoders raise many kinds for damaged objects
         raise ImageError(

@@ -187,7 +187,7 @@ def read(path: Path) -> list[ContourSegment]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the header's style
             return _regions(read_dicom(path))
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception:  # pydicom raises many kinds for damaged files
         raise ImageError(

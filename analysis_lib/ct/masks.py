@@ -194,7 +194,7 @@ def _read_dicom(path: Path) -> list[Segment]:
             warnings.simplefilter("ignore")  # of the header's style
             header = read_dicom(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
             modality, sop_class = str(header.get("Modality", "")), str(header.get("SOPClassUID", ""))
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception:  # pydicom raises many kinds for damaged headers
         raise ImageError("the mask is a DICOM file whose header is damaged; export it again") from None

@@ -26,6 +26,8 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:
     check_length(path, "nrrd")
     try:
         data, header = nrrd.read(str(path))
+    except MemoryError:
+        raise
     except Exception:  # whatever a damaged header or stream makes pynrrd or its decoders raise
         raise ImageError("the image file cannot be read: damaged or cut short; save it again") from None
     if data.ndim == 3:

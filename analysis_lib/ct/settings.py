@@ -59,6 +59,12 @@ class ImageParams(Section):
     vertebra_names: list[str] = Field(
         ["vertebrae_L3", "vertebra L3", "L3"], description="Segment names of the vertebra, for l3_slice: vertebra."
     )
+    memory_gb: float = Field(
+        4,
+        gt=0,
+        description="Memory that the images of one patient, or their features, may take in a worker, GB. Who needs "
+        "more is excluded with the reason, so that one damaged file cannot end the run.",
+    )
     min_mask_pixels: int = Field(
         50, ge=1, description="A segment with fewer pixels is taken for a slip of the mouse and excluded."
     )

@@ -24,7 +24,7 @@ from analysis_lib.common.code import code_of
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.common.files import remove_leftovers, write_text
 from analysis_lib.common.keep import hash_of
-from analysis_lib.common.pool import worker_count
+from analysis_lib.common.pool import memory_limit, worker_count
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
@@ -33,6 +33,9 @@ from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
 from analysis_lib.radiomics.workers import Result, run_local
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
+
+
+MEMORY_GB = 4  # that one patient may take, of a table of cases, which has no parameter file
 
 
 class FeatureCountError(StudyError, ValueError):
@@ -47,6 +50,7 @@ class Task:
     fingerprint: Callable[[str], str]
     parameter_files: dict[str, Path]
     cache_dir: Path
+    memory_gb: float = MEMORY_GB
     code: tuple[str, ...] = field(default_factory=lambda: code_of(extract))
 
     def __call__(self, patient_id: str) -> Result:
@@ -60,7 +64,8 @@ class Task:
             features = _read_cached(path, key)
             if features is not None:
                 return Result(patient_id, features)
-            features = self._extract(patient_id)
+            with memory_limit(self.memory_gb):
+                features = self._extract(patient_id)
         except NoRadiomicsError as error:
             return Result(patient_id, None, str(error), RADIOMICS_STAGE)
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
@@ -108,6 +113,7 @@ def feature_table(
     expected_count: int | None = None,
     workers: int = 0,
     quiet: bool = False,
+    memory_gb: float = MEMORY_GB,
     executor: Callable[[Callable[[str], Result], Sequence[str], int], Iterator[Result]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Radiomics features of all patients.
@@ -116,6 +122,7 @@ def feature_table(
     fingerprint: patient_id -> text that changes when the patient's input files do.
     parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns, none if ''.
     cache_dir: one file a patient. workers: processes, 0 takes all cores. quiet: no progress on stderr.
+    memory_gb: what one patient may take; see ``memory_limit``.
     executor: (task, patient_ids, workers) -> results in any order. If None, the Dask cluster that the environment
     variable SCHEDULER names, else processes of this machine (``run_local``); ``run_here`` is this process alone.
     The table does not depend on it.
@@ -131,7 +138,7 @@ def feature_table(
     ids = sorted(set(patient_ids))
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
     remove_leftovers(Path(cache_dir))
-    task = Task(load, fingerprint, parameter_files, Path(cache_dir))
+    task = Task(load, fingerprint, parameter_files, Path(cache_dir), memory_gb)
     done: dict[str, dict[str, float]] = {}
     failed: list[tuple[str, str, str]] = []
     quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars

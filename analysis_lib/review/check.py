@@ -12,7 +12,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import KEPT
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
-from analysis_lib.common.pool import map_patients
+from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
 from analysis_lib.core.project import Study
 from analysis_lib.ct import ct, indices, masks
 from analysis_lib.ct.geometry import ImageError, refusing_damage
@@ -140,7 +140,7 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
     """
     row = _empty_row(source)
     try:
-        with refusing_damage():
+        with memory_limit(images.memory_gb), refusing_damage():
             opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
             counted = indices.counted_slices(opened, images)
             slices, middle = counted.slices, (len(counted.slices) - 1) // 2
@@ -150,7 +150,7 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
             row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
             if counted.doubts:
                 raise indices.no_hu(counted.doubts)
-    except ImageError as error:
+    except (ImageError, TooMuchMemory) as error:
         return row | {"status": "refused", "reason": str(error)}
     affine = opened.series.geometry.affine
     notes = [*opened.notes, *counted.notes, *_no_radiomics(opened, parameter_files or {})]

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from analysis_lib import PINNED
-from analysis_lib.common.files import write_text
+from analysis_lib.common.files import file_hash, write_text
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
@@ -212,12 +212,6 @@ def platform_key(environment: dict) -> dict:
         "libc": environment.get("libc"),
         "packages": {name: packages.get(name.lower()) for name in DECIDING_PACKAGES},
     }
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(*command: str) -> str | None:

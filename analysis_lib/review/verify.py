@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.common.files import replacing, write_text
+from analysis_lib.common.files import file_hash, replacing, write_text
 from analysis_lib.core.artefacts import describe
 from analysis_lib.core.project import Study
 from analysis_lib.review import expectation
 from analysis_lib.review.conclusions import Conclusions, read_conclusions
 from analysis_lib.review.judge import CELLS, compare_tables
-from analysis_lib.review.record import file_hash, platform_key, read_run
+from analysis_lib.review.record import platform_key, read_run
 
 SHOWN = 40
 SAME_BYTES = "reproduced to the byte"

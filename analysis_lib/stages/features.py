@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,6 +49,7 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         parameter_files=study.parameter_files,
         expected_count=params.features.expected_count,
         cache_dir=_feature_cache(study),
+        memory_gb=params.images.memory_gb,
         workers=params.workers,
         quiet=quiet,
     )
@@ -69,8 +71,9 @@ def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
 def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
     """Hash of what a patient's images depend on: the bytes of CT and mask, how both are chosen, the code that reads."""
     source = found[patient_id]
-    windows = {"sm": {"hu_window"}, "pm": {"hu_window"}}  # of the indices alone
-    choice = [images.model_dump(mode="json", exclude=windows), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
+    # What counts for the indices alone, or changes no result.
+    apart: dict[str, Any] = {"sm": {"hu_window"}, "pm": {"hu_window"}, "memory_gb": True}
+    choice = [images.model_dump(mode="json", exclude=apart), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
     mask = source.mask()
     table = source.where()["label_table"] or find_label_table(mask)
     folders = [source.ct(), mask] + ([table] if table else [])

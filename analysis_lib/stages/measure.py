@@ -13,7 +13,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
 from analysis_lib.common.loss import loss_by_outcome
-from analysis_lib.common.pool import map_patients
+from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
 from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
@@ -99,11 +99,11 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
 def measure_one(source: Source, images: ImageParams) -> dict[str, object]:
     """Areas and densities of one patient as a row, or the row of the exclusions with the reason."""
     try:
-        with refusing_damage():
+        with memory_limit(images.memory_gb), refusing_damage():
             row = indices.measure(source.ct(), source.mask(), images, **source.where())
         if row["doubts"]:  # its features would be of the same values
             raise indices.no_hu([row["doubts"]])
-    except ImageError as error:
+    except (ImageError, TooMuchMemory) as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
         "patient_id": source.patient_id,

@@ -5,7 +5,6 @@ The clinical table needs nothing but patient_id; CT and masks lie as in any stud
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def predict(study: Study, folder: Path, quiet: bool = False) -> str:
     Raises PredictError for a folder that holds no usable model, a model whose features were made with other settings
     or versions, and a study in which nobody can be predicted.
     """
-    params, model = study.params, _load(folder)
+    params, model = study.params, load_model(folder)
     notes = _check(model, study, folder)
     clinical, excluded = read_patient_ids(study.clinical_file, params.clinical)
     measured, no_image = measured_rows(study, clinical, quiet)
@@ -106,13 +105,18 @@ def _warning(model: RadiomicsSurvivalModel, outside: pd.Series, share: float, er
     return f"unlike the training patients: {'; '.join(parts)}" if parts else ""
 
 
-def _load(folder: Path) -> RadiomicsSurvivalModel:
+def load_model(folder: Path) -> RadiomicsSurvivalModel:
+    """A saved model; PredictError where the folder holds none, or one that is damaged or was changed."""
     try:
         return RadiomicsSurvivalModel.load(folder)
     except FileNotFoundError as error:
         raise PredictError(f"{error}; make study STUDY=<name> saves one in build/<name>/model") from None
-    except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+    except (ValueError, OSError) as error:
         raise PredictError(f"{folder} cannot be read as a saved model: {' '.join(str(error).split())[:300]}") from None
+    except Exception:  # whatever a folder that somebody made up makes the readers of JSON, NumPy and Keras raise
+        raise PredictError(
+            f"{folder} cannot be read as a saved model: its files are not those of one; take the folder anew"
+        ) from None
 
 
 def _check(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[str]:

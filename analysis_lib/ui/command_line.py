@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None, project: Project | None = None) -> 
     except OSError as error:
         print(f"error: {_file_error(error, project.root)}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("error: there is not enough memory; close other programs, or set fewer workers", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -75,6 +78,7 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     predict = stage("predict", "Apply a saved model to patients without outcomes.", _predict)
     predict.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model")
 
+    stage("export-model", "Write the fitted model for others, without a number of a single patient.", _export_model)
     stage("multiverse", "Run the choices an analyst could have made instead, and the power calculation.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
 
@@ -139,7 +143,8 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
 def _file_error(error: OSError, root: Path) -> str:
     """One line on a file that cannot be read or written; its path is shown only if the study itself made it."""
     cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    if error.errno in FULL_DISK:
+    full = any(f"[Errno {code}]" in str(error) for code in FULL_DISK)  # pydicom raises it again without the number
+    if error.errno in FULL_DISK or (error.errno is None and full):
         return "the disk or its quota is full; free some space, then the same command goes on where it stopped"
     path = Path(str(error.filename or "")).absolute()
     made = any(path.is_relative_to(root / name) for name in ("build", "figures"))
@@ -285,6 +290,12 @@ def _predict(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.predict import predict
 
     print(predict(study, options.model, options.quiet))
+
+
+def _export_model(study: Study, _: argparse.Namespace) -> None:
+    from analysis_lib.stages.export import export_model
+
+    print(export_model(study))
 
 
 def _multiverse(study: Study, options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import pytest
 from finished import finish_study, toy_patients, toy_study
 
 from analysis_lib import PINNED
-from analysis_lib.common.files import read_csv
+from analysis_lib.common.files import file_hash, read_csv
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, ARTEFACTS, NOTEBOOKS, describe, notebook_of, stems
 from analysis_lib.core.project import Project
 from analysis_lib.results.splines import BINS
@@ -37,7 +37,7 @@ def test_run_json_says_what_was_run(finished):
     assert run["parameters"]["definitions"]["PMI"]["men"] == 6.36
     assert run["inputs"]["clinical table"]["files"] == 1
     assert run["inputs"]["images and masks"]["files"] == 1
-    assert run["outputs"]["figures/toy/table2.csv"] == record.file_hash(finished.figures / "table2.csv")
+    assert run["outputs"]["figures/toy/table2.csv"] == file_hash(finished.figures / "table2.csv")
     assert run["environment"]["packages"]["numpy"] == np.__version__
     assert run["environment"]["threads"] == PINNED
     assert run["stages"][0]["peak_memory_mb"]["command"] > 20

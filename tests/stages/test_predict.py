@@ -12,6 +12,7 @@ from conftest import write_seg, write_series
 from ct_files import change
 
 import analysis_lib.radiomics.features
+from analysis_lib.common.files import seal
 from analysis_lib.core.feature_settings import differences, training_settings
 from analysis_lib.core.parameters import PARAMS_DIR, AutoEncoderParams, NetworkParams
 from analysis_lib.core.project import Project
@@ -240,6 +241,7 @@ def test_other_versions_are_refused_by_name(project, tmp_path, name):
     of_risk = name in description["versions"]
     (description["versions"] if of_risk else description["provenance"]["required"]["versions"])[name] = "0.1"
     path.write_text(json.dumps(description))
+    seal(tmp_path / "model")
     with pytest.raises(PredictError, match=f"versions.{name} is '0.1' in the model and '.*' here.*fit"):
         predict(write_study(root, "versions"), tmp_path / "model", quiet=True)
 
@@ -258,7 +260,7 @@ def test_a_model_of_a_table_and_a_folder_without_model_are_refused(project, tmp_
     with pytest.raises(PredictError, match="fitted to a table"):
         predict(study, tmp_path / "table", quiet=True)
     (tmp_path / "table" / "scaler.json").write_text("{")
-    with pytest.raises(PredictError, match="cannot be read as a saved model"):
+    with pytest.raises(PredictError, match="cannot be read as a saved model: scaler.json is missing or is not"):
         predict(study, tmp_path / "table", quiet=True)
     assert main(["predict", "--study", "smoke", "--model", str(tmp_path / "none")]) == 2
     assert "no saved model" in capsys.readouterr().err

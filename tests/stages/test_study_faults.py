@@ -259,6 +259,7 @@ def features_task(source, images, tmp_path) -> Task:
         KeyError("Doe^Jane"),
         RuntimeError("Doe^Jane"),
         PermissionError(errno.EACCES, "Permission denied", "Doe^Jane.dcm"),
+        MemoryError("Doe^Jane"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -276,8 +277,8 @@ def test_an_unforeseen_error_costs_its_patient_and_tells_nothing_of_itself(tmp_p
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), MemoryError(), KeyboardInterrupt()],
-    ids=["disk", "quota", "memory", "interrupt"],
+    [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "full"), KeyboardInterrupt()],
+    ids=["disk", "quota", "interrupt"],
 )
 def test_a_full_disk_and_the_like_stop_the_run(tmp_path, monkeypatch, error):
     source, images = failing_source(tmp_path, monkeypatch, error)

@@ -1,0 +1,184 @@
+"""A fitted model to give away: what prediction and validation need, and no number of a single patient.
+
+The folder of a fit holds the risk of each training patient, the exact months of their deaths, and for each feature the
+smallest, middle and largest value, which are each some patient's. Here every such number is the mean of several
+patients' (microaggregation; Hundepool A et al. Statistical Disclosure Control, Wiley 2012, doi 10.1002/9781118348239),
+and the baseline hazard has steps at whole months between which it was interpolated. What that does to risks is measured
+and told in the model card. Weights are a function of all training patients; that nothing of one can be inferred from
+them by an attack is not claimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from analysis_lib.common.files import SUMS
+from analysis_lib.core.parameters import SYNTHETIC_NOTE
+from analysis_lib.core.project import Study
+from analysis_lib.coxnet.cutoff import high_risk
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.scaling import FeatureScaler
+from analysis_lib.coxnet.training_range import QUANTILE, TrainingRange
+from analysis_lib.stages import MODEL, StageError
+from analysis_lib.stages.predict import load_model
+
+LEAST = 5  # patients, or deaths, behind each number
+NOTE = f"\n**{SYNTHETIC_NOTE}** Its risks say nothing about a patient.\n"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the training patients' predictions lose: largest difference of risk and of survival, changed groups."""
+
+    risk: float
+    survival: float
+    groups: int
+
+
+def export_model(study: Study) -> str:
+    """Write ``build/<study>/model_to_share``; say what it holds. StageError where there are too few to hide among."""
+    fitted, patients = load_model(study.model), study.patients(with_radiomics=True).set_index("patient_id")
+    train = patients[patients["split"] == "train"]
+    features = study.features().loc[train.index]
+    months, event = train["os_months"].to_numpy(float), train["os_event"].to_numpy(float) == 1
+    shared = shareable(fitted, features, months, event)
+    change = compared(fitted, shared, features, study.params.statistics.horizons_months)
+    folder = study.build / "model_to_share"
+    shared.save(folder, fitted.description["provenance"], card(study, shared, train, change))
+    return (
+        f"{study.project.name_of(folder)}: for others, with MODEL_CARD.md; risks of the training patients differ "
+        f"by at most {change.risk:.2g} from the study's model, {change.groups} of {len(train)} change their group"
+    )
+
+
+def shareable(
+    model: RadiomicsSurvivalModel, features: pd.DataFrame, months: np.ndarray, event: np.ndarray
+) -> RadiomicsSurvivalModel:
+    """The model with each number of a single training patient coarsened or left out.
+
+    features : (n, d) of the training patients; months : (n,) of follow-up; event : (n,) bool.
+    """
+    if min(int(event.sum()), int((~event).sum()), len(features) // 4) < LEAST:
+        raise StageError(
+            f"{len(features)} training patients with {int(event.sum())} deaths are too few for a model that gives none "
+            f"of them away; it needs {4 * LEAST} patients, {LEAST} who died and {LEAST} who did not"
+        )
+    x = features[model.scaler.names].to_numpy(np.float64, na_value=np.nan, copy=True)
+    x[~np.isfinite(x)] = np.nan
+    ordered = np.sort(x, axis=0)  # missing values last
+    known = (~np.isnan(x)).sum(axis=0)
+    few = known < LEAST
+    low, high, middle = (_means(ordered, first) for first in (0 * known, known - LEAST, (known - LEAST) // 2))
+    table = model.scaler.table
+    coarse = table.assign(
+        median=middle, low=low, high=high, scale=[float(f"{v:.4g}") for v in table["scale"]], n_missing=0, n_clipped=0
+    )
+    coarse["constant"] |= few  # what so few patients have tells nothing of others
+    trained = model.training
+    training = replace(trained, span=pd.DataFrame({"lower": low, "upper": high}, table.index.astype(str)))
+    outside = (training.outside(features) > 0).mean(axis=1)
+    training = TrainingRange(
+        training.span,
+        len(features),
+        float(np.floor(trained.last_month)),
+        round(float(np.quantile(outside, QUANTILE)), 3),
+        None if trained.error_limit is None else float(f"{trained.error_limit:.3g}"),
+    )
+    encoder = model.autoencoder and replace(model.autoencoder, history=model.autoencoder.history.head(0))
+    ensemble = replace(
+        model.ensemble,
+        baseline=coarse_baseline(model.ensemble.baseline, months[event]),
+        history=model.ensemble.history.head(0),
+        held_out_risk=np.empty(0),
+    )
+    shared = RadiomicsSurvivalModel(FeatureScaler(coarse, model.scaler.clip), encoder, ensemble, 0.0, training)
+    risk = np.sort(shared.risk(features).to_numpy())
+    first = (len(risk) - LEAST) // 2
+    return replace(shared, cutoff=float(risk[first : first + LEAST].mean()))
+
+
+def _means(ordered: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Mean (d,) of LEAST values of each sorted column (n, d) from place ``first`` (d,); 0 where so many are not there.
+
+    The mean of equal values is that value to the bit, so that a constant stays one.
+    """
+    rows = np.clip(first, 0, len(ordered) - LEAST) + np.arange(LEAST)[:, None]
+    taken = np.take_along_axis(ordered, rows, axis=0)
+    return np.nan_to_num(taken[0] + (taken - taken[0]).mean(axis=0))
+
+
+def coarse_baseline(baseline: pd.DataFrame, deaths_months: np.ndarray) -> pd.DataFrame:
+    """Baseline hazard (months, cumulative_hazard) with steps at whole months.
+
+    It is exact at months with at least LEAST deaths since the one before, and interpolated between them.
+    """
+    last = int(np.ceil(baseline["months"].iloc[-1]))
+    whole = np.arange(last + 1)
+    deaths = np.searchsorted(np.sort(deaths_months), whole, side="right")
+    hazard = np.concatenate([[0.0], baseline["cumulative_hazard"]])
+    hazard = hazard[np.searchsorted(baseline["months"], whole, side="right")]
+    exact = [0]
+    for month in whole:
+        if deaths[month] - deaths[exact[-1]] >= LEAST:
+            exact.append(int(month))
+    if exact[-1] != last:
+        exact[max(len(exact) - 1, 1) :] = [last]  # the few deaths at the end belong to the group before
+    steps = np.interp(whole[1:], exact, hazard[exact])
+    return pd.DataFrame({"months": whole[1:].astype(float), "cumulative_hazard": steps})
+
+
+def compared(
+    fitted: RadiomicsSurvivalModel, shared: RadiomicsSurvivalModel, features: pd.DataFrame, months: list[float]
+) -> Change:
+    """How far the shared model's predictions for the training patients (n, d) lie from the fitted one's."""
+    risks = [model.risk(features).to_numpy() for model in (fitted, shared)]
+    groups = [high_risk(risk, model.cutoff) for risk, model in zip(risks, (fitted, shared), strict=True)]
+    within = [month for month in months if month <= shared.training.last_month]
+    curves = [model.survival(features, within).to_numpy() for model in (fitted, shared)]
+    return Change(
+        float(np.abs(risks[0] - risks[1]).max()),
+        float(np.abs(curves[0] - curves[1]).max(initial=0.0)),
+        int((groups[0] != groups[1]).sum()),
+    )
+
+
+def card(study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, change: Change) -> str:
+    """The model card, Markdown (after Mitchell M et al. FAT* 2019, doi 10.1145/3287560.3287596)."""
+    params, scores = study.params, study.result("c_index")
+    scores = scores[scores["model"] == MODEL]
+    return f"""# {params.title}: survival model
+{NOTE if params.synthetic else ""}
+Overall survival after surgery from radiomics features of skeletal muscle and psoas on CT at L3: scaling, AutoEncoder,
+{len(model.ensemble.networks)} Cox networks, baseline hazard, cut-off of the risk groups. Not a medical device; not for
+decisions on a patient.
+
+- Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
+  {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
+- It holds for features that are extracted with the settings and versions in `model.json`; other ones are refused.
+- Use: `make predict STUDY=<yours> MODEL=<this folder>`. Each file is checked against `{SUMS}` first.
+
+## How well it ranks survival
+| set | C-index (95% interval as in `c_index.csv`) | patients | deaths |
+|---|---|---|---|
+{_rows(scores)}
+
+The training set's own is flattered by the fit. Calibration and intervals: the study's report.
+
+## What was made coarser, so that no patient is given away
+Left out: risks of the training patients, training histories. Medians and extremes of features and the cut-off are
+means of {LEAST} patients' values each; the baseline hazard has steps at whole months, exact only at months with
+{LEAST} deaths or more since the one before. For the training patients, the largest difference from the study's own
+model is {change.risk:.2g} in risk (whose SD over patients is near 1) and {change.survival:.2g} in the probability of
+survival; {change.groups} of {len(train)} are in the other risk group. The weights of the networks are functions of all
+training patients; that nothing about one could be inferred from them is not proven.
+"""
+
+
+def _rows(scores: pd.DataFrame) -> str:
+    return "\n".join(
+        f"| {row.set} | {row.c_index:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.n:.0f} | {row.events:.0f} |"
+        for row in scores.itertuples()
+    )

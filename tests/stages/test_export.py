@@ -1,0 +1,190 @@
+"""A model folder: refused if it is not as it was saved, harmless if made up, and, where shared, without patients."""
+
+import json
+import pickle
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis_lib.common.files import seal
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.coxnet.tf_setup import keras
+from analysis_lib.stages import StageError
+from analysis_lib.stages.export import LEAST, coarse_baseline, compared, shareable
+from analysis_lib.stages.predict import PredictError, load_model
+
+N = 61  # odd, so that every median is somebody's
+
+
+@dataclass
+class Fitted:
+    model: RadiomicsSurvivalModel
+    features: pd.DataFrame
+    months: np.ndarray
+    event: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    rng = np.random.default_rng(3)
+    hazard = rng.normal(size=N)
+    x = hazard[:, None] * rng.normal(size=12) + rng.normal(size=(N, 12))
+    x[:, 3] = np.where(rng.random(N) < 0.5, 0.0, x[:, 3])  # a value that many have
+    x[:, 4] = 2.5
+    x[rng.random((N, 12)) < 0.02] = np.nan
+    x[4:, 5] = np.nan  # what four patients alone have
+    features = pd.DataFrame(x, [f"P{k}" for k in range(N)], [f"f{k:02d}" for k in range(12)])
+    months = rng.exponential(30 * np.exp(-hazard)) + 0.13
+    event = rng.random(N) < 0.6
+    small = AutoEncoderParams(code_size=3, max_epochs=20), NetworkParams(ensemble=2, max_epochs=20)
+    return Fitted(RadiomicsSurvivalModel.fit(features, months, event, *small, seed=1), features, months, event)
+
+
+@pytest.fixture
+def folder(fitted, tmp_path):
+    fitted.model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def numbers_in(folder) -> np.ndarray:
+    """Every number that a model folder holds, in whatever format."""
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict | list):
+            for item in value.values() if isinstance(value, dict) else value:
+                walk(item)
+        elif isinstance(value, int | float):
+            found.append(float(value))
+
+    for path in folder.iterdir():
+        if path.suffix == ".json":
+            walk(json.loads(path.read_text()))
+        elif path.suffix == ".npz":
+            with np.load(path) as stored:
+                found += [v for name in stored.files for v in stored[name].ravel().astype(float)]
+        elif path.suffix == ".keras":
+            weights = keras.saving.load_model(path, compile=False).get_weights()
+            found += [v for array in weights for v in array.ravel().astype(float)]
+        elif path.suffix == ".csv":
+            found += pd.read_csv(path, float_precision="round_trip").select_dtypes("number").to_numpy().ravel().tolist()
+        else:
+            assert path.suffix in ("", ".md"), f"nobody looked into {path.name}"
+    return np.array(found)
+
+
+def own_values(fitted) -> np.ndarray:
+    """What fewer than LEAST patients have: features, months, risks."""
+    risk, held_out = fitted.model.risk(fitted.features).to_numpy(), fitted.model.ensemble.held_out_risk
+    pooled = np.concatenate([fitted.features.to_numpy().ravel(), fitted.months, risk, held_out])
+    values, counts = np.unique(pooled[np.isfinite(pooled)], return_counts=True)
+    return values[counts < LEAST]
+
+
+def test_a_shared_model_holds_no_number_of_a_patient_and_the_saved_one_does(fitted, folder, tmp_path):
+    assert np.isin(own_values(fitted), numbers_in(folder)).sum() > N
+    shared = shareable(fitted.model, fitted.features, fitted.months, fitted.event)
+    shared.save(tmp_path / "shared", card="card")
+    found = numbers_in(tmp_path / "shared")
+    assert not np.isin(own_values(fitted), found).any()
+    assert not np.isin(np.round(own_values(fitted), 10), np.round(found, 10)).any()
+    assert load_model(tmp_path / "shared").ensemble.held_out_risk.size == 0
+
+
+def test_a_shared_model_predicts_nearly_as_the_fitted_one(fitted):
+    shared = shareable(fitted.model, fitted.features, fitted.months, fitted.event)
+    change = compared(fitted.model, shared, fitted.features.iloc[4:], [6.0, 12.0, 36.0, 900.0])
+    assert 0 < change.risk < 0.1 and change.survival < 0.1 and change.groups <= 3
+    risks = [model.risk(fitted.features.iloc[4:]) for model in (fitted.model, shared)]
+    assert np.corrcoef(*risks)[0, 1] > 0.999
+    constant = shared.training.span.loc["f04"]
+    assert constant.lower == constant.upper == 2.5, "what all have stays as it is, to the bit"
+
+
+@pytest.mark.parametrize("deaths", [5, 9, 23, 60])
+def test_the_coarse_baseline_ends_as_the_exact_one_and_is_exact_where_enough_died(deaths):
+    months = np.sort(np.random.default_rng(deaths).exponential(20, deaths)) + 0.01
+    exact = pd.DataFrame({"months": months, "cumulative_hazard": np.linspace(0.02, 1.3, deaths)})
+    coarse = coarse_baseline(exact, months)
+    assert (coarse["months"] % 1 == 0).all() and (np.diff(coarse["cumulative_hazard"]) >= 0).all()
+    assert coarse["cumulative_hazard"].iloc[-1] == pytest.approx(1.3)
+    within = np.concatenate([[0], exact["cumulative_hazard"]])[np.searchsorted(months, coarse["months"], side="right")]
+    bends = np.flatnonzero(np.abs(np.diff(coarse["cumulative_hazard"], 2)) > 1e-12) + 1
+    assert np.allclose(coarse["cumulative_hazard"].to_numpy()[bends], within[bends])
+    steps = np.searchsorted(months, [0, *coarse["months"].to_numpy()[bends]], side="right")
+    assert (np.diff([*steps, deaths]) >= LEAST).all()
+
+
+@pytest.mark.parametrize("event", [np.arange(N) < LEAST - 1, np.arange(N) >= LEAST - 1])
+def test_too_few_to_hide_among_are_refused(fitted, event):
+    with pytest.raises(StageError, match="too few for a model that gives none of them away"):
+        shareable(fitted.model, fitted.features, fitted.months, event)
+
+
+FILES = ["model.json", "scaler.json", "training_range.json", "ensemble.json", "ensemble.npz", "networks.keras",
+         "autoencoder.keras", "SHA256SUMS"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["a bit", "cut", "emptied", "removed"])
+def test_a_folder_that_is_not_as_it_was_saved_is_refused_in_one_line(folder, name, how):
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_bytes({"a bit": content, "cut": content[:-7], "emptied": b""}[how])
+    with pytest.raises(PredictError) as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+    assert name == "SHA256SUMS" or name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["more.json", "hidden.py", "folder"])
+def test_a_file_that_does_not_belong_there_is_refused(folder, name):
+    (folder / name).mkdir() if name == "folder" else (folder / name).write_text("{}")
+    with pytest.raises(PredictError, match=f"'{name}' is no file of it; take it away"):
+        load_model(folder)
+
+
+def with_layer(path, change) -> None:
+    """Change the configuration of the networks' first Dense layer, as somebody who makes a file up would."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    change(next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Dense"))
+    parts["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def run_me(layer):
+    layer |= {"class_name": "Lambda", "module": "keras.layers"}
+    layer["config"] |= {"function": "open('/tmp/ran', 'w')"}
+
+
+MADE_UP = {
+    "ten million units": lambda f: with_layer(f / "networks.keras", lambda la: la["config"].update(units=10**7)),
+    "a layer that runs code": lambda f: with_layer(f / "networks.keras", run_me),
+    "another module": lambda f: with_layer(f / "networks.keras", lambda la: la.update(class_name="os.system")),
+    "no units": lambda f: with_layer(f / "networks.keras", lambda la: la["config"].pop("units")),
+    "deep JSON": lambda f: (f / "model.json").write_text("[" * 100_000),
+    "other JSON": lambda f: (f / "scaler.json").write_text("[1, 2]"),
+    "text for a model": lambda f: (f / "autoencoder.keras").write_text("import os"),
+    "pickled arrays": lambda f: (f / "ensemble.npz").write_bytes(pickle.dumps(np.array([print], object))),
+}
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_a_folder_that_somebody_made_up_is_refused_in_one_line_and_runs_no_code(folder, name):
+    MADE_UP[name](folder)
+    seal(folder)
+    with pytest.raises(PredictError, match="cannot be read as a saved model") as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
