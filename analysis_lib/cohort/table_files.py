@@ -14,6 +14,7 @@ import unicodedata
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pandas as pd
@@ -22,6 +23,7 @@ from analysis_lib.common.errors import StudyError
 from analysis_lib.core.clinical_params import ClinicalParams
 
 BLANKS = " \t\r\n\u00a0\u2007\u202f\u200b\ufeff"  # with no-break spaces and what web pages leave behind
+MAX_UNPACKED = 1 << 27  # bytes of a workbook: 10,000 patients with a hundred columns have a third
 MAX_EXACT = 2**53  # beyond it a float has lost digits
 OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # container of .xls and of encrypted files
 FORMULA = "formula without a saved value; open the file in Excel and save it"
@@ -155,38 +157,58 @@ def _xlsx(path: Path, settings: ClinicalParams):
                 f"{path.name} is protected by a password or an old .xls; save it as .xlsx without a password"
             )
     try:
-        values = openpyxl.load_workbook(path, data_only=True)
-        formulas = openpyxl.load_workbook(path, data_only=False)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, TypeError, AttributeError):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > MAX_UNPACKED:
+            raise ClinicalTableError(
+                f"{path.name} unpacks to {unpacked / 2**20:.0f} MB, which no table of patients has; copy the table "
+                "alone into a new workbook"
+            )
+        content = path.read_bytes()  # openpyxl leaves a file open that it cannot read
+        values, formulas = (openpyxl.load_workbook(io.BytesIO(content), data_only=only) for only in (True, False))
+        first = values.worksheets[0].title
+    except (ClinicalTableError, PermissionError, MemoryError):
+        raise
+    except Exception:  # whatever a damaged archive, or XML in it, makes openpyxl raise
         raise ClinicalTableError(f"{path.name} cannot be read as an Excel file (damaged?); save it again") from None
-    filled = [
-        sheet.title for sheet in values.worksheets if any(c for row in sheet.iter_rows() for c in [*row] if c.value)
-    ]
+    filled = [sheet.title for sheet in values.worksheets if any(cell.value for cell in _cells(sheet).values())]
     if settings.sheet is None and len(filled) > 1:
         raise ClinicalTableError(f"{path.name} has {len(filled)} filled sheets; name the right one in clinical.sheet")
-    title = settings.sheet or (filled[0] if filled else values.sheetnames[0])
+    title = settings.sheet or (filled[0] if filled else first)
     if title not in [sheet.title for sheet in values.worksheets]:
         raise ClinicalTableError(f"{path.name} has no sheet '{title}'; mend clinical.sheet")
     sheet, with_formulas = values[title], formulas[title]
     if merged := sorted(str(area) for area in sheet.merged_cells.ranges):
         raise ClinicalTableError(f"{path.name} has merged cells ({', '.join(merged[:3])}); unmerge them and fill each")
-    rows, complaints, dates = [], [], set()
-    for row in sheet.iter_rows():
-        cells = []
-        for k, cell in enumerate(row):
-            text = _excel_text(cell)
-            formula = with_formulas.cell(cell.row, cell.column)
-            if formula.data_type == "f" and cell.value is None:
-                complaints.append((cell.row, f"cell {cell.coordinate} is a {FORMULA}"))
-            elif cell.data_type == "e":
-                complaints.append((cell.row, f"cell {cell.coordinate} holds an Excel error; mend its formula"))
-            elif isinstance(cell.value, float) and abs(cell.value) >= MAX_EXACT:
-                complaints.append((cell.row, f"cell {cell.coordinate} has lost digits; format the column as text"))
-            if isinstance(cell.value, dt.date):
-                dates.add(k)
-            cells.append(text)
-        rows.append((row[0].row, cells))
+    texts: dict[int, dict[int, str]] = {}
+    complaints, dates = [], set()
+    known = _cells(sheet)
+    for place, formula in sorted(_cells(with_formulas).items()):
+        row, column = place
+        cell = known.get(place)
+        if cell is None:
+            if formula.data_type == "f":
+                complaints.append((row, f"cell {formula.coordinate} is a {FORMULA}"))
+                texts.setdefault(row, {})
+            continue
+        if cell.data_type == "e":
+            complaints.append((row, f"cell {cell.coordinate} holds an Excel error; mend its formula"))
+        elif isinstance(cell.value, float) and abs(cell.value) >= MAX_EXACT:
+            complaints.append((row, f"cell {cell.coordinate} has lost digits; format the column as text"))
+        if isinstance(cell.value, dt.date):
+            dates.add(column - 1)
+        texts.setdefault(row, {})[column] = _excel_text(cell)
+    rows = [(row, [by.get(k + 1, "") for k in range(max(by, default=0))]) for row, by in texts.items()]
     return rows, complaints, dates
+
+
+def _cells(sheet) -> dict[tuple[int, int], Any]:
+    """The cells with a value, by row and column from 1.
+
+    Those that are only formatted do not count: openpyxl's own loops make every cell up to the last of them, and that
+    may be the last of a million rows.
+    """
+    return {place: cell for place, cell in sheet._cells.items() if cell.value is not None}
 
 
 def _excel_text(cell) -> str:

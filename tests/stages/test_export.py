@@ -98,7 +98,7 @@ def test_a_shared_model_holds_no_number_of_a_patient_and_the_saved_one_does(fitt
 def test_a_shared_model_predicts_nearly_as_the_fitted_one(fitted):
     shared = shareable(fitted.model, fitted.features, fitted.months, fitted.event)
     change = compared(fitted.model, shared, fitted.features.iloc[4:], [6.0, 12.0, 36.0, 900.0])
-    assert 0 < change.risk < 0.1 and change.survival < 0.1 and change.groups <= 3
+    assert 0 < change.risk < 0.3 and change.survival < 0.1 and change.groups <= 3
     risks = [model.risk(fitted.features.iloc[4:]) for model in (fitted.model, shared)]
     assert np.corrcoef(*risks)[0, 1] > 0.999
     constant = shared.training.span.loc["f04"]
