@@ -57,25 +57,25 @@ $(P)/%.json: $(B)/.prepared ;@:
 .PRECIOUS: $(B)/again/% $(C)/%.txt
 $(B)/again/%: $(B)/.prepared ;@:
 
-$(B)/cohort.done: $(P)/standin.json $(P)/drawn_to.json $(P)/seed.json $(P)/data_dir.json $(C)/cohort.txt
+$(B)/cohort.done: $(B)/again/cohort $(P)/standin.json $(P)/drawn_to.json $(P)/seed.json $(P)/data_dir.json $(C)/cohort.txt
 	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
 $(B)/inputs.txt: $(B)/.inputs ;@:
 
-$(B)/measured.parquet: $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
+$(B)/measured.parquet: $(B)/again/measure $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
                        $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
-$(B)/features.parquet: $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(C)/features.txt
+$(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(C)/features.txt
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json $(C)/assemble.txt
+$(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json $(C)/assemble.txt
 	@$(RUN) assemble --study $(STUDY)
-$(B)/optimism.csv: $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
+$(B)/optimism.csv: $(B)/again/optimism $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
                    $(C)/optimism.txt
 	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
-$(B)/stability.done: $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(C)/stability.txt
+$(B)/stability.done: $(B)/again/stability $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(C)/stability.txt
 	@$(RUN) stability --study $(STUDY) && touch $@
 $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(C)/10_stability.txt notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@

@@ -51,7 +51,8 @@ def _alive(process: int) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends well.
 
-    The temporary name keeps the suffix, because many writers choose their format by it.
+    The temporary name keeps the suffix, because many writers choose their format by it. File and folder are on the disk
+    when the block ends: after a loss of power the old file or the new one is there, and no empty one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +62,20 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o644)
+        to_disk(temporary)
         os.replace(temporary, path)
+        to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of files, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

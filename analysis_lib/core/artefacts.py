@@ -7,6 +7,7 @@ comparison, ``codecheck.yml`` and the expectation. An artefact without an entry 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -462,14 +463,15 @@ def missing_artefacts(study: Study) -> dict[str, list[str]]:
     return missing
 
 
-def ask_again(study: Study) -> None:
-    """Touch ``again/<notebook>`` for each notebook whose outputs are not all there, so that make runs it again.
+def ask_again(study: Study, stages: Iterable[str] = (), damaged: Collection[str] = ()) -> None:
+    """Touch ``again/<name>`` for each notebook whose outputs are not all there, so that make runs it again, and for each
+    stage or notebook that is ``damaged``; each of ``stages`` has such a file too.
 
     A file of its own, because make looks at a notebook before the stage that could remove it.
     """
     missing = missing_artefacts(study)
-    for name in ALL_NOTEBOOKS:
+    for name in (*ALL_NOTEBOOKS, *stages):
         stamp = study.build / "again" / name
-        if name in missing or not stamp.is_file():
+        if name in missing or name in damaged or not stamp.is_file():
             stamp.parent.mkdir(parents=True, exist_ok=True)
             stamp.touch()

@@ -15,6 +15,7 @@ from analysis_lib.common.keep import hash_of
 from analysis_lib.core.artefacts import ask_again
 from analysis_lib.core.parameters import SYNTHETIC_NOTE, write_sections
 from analysis_lib.core.project import Project, Study
+from analysis_lib.core.written import stages_to_repeat
 
 # The module that does each stage. By name, for nothing of it is loaded here.
 STAGES = {
@@ -28,7 +29,7 @@ STAGES = {
 
 
 def prepare(study: Study) -> None:
-    """Write the resolved parameters by section and ask again for notebooks whose outputs are gone.
+    """Write the resolved parameters by section and ask again for what is gone or damaged.
 
     What killed runs left behind goes. The results' folder gets a README.txt that says what the data are: tables with
     fixed columns cannot say so.
@@ -46,7 +47,7 @@ def prepare(study: Study) -> None:
         study.figures / "README.txt",
         f"{params.title}\n{note}Tables and figures written by: make study STUDY={params.study}\n",
     )
-    ask_again(study)
+    ask_again(study, STAGES, stages_to_repeat(study))
 
 
 def drawn_to(study: Study) -> dict[str, dict]:

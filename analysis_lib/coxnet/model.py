@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis_lib.common.files import check_seal, seal, temporary_prefix
+from analysis_lib.common.files import check_seal, seal, temporary_prefix, to_disk
 from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
 from analysis_lib.coxnet.cutoff import median_cutoff
@@ -154,6 +154,8 @@ class RadiomicsSurvivalModel:
                 (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
             seal(new)
             os.chmod(new, 0o755)
+            for file in (*new.iterdir(), new):
+                to_disk(file)
             old = None
             if folder.exists():
                 old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=temporary_prefix()))

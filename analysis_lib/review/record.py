@@ -26,6 +26,7 @@ from analysis_lib.common.files import file_hash, write_text
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
+from analysis_lib.core.written import note_written
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
@@ -33,7 +34,11 @@ DECIDING_PACKAGES = [
     *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "numba"),
     *("pyradiomics", "SimpleITK", "PyWavelets", "matplotlib", "pillow"),
 ]
-MODEL_FILES = ["model.json", "scaler.json", "ensemble.json", "ensemble.npz", "autoencoder.keras", "networks.keras"]
+BUILD_FILES = [
+    *("measured.parquet", "measured_exclusions.parquet", "features.parquet", "features_exclusions.parquet"),
+    *("patients.parquet", "exclusions.parquet", "stability.parquet", "optimism.csv", "paper_comparison.parquet"),
+    *("risk.csv", "held_out_risk.csv", "survival.csv", "comparators.csv"),
+]
 
 
 # ---- one stage ---------------------------------------------------------------------------------------------
@@ -46,7 +51,7 @@ def recorded_stage(study: Study, name: str, clock: float) -> Iterator[None]:
     ``clock`` is the value of ``time.monotonic()`` when the command began, its imports included.
     After an interrupt the stage resumes and its record is that of the last part.
     """
-    started = datetime.now(UTC) - timedelta(seconds=time.monotonic() - clock)
+    started, begun_ns = datetime.now(UTC) - timedelta(seconds=time.monotonic() - clock), time.time_ns()
     yield
     _end_workers()
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -63,6 +68,7 @@ def recorded_stage(study: Study, name: str, clock: float) -> Iterator[None]:
         "git": git_state(study.project),
     }
     write_text(study.build / "stages" / f"{name}.json", json.dumps(stage, indent=1) + "\n")
+    note_written(study, name, begun_ns)
 
 
 def _end_workers() -> None:
@@ -138,8 +144,8 @@ def git_state(project: Project) -> dict | None:
 def output_files(study: Study) -> dict[str, Path]:
     """What a run leaves behind, by name relative to the project: results, tables of patients, model, notebooks."""
     files = [study.figures / name for name in produced(study)]
-    files += [study.build / name for name in ("patients.parquet", "exclusions.parquet", "features.parquet")]
-    files += [study.build / "risk.csv", *(study.model / name for name in MODEL_FILES)]
+    files += [study.build / name for name in BUILD_FILES]
+    files += sorted(study.model.glob("*"))
     files += [study.executed(name) for name in wanted_notebooks(study.params)]
     return {study.project.name_of(path): path for path in files if path.is_file()}
 

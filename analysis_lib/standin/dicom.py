@@ -13,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, CTImageStorage, JPEGLSLossless, generate_uid
 
-from analysis_lib.common.files import temporary_prefix
+from analysis_lib.common.files import temporary_prefix, to_disk
 from analysis_lib.standin.anatomy import DrawnPatient
 from analysis_lib.standin.spec import PatientSpec
 
@@ -163,6 +163,7 @@ def write_ct_series(folder: Path, drawn: DrawnPatient, spec: PatientSpec) -> Non
             data = _slice(spec, np.ascontiguousarray(stored[index]), index, len(hu), origin, spacing)
             name = f"IM{len(hu) - index:04d}.dcm"
             data.save_as(temporary / name, enforce_file_format=True)
+            to_disk(temporary / name)
         temporary.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)

@@ -57,11 +57,16 @@ def make_cohort(
 
 def _write_patient(spec: PatientSpec, folder: Path, code: str) -> None:
     stamp = folder / ".drawn" / spec.patient_id
-    key = hash_of(spec, code)
     ct, mask = folder / "ct" / spec.patient_id, folder / "masks" / f"{spec.patient_id}.seg.nrrd"
-    if stamp.is_file() and stamp.read_text() == key and ct.is_dir() and mask.is_file():
+    if stamp.is_file() and stamp.read_text() == _key(spec, code, ct, mask):
         return
     drawn = draw_patient(spec)
     write_ct_series(ct, drawn, spec)
     write_seg_nrrd(mask, drawn, spec)
-    write_text(stamp, key)
+    write_text(stamp, _key(spec, code, ct, mask))
+
+
+def _key(spec: PatientSpec, code: str, ct: Path, mask: Path) -> str:
+    """What a patient was drawn from, and the bytes that came of it: a loss of power may leave files empty."""
+    files = [*sorted(ct.glob("*.dcm")), *([mask] if mask.is_file() else [])]
+    return hash_of(spec, code, [file.stat().st_size for file in files])

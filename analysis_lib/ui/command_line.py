@@ -22,6 +22,7 @@ from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.project import Project, Study
 from analysis_lib.ct.settings import HuWindow
 from analysis_lib.review.commands import add_commands
+from analysis_lib.ui.interrupts import stop_with_make
 
 STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
 
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None, project: Project | None = None) -> 
     """
     project = project or Project()
     options = _parser(project).parse_args(arguments)
+    stop_with_make()
     try:
         return options.run(options) or 0
     except StudyError as error:
