@@ -44,7 +44,7 @@ def check_length(path: Path, kind: str) -> None:
     if kind not in ("nrrd", "mha"):
         return
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, np.errstate(invalid="ignore"):  # of sizes that are no numbers
             if kind == "nrrd":
                 _check_nrrd(path, stream)
             else:

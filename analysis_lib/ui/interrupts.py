@@ -36,7 +36,10 @@ def _make_above(process: int, generations: int) -> int | None:
 
 def _catches_interrupt(make: int) -> bool:
     """GNU make gives the signal back to the system as soon as it came, before it waits."""
-    return bool(int(_status(make).get("SigCgt", "0"), 16) & 1 << (signal.SIGINT - 1))
+    status = _status(make)
+    if status.get("State", "Z").startswith("Z"):  # ended, and nobody asked yet how
+        return False
+    return bool(int(status.get("SigCgt", "0"), 16) & 1 << (signal.SIGINT - 1))
 
 
 def _status(process: int) -> dict[str, str]:

@@ -42,6 +42,11 @@ def test_every_rule_asks_for_the_code_that_it_runs(name, prerequisites):
     assert f"build/code/{name}.txt" in prerequisites[TARGETS[name]]
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_rule_asks_whether_its_files_are_whole(name, prerequisites):
+    assert f"build/smoke/again/{name}" in prerequisites[TARGETS[name]]
+
+
 def test_each_stage_is_done_by_the_module_that_the_command_line_calls():
     tree = ast.parse((ROOT / "analysis_lib" / "ui" / "command_line.py").read_text())
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,32 @@
+"""SIGINT to make alone ends its commands as Ctrl-C does, which reaches all of them."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = """
+import sys, time
+sys.path.insert(0, {root!r})
+from analysis_lib.ui import command_line, interrupts
+interrupts.EVERY_S = 0.1
+command_line._code = lambda *_: (print("begun", flush=True), time.sleep(60))
+sys.exit(command_line.main(["code"]))
+"""
+
+
+@pytest.mark.parametrize("recipe", ["@{python} command.py", "@{python} command.py && touch done"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_commands_end_with_the_make_that_started_them(tmp_path, pytestconfig, recipe, how):
+    (tmp_path / "command.py").write_text(COMMAND.format(root=str(pytestconfig.rootpath)))
+    (tmp_path / "Makefile").write_text("all:\n\t" + recipe.format(python=sys.executable) + "\n")
+    with subprocess.Popen(["make"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as make:
+        assert make.stdout.readline() == "begun\n"
+        begun = time.monotonic()
+        make.send_signal(how)
+        _, error = make.communicate(timeout=30)  # until the command has closed its end, too
+    assert time.monotonic() - begun < 5
+    assert "interrupted; the same command goes on where it stopped" in error
+    assert "Traceback" not in error and not (tmp_path / "done").exists()
