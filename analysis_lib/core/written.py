@@ -22,9 +22,14 @@ EARLIER_NS = 10**9  # by which the clock of a file system may lag behind
 def note_written(study: Study, stage: str, since_ns: int) -> None:
     """Note every file of build/ and figures/ that was written since (time.time_ns) as the stage's.
 
-    Of the synthetic patients' images every file, whenever it was drawn, and its size alone, for they are many.
+    A table that the stage left alone, as it holds the same, stays noted as it was. Of the synthetic patients' images
+    every file is noted, whenever it was drawn, and its size alone, for they are many.
     """
-    noted: dict[str, list] = {}
+    record, noted = study.build / NOTED / f"{stage}.written", dict[str, list]()
+    for name, known in (_read(record) or {}).items():
+        path = study.project.root / name
+        if path.is_file() and path.stat().st_mtime_ns == known[0]:
+            noted[name] = known
     if stage == "cohort" and study.params.synthetic and not study.params.data_dir:
         for path in (path for place in ("ct", "masks") for path in (study.data / place).rglob("*") if path.is_file()):
             noted[study.project.name_of(path)] = [path.stat().st_mtime_ns, path.stat().st_size, ""]
@@ -32,19 +37,21 @@ def note_written(study: Study, stage: str, since_ns: int) -> None:
         for path in sorted(folder.rglob("*")):
             if path.relative_to(folder).parts[0] in APART or path.name.startswith(".") or not path.is_file():
                 continue
-            status = path.stat()
-            if status.st_mtime_ns >= since_ns - EARLIER_NS:
-                noted[study.project.name_of(path)] = [status.st_mtime_ns, status.st_size, file_hash(path)]
-    write_text(study.build / NOTED / f"{stage}.written", json.dumps(noted, indent=0) + "\n")
+            try:
+                status = path.stat()
+                if status.st_mtime_ns >= since_ns - EARLIER_NS:
+                    noted[study.project.name_of(path)] = [status.st_mtime_ns, status.st_size, file_hash(path)]
+            except FileNotFoundError:  # another stage at the same time replaced it, and notes it
+                continue
+    write_text(record, json.dumps(noted, indent=0) + "\n")
 
 
 def damaged_files(study: Study) -> dict[str, set[str]]:
     """Files that have the time at which a stage wrote them and another size or content, by stage."""
     found: dict[str, set[str]] = {}
     for record in sorted((study.build / NOTED).glob("*.written")):
-        try:
-            noted = json.loads(record.read_text(encoding="utf-8"))
-        except ValueError:  # the record itself: nothing is known of the stage's files
+        noted = _read(record)
+        if noted is None:  # nothing is known of the stage's files
             record.unlink()
             found[record.stem] = set()
             continue
@@ -67,6 +74,14 @@ def stages_to_repeat(study: Study) -> set[str]:
     if run.is_file() and not _is_json(run):
         run.unlink()
     return set(damaged)
+
+
+def _read(record: Path) -> dict[str, list] | None:
+    """What a record says; None where there is none, or it is damaged."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _is_json(path: Path) -> bool:

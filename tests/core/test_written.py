@@ -84,3 +84,11 @@ def test_a_record_that_is_damaged_itself_asks_for_its_stage(written):
 def test_verify_sees_it_too(finished, name):
     spoil(finished.build / name, b"")
     assert finished.project.name_of(finished.build / name) in verify(finished).changed
+
+
+def test_a_table_that_its_stage_left_alone_stays_noted(written):
+    note_written(written, "measure", time.time_ns() + 10**10)  # a run that found nothing to change
+    spoil(written.project.root / FILES["measure"], b"")
+    assert damaged_files(written) == {"measure": {FILES["measure"]}}
+    note_written(written, "inputs", time.time_ns() + 10**10)
+    assert set(damaged_files(written)) == {"measure"}, "a stage that writes nothing is whole"
