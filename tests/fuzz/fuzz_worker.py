@@ -17,6 +17,7 @@ from analysis_lib.common.pool import memory_limit
 from analysis_lib.core.parameters import load_params
 from analysis_lib.ct import indices
 from analysis_lib.stages.measure import measure_one
+from analysis_lib.stages.predict import load_model
 
 MEMORY_GB = 1.5  # that one case may take; 2 GB is what the process may have
 UNKNOWN = "for a reason that is not known"
@@ -37,8 +38,6 @@ def read(kind: str, folder: Path) -> Any:
             return good.fillna("").to_dict("records"), excluded.fillna("").to_dict("records")
         if kind == "parameters":
             return load_params("study", folder).model_dump(mode="json")
-        from analysis_lib.stages.predict import load_model  # TensorFlow takes seconds
-
         model = load_model(folder)
         return [model.cutoff, model.risk(pd.DataFrame(0.5, ["P1"], model.scaler.names)).iloc[0]]
 
@@ -64,7 +63,10 @@ def outcome(kind: str, folder: Path, truth: Any) -> tuple[str, str]:
 
 
 def serve(connection: Any, folder: Path) -> None:
-    """Answer each (kind, truth) that comes with the outcome of what lies in ``folder``, and the peak memory in MB."""
+    """Say "ready", as TensorFlow is imported; then answer each (kind, truth) that comes with the outcome of what lies
+    in ``folder``, and the peak memory in MB.
+    """
+    connection.send("ready")
     while True:
         kind, truth = connection.recv()
         answer = outcome(kind, folder, truth)

@@ -228,17 +228,16 @@ class Reader:
             self.process = context.Process(target=serve, args=(other, self.place), daemon=True)
             self.process.start()
             other.close()
-            self.wait_s = 120  # its imports
+            assert self.connection.recv() == "ready"
         self.connection.send((kind, truth))
-        wait_s, self.wait_s = (self.wait_s, LONGEST_S)
         try:
-            if self.connection.poll(wait_s):
+            if self.connection.poll(LONGEST_S):
                 return self.connection.recv()
         except EOFError:
             self.end()
             return "death", "the process ended", 0.0
         self.end()
-        return "hang", f"more than {wait_s} s", 0.0
+        return "hang", f"more than {LONGEST_S} s", 0.0
 
     def end(self) -> None:
         if self.process is not None:
