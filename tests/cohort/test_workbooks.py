@@ -31,6 +31,7 @@ def workbook(tmp_path):
 
 @pytest.mark.parametrize("cell", ["A1048576", "XFD1048576", "XFD5000", "XFD2", "F9"])
 def test_a_formatted_empty_cell_far_away_is_no_patient_and_takes_no_time(workbook, cell):
+    read_clinical(workbook(), ["discovery"])  # what the first reading imports does not count
     path = workbook(lambda sheet: setattr(sheet[cell], "number_format", "0.00"))
     begun = time.process_time()
     tracemalloc.start()
