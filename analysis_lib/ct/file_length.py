@@ -119,6 +119,8 @@ def _check_meta(path: Path, stream: BinaryIO) -> None:
             raise ImageError("the image file is damaged: its header has no end; save it again")
         key, _, value = line.decode("latin-1").partition("=")
         header[key.strip().lower()] = value.strip()
+    if header.get("ndims") != str(len(header["dimsize"].split())):  # ITK takes memory by it, or ends the process
+        raise ImageError("the image file is damaged: its header names two numbers of dimensions; save it again")
     width = META_BYTES.get(header.get("elementtype", "").upper())
     named = header["elementdatafile"]
     local = named.upper() == "LOCAL"

@@ -82,7 +82,7 @@ def _read(path: Path) -> sitk.Image:
             reader = sitk.ImageFileReader()
             reader.SetFileName(readable)
             reader.ReadImageInformation()
-            known = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            placed = reader.HasMetaDataKey("NRRD_space") and reader.GetMetaData("NRRD_space")
             size = reader.GetSize()
             if len(size) == 4 and size[3] == 1:
                 reader.SetExtractSize([*size[:3], 0])
@@ -95,7 +95,7 @@ def _read(path: Path) -> sitk.Image:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ImageError("the CT file is not a 3-D image of one channel; export the CT as a single volume")
-    if name.endswith((".nrrd", ".nhdr")) and not known.get("NRRD_space"):
+    if name.endswith((".nrrd", ".nhdr")) and not placed:
         raise ImageError("the CT file does not say where it lies in the patient; convert the CT again from DICOM")
     if not np.isfinite([*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()]).all():
         raise ImageError("the CT file has a spacing or position that is not a valid number; convert it again")

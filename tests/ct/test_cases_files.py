@@ -77,6 +77,25 @@ def test_a_mask_longer_than_its_header_says_is_refused(ct, tmp_path, suffix):
         read_segments(path)
 
 
+@pytest.mark.parametrize("dimensions", [b"1e30", b"-1", b"2", b"4", b"99999999999"])
+def test_a_number_of_dimensions_that_ends_itks_process_is_refused(ct, tmp_path, dimensions):
+    for name, array in (("c.mha", WHOLE), ("m.mha", SM.astype(np.uint8))):
+        path = tmp_path / name
+        sitk.WriteImage(GRID.image_of(array), str(path))
+        path.write_bytes(path.read_bytes().replace(b"NDims = 3", b"NDims = " + dimensions))
+    for read in (lambda: read_segments(tmp_path / "m.mha"), lambda: opened(tmp_path / "c.mha", tmp_path / "m.mha")):
+        with pytest.raises(ImageError, match="two numbers of dimensions; save it again"):
+            read()
+
+
+def test_a_key_of_the_header_that_is_no_text_changes_nothing(tmp_path):
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
+    path = tmp_path / "c.mha"
+    sitk.WriteImage(GRID.image_of(WHOLE), str(path))
+    path.write_bytes(path.read_bytes().replace(b"AnatomicalOrientation", b"Comment = M\xfcller\nAnatomicalOrientation"))
+    is_truth(opened(path, tmp_path / "m.seg.nrrd"))
+
+
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
 @pytest.mark.parametrize("more", [1, -1])
 def test_every_encoding_of_nrrd_is_counted(tmp_path, encoding, more):
