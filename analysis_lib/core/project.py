@@ -221,7 +221,7 @@ class Study:
 
     def risk(self) -> pd.DataFrame:
         """Risk score of each analysed patient (patient_id, set, risk, higher is worse, spread over the networks)."""
-        return pd.read_csv(self.build / "risk.csv", dtype=IDS)
+        return read_csv(self.build / "risk.csv", dtype=IDS)
 
     def write_held_out_risk(self, risk: pd.Series) -> None:
         """Risk of the training patients by networks that did not learn from them, by patient_id."""
@@ -311,7 +311,7 @@ class Study:
 
     def result(self, name: str) -> pd.DataFrame:
         """A table that an earlier notebook wrote, as ``table2``."""
-        return pd.read_csv(self.figures / f"{name}.csv")
+        return read_csv(self.figures / f"{name}.csv")
 
     def write_answer(self, notebook: str, text: str) -> None:
         """Keep the answer in which a notebook ends; each notebook's in a file of its own, since they run at once."""

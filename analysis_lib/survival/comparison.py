@@ -58,9 +58,9 @@ def calibration_interval(
 
     def measure(rows: NDArray[np.int64]) -> list[float]:
         t, e, p = time[rows], dead[rows], probability[rows]
-        ratio = _ratio(1 - survived(t, e, month), float(p.mean()))
-        found = calibration_summary(t, e, p, month)
-        return [ratio, found["slope"], found["ici"]]
+        alive, found = survived(t, e, month), calibration_summary(t, e, p, month)
+        # Nobody of the replicate may be followed to the month: what is observed then is not known.
+        return [_ratio(1 - alive, float(p.mean())), found["slope"], NAN if np.isnan(alive) else found["ici"]]
 
     low, high = percentile_interval(bootstrap(measure, len(time), replicates, seed), confidence)
     observed = 1 - survived(time, dead, month)

@@ -76,7 +76,9 @@ def brier_terms(
     weight = np.zeros(alive.shape)
     np.divide(1, at_time, out=weight, where=died & (at_time > 0))
     np.divide(1, at_month, out=weight, where=alive & (at_month > 0))
-    return weight, alive, np.array([survived(time, dead, month) for month in months])
+    everybody = np.array([survived(time, dead, month) for month in months])
+    weight[:, np.isnan(everybody)] = NAN  # nobody is followed to the month: the score would be that of the dead alone
+    return weight, alive, everybody
 
 
 def mean_over_months(scores: NDArray[np.float64], months: ArrayLike) -> NDArray[np.float64]:

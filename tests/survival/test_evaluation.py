@@ -14,7 +14,7 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.metrics import brier_score, integrated_brier_score
 from sksurv.util import Surv
 
-from analysis_lib.survival import evaluation
+from analysis_lib.survival import comparison, evaluation
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TABLES = dict(list(pd.read_csv(REFERENCE / "survival_tables.csv").groupby("table", sort=False)))
@@ -140,3 +140,29 @@ def test_every_function_and_test_of_the_page_exists():
         for module, name in named:
             text = next(Path(__file__).parents[1].rglob(f"{module}.py")).read_text(encoding="utf-8")
             assert f"def {name}(" in text, f"{module}.{name}"
+
+
+def test_no_brier_score_where_nobody_is_followed_to_the_month():
+    time, dead, half = np.array([5.0, 20, 40, 59]), np.array([1, 1, 0, 0]), np.full((4, 3), 0.5)
+    found = evaluation.brier(time, dead, half, [30, 59, 60])
+    assert found["brier"].notna().tolist() == [True, True, False]
+    everybody_died = evaluation.brier(time, np.ones(4), half, [30, 59, 60])
+    assert everybody_died["brier"].notna().all()
+    kept = evaluation.brier_terms(time, dead, [60])[0]
+    assert np.isnan(kept).all()
+
+
+def test_replicates_that_are_not_followed_to_the_month_have_no_calibration_error():
+    rng = np.random.default_rng(4)
+    time = np.append(rng.uniform(5, 50, 39), 61.0)  # one patient alone is followed to month 60
+    dead, predicted = np.append(rng.random(39) < 0.6, False), rng.uniform(0.2, 0.9, 40)
+    dead[np.argsort(time)[-8:-1]] = False  # and those before were alive when last seen
+    found = comparison.calibration_interval(time, dead, predicted, 60, 400, 0.9, 8)
+
+    def error(rows):
+        summary = evaluation.calibration_summary(time[rows], dead[rows], predicted[rows], 60)
+        return summary["ici"] if 39 in rows else np.nan
+
+    errors = comparison.bootstrap(error, 40, 400, 8).ravel()
+    assert 0.3 < np.isnan(errors).mean() < 0.45  # (1 - 1/40)^40 of the replicates lack that patient
+    assert [found["ici_low"], found["ici_high"]] == list(np.nanquantile(errors, [0.05, 0.95]))
