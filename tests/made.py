@@ -12,6 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 
 
+def as_a_user() -> dict[str, str]:
+    """The environment of a make that is no part of another."""
+    return {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+
+
 def copy_checkout(copy: Path, *ignored: str) -> Path:
     """What a study needs of the repository, in ``copy``, with the environment linked in."""
     for name in ("analysis_lib", "notebooks", "params", "tools"):
@@ -28,8 +33,7 @@ def copy_checkout(copy: Path, *ignored: str) -> Path:
 
 def make(copy: Path, *arguments: str, succeed: bool = True) -> subprocess.CompletedProcess:
     """Run make in ``copy``; it must succeed, or fail where it is said to."""
-    environment = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-    result = subprocess.run(["make", *arguments], cwd=copy, env=environment, capture_output=True, text=True)
+    result = subprocess.run(["make", *arguments], cwd=copy, env=as_a_user(), capture_output=True, text=True)
     assert (result.returncode == 0) == succeed, result.stdout[-2000:] + result.stderr[-4000:]
     return result
 

@@ -206,7 +206,7 @@ def test_series_uids_stay_in_the_working_folder(run):
 
 
 def test_headers_without_identity_raise_no_warning(project):  # noqa: F811
-    study = TinyStudy(project, "anonymous", ONE_WORKER)
+    study = TinyStudy(project, "anonymous", ONE_WORKER + "cohort: {sets: {lt: null}}\n")
     study.add_patient("A01", PatientName="A01", PatientID="A01", PatientIdentityRemoved="YES")
     study.add_patient("A02")
     study.write_table(["A01", "A02"])

@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+from subprocess import PIPE
 
 import pytest
+from made import as_a_user
 
 COMMAND = """
 import sys, time
@@ -22,7 +24,7 @@ sys.exit(command_line.main(["code"]))
 def test_commands_end_with_the_make_that_started_them(tmp_path, pytestconfig, recipe, how):
     (tmp_path / "command.py").write_text(COMMAND.format(root=str(pytestconfig.rootpath)))
     (tmp_path / "Makefile").write_text("all:\n\t" + recipe.format(python=sys.executable) + "\n")
-    with subprocess.Popen(["make"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as make:
+    with subprocess.Popen(["make"], cwd=tmp_path, env=as_a_user(), stdout=PIPE, stderr=PIPE, text=True) as make:
         assert make.stdout.readline() == "begun\n"
         begun = time.monotonic()
         make.send_signal(how)
