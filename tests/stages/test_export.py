@@ -1,6 +1,9 @@
 """A model folder: refused if it is not as it was saved, harmless if made up, and, where shared, without patients."""
 
+import base64
 import json
+import marshal
+import os
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -164,9 +167,19 @@ def with_layer(path, change) -> None:
             archive.writestr(name, content)
 
 
+class Runs:
+    """What unpickling it would run: it leaves a folder in the working folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
 def run_me(layer):
+    """A layer with a lambda, as Keras keeps one."""
     layer |= {"class_name": "Lambda", "module": "keras.layers"}
-    layer["config"] |= {"function": "open('/tmp/ran', 'w')"}
+    code = marshal.dumps((lambda x: __import__("os").mkdir("ran")).__code__)
+    config = {"code": base64.b64encode(code).decode(), "defaults": None, "closure": None}
+    layer["config"] |= {"function": {"class_name": "__lambda__", "config": config}}
 
 
 MADE_UP = {
@@ -177,14 +190,22 @@ MADE_UP = {
     "deep JSON": lambda f: (f / "model.json").write_text("[" * 100_000),
     "other JSON": lambda f: (f / "scaler.json").write_text("[1, 2]"),
     "text for a model": lambda f: (f / "autoencoder.keras").write_text("import os"),
-    "pickled arrays": lambda f: (f / "ensemble.npz").write_bytes(pickle.dumps(np.array([print], object))),
+    "pickled arrays": lambda f: (f / "ensemble.npz").write_bytes(pickle.dumps(Runs())),
 }
 
 
+def test_what_is_planted_would_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Runs()))
+    assert (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("name", MADE_UP)
-def test_a_folder_that_somebody_made_up_is_refused_in_one_line_and_runs_no_code(folder, name):
+def test_a_folder_that_somebody_made_up_is_refused_in_one_line_and_runs_no_code(folder, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     MADE_UP[name](folder)
     seal(folder)
     with pytest.raises(PredictError, match="cannot be read as a saved model") as error:
         load_model(folder)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "ran").exists()
