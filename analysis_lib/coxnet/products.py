@@ -50,7 +50,6 @@ class Inputs:
     """x (n, k), which is multiplied at every step of a training: cut once."""
 
     def __init__(self, x: tf.Tensor) -> None:
-        self.x = x
         n, k = x.shape
         self.blocks = [_cut(x, 1, first, k) for first in range(0, k, BLOCK)]
         # Turned once: a product that turns its left side at every step takes longer.
