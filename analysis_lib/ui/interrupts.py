@@ -13,7 +13,10 @@ GENERATIONS = 3  # a recipe of two commands has a shell between make and this pr
 
 
 def stop_with_make() -> None:
-    """Interrupt this process when the make that started it is interrupted or ended; nothing without a make above."""
+    """Interrupt this process when the make that started it is interrupted or ended.
+
+    Nothing without a make above, or where make ignores interrupts, as in the background of a script.
+    """
     make = _make_above(os.getppid(), GENERATIONS)
     if make is not None:
         threading.Thread(target=_watch, args=(make,), daemon=True).start()

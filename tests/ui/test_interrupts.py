@@ -24,7 +24,9 @@ sys.exit(command_line.main(["code"]))
 def test_commands_end_with_the_make_that_started_them(tmp_path, pytestconfig, recipe, how):
     (tmp_path / "command.py").write_text(COMMAND.format(root=str(pytestconfig.rootpath)))
     (tmp_path / "Makefile").write_text("all:\n\t" + recipe.format(python=sys.executable) + "\n")
-    with subprocess.Popen(["make"], cwd=tmp_path, env=as_a_user(), stdout=PIPE, stderr=PIPE, text=True) as make:
+    # As from a terminal: in the background of a script, where these tests may run, SIGINT is ignored from the start.
+    options = {"cwd": tmp_path, "env": as_a_user(), "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(["make"], stdout=PIPE, stderr=PIPE, text=True, **options) as make:
         assert make.stdout.readline() == "begun\n"
         begun = time.monotonic()
         make.send_signal(how)
