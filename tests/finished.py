@@ -57,6 +57,8 @@ def toy_patients(seed: int = 7) -> pd.DataFrame:
             "pm_mean_hu": rng.normal(45, 6, n),
             "smi": sm / height**2,
             "pmi": pm / height**2,
+            "ct_series": "series 1 of 1",
+            "ct_notes": "",
         }
     )
 

@@ -13,9 +13,10 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort import mapping, units, whole_columns
+from analysis_lib.cohort import index_columns, mapping, units, whole_columns
 from analysis_lib.cohort.columns import BY_NAME, COLUMNS, KEPT, NUMERIC, SAFE_ID, UID, Column, schema
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, read_table
+from analysis_lib.common.files import file_hash
 from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.times import tied_times
 from analysis_lib.core.clinical_params import ClinicalParams
@@ -106,10 +107,21 @@ def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: lis
     coded = {c.name: list(c.codes) for c in COLUMNS if c.codes} | {"set": set_names}
     mapping.check_codes(settings, coded)
     raw = read_table(path, settings)
+    if settings.sha256 and file_hash(path) != settings.sha256:
+        raise ClinicalTableError(
+            f"{path.name} is not the file that clinical.sha256 names; take the published one, or take that line out "
+            "and look at what changed"
+        )
     with_dates = "surgery_date" in settings.columns or "surgery_date" in map(mapping.fold, raw.cells.columns)
     required = [c.name for c in COLUMNS if c.required and not (with_dates and c.name.startswith("os_"))]
+    one_set = len(set_names) == 1 and "set" not in settings.columns and "set" not in map(mapping.fold, raw.cells)
+    if one_set:
+        required.remove("set")
     table = mapping.rename(raw, settings, [c.name for c in COLUMNS], required)
+    if one_set:  # nothing to tell apart
+        table.cells["set"] = set_names[0]
     whole_columns.without_missing(table, settings)
+    index_columns.put_back(table, settings.shifted)
     if with_dates:
         whole_columns.check_dates(table, [name for name in mapping.DATES if name in table.cells], settings)
     mapping.dates_to_months(table, settings, today, set_names)
@@ -157,6 +169,7 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
     if any(wrong_units):
         raise ClinicalTableError(". ".join(filter(None, wrong_units)))
     _same_rounding(table, values, settings, in_months)
+    index_columns.check_agreement(table, values)
     return values
 
 

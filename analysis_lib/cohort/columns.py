@@ -45,6 +45,10 @@ def _months(name: str, meaning: str, required: bool = False) -> Column:
     return Column(name, meaning, "months of 30.4375 days", required, 0, 600, above=True, median=(1, 240))
 
 
+def _index(name: str, meaning: str, unit: str, low: float, high: float, median: tuple[float, float]) -> Column:
+    return Column(name, f"{meaning}, where measured already", unit, low=low, high=high, median=median)
+
+
 def _date(name: str, meaning: str) -> Column:
     return Column(name, meaning, "date, instead of months", kind="date", kept=False)
 
@@ -86,6 +90,12 @@ COLUMNS = (
     Column("mask_path", "Mask below the data folder, if not masks/<patient_id>", kind="path"),
     Column("l3_sop_instance_uid", "SOPInstanceUID of the L3 slice", kind="uid"),
     Column("l3_z_mm", "Position of the L3 slice in the patient's coordinates (LPS)", "mm", low=-5000, high=5000),
+    _index("sm_area_cm2", "Area of skeletal muscle at L3", "cm2", 20, 600, (60, 300)),
+    _index("sm_mean_hu", "Mean density of skeletal muscle", "HU", -50, 150, (0, 90)),
+    _index("pm_area_cm2", "Area of both psoas muscles at L3", "cm2", 1, 150, (3, 50)),
+    _index("pm_mean_hu", "Mean density of the psoas", "HU", -50, 150, (0, 90)),
+    _index("smi", "Skeletal muscle index, area / height squared", "cm2/m2", 8, 200, (20, 100)),
+    _index("pmi", "Psoas muscle index, area / height squared", "cm2/m2", 0.4, 60, (1, 20)),
     _date("surgery_date", "Surgery; with it, os_* and rfs_* are taken from the dates"),
     _date("death_date", "Death; empty for the living"),
     _date("recurrence_date", "First recurrence; empty without"),
@@ -95,6 +105,8 @@ BY_NAME = {c.name: c for c in COLUMNS}
 NUMERIC = [c.name for c in COLUMNS if c.kind == "number"]
 KEPT = [c for c in COLUMNS if c.kept]
 OPTIONAL = [c.name for c in KEPT if not c.required]
+AREA_OF = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}  # each index over height squared
+MEASURED = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", *AREA_OF)  # what images give, or a table
 
 
 def schema(set_names: list[str]) -> pa.DataFrameSchema:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis_lib.cohort.columns import Column
+from analysis_lib.cohort.columns import AREA_OF, MEASURED, Column
 from analysis_lib.cohort.mapping import DAYS_PER_MONTH, NATURAL_CODES, NUMBER, plain_code, shown
 from analysis_lib.core.clinical_params import ClinicalParams
 
@@ -20,9 +20,12 @@ FACTORS = {
     "os_months": TIMES,
     "rfs_months": TIMES,
     "tumour_size_cm": {"cm": 1.0, "mm": 0.1},
+    **dict.fromkeys(("sm_area_cm2", "pm_area_cm2"), {"cm2": 1.0, "mm2": 0.01, "m2": 10_000.0}),
+    **dict.fromkeys(AREA_OF, {"cm2/m2": 1.0, "mm2/m2": 0.01}),
     "weight_kg": {"kg": 1.0, "pounds": KILOGRAMS_PER_POUND, "grams": 0.001},
 }
 PARAMETERS = {"height_m": "height", "os_months": "time", "rfs_months": "time", "tumour_size_cm": "tumour_size"}
+PARAMETERS |= dict.fromkeys(AREA_OF.values(), "area") | dict.fromkeys(AREA_OF, "index")
 WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
 FEWEST_VALUES = 3  # of a column that can be judged as a whole
 
@@ -84,6 +87,12 @@ def of_whole_column(column: Column, written: list[float], unit: str) -> str:
                 f"{column.name}: the whole column looks like {WORDS.get(other, other)} (the middle of {len(known)} "
                 f"values is {shown(f'{middle:g}')}, and {WORDS.get(unit, unit)} are expected); {_fix(column, other)}"
             )
+    if column.name in MEASURED:
+        return (
+            f"{column.name}: the middle of {len(known)} values is {shown(f'{middle:g}')}, and no study has one outside "
+            f"{low:g} to {high:g} {column.unit}; is it another quantity, or (HU) the stored values of a CT? Mend or "
+            "unmap the column"
+        )
     return ""
 
 

@@ -17,6 +17,8 @@ class ClinicalUnits(Section):
         "months", description="Unit of os_months and rfs_months in the table; a month is 30.4375 days."
     )
     tumour_size: Literal["cm", "mm"] = Field("cm", description="Unit of tumour_size_cm in the table.")
+    area: Literal["cm2", "mm2", "m2"] = Field("cm2", description="Unit of sm_area_cm2 and pm_area_cm2 in the table.")
+    index: Literal["cm2/m2", "mm2/m2"] = Field("cm2/m2", description="Unit of smi and pmi in the table.")
 
 
 class ClinicalDates(Section):
@@ -36,6 +38,9 @@ class ClinicalParams(Section):
     """The clinical table and how its columns, codes and units are read."""
 
     file: str = Field("patients.csv", description="File in the data folder: .csv, .tsv, .txt, .xlsx or .parquet.")
+    sha256: str = Field(
+        "", pattern="^([0-9a-f]{64})?$", description="SHA-256 of the file, for a public table; another file is refused."
+    )
     sheet: str | None = Field(None, description="Sheet of an Excel file; needed where several hold something.")
     encoding: str = Field("utf-8", description="Encoding of a CSV file; older Excel writes cp1252.")
     separator: Literal["auto", ",", ";", "tab"] = Field("auto", description="What stands between the values of a CSV.")
@@ -55,6 +60,12 @@ class ClinicalParams(Section):
         "{vascular_invasion: [9]} for one.",
     )
     units: ClinicalUnits = Field(default_factory=ClinicalUnits, description="Units of the table.")
+    shifted: dict[int, int | None] = Field(
+        default_factory=dict,
+        description="Where the muscle indices of the table stand in other rows than their patients: from which row of "
+        "the file on (the headings are row 1) they stand how many rows too low; null where they are lost. The run says "
+        "what to write here, and moves nothing without it.",
+    )
     dates: ClinicalDates = Field(default_factory=ClinicalDates, description="Dates instead of months.")
     tumour_threshold_cm: float = Field(
         5.0, gt=0, description="tumour_diameter_over_5cm is 1 where tumour_size_cm is above this (Liu 2024: 5 cm)."

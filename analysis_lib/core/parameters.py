@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
@@ -149,12 +149,31 @@ class FeatureParams(Section):
         default_factory=dict, description="Parameter file of each region."
     )
     expected_count: int = Field(0, ge=0, description="Number of features; another number stops the run.")
+    table: str = Field(
+        "",
+        description="File in the data folder with features that were extracted elsewhere, a row a patient: .csv, .xlsx "
+        "or .parquet. Then nothing is extracted, and rois and expected_count do not count.",
+    )
     min_icc: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="The model uses only features whose lowest ICC of the stability analysis is at least this; 0 all.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _table_alone(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("table"):
+            return {name: given for name, given in value.items() if name not in ("rois", "expected_count")}
+        return value
+
+    @field_validator("table")
+    @classmethod
+    def _in_the_data_folder(cls, name: str) -> str:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise ValueError("table is a name in the data folder, without a path")
+        return name
 
 
 class StabilityParams(Section):
@@ -330,12 +349,17 @@ class Params(Section):
     def _stability_needs_radiomics(self) -> Params:
         if self.stability.patients and not self.radiomics:
             raise ValueError("stability.patients needs radiomics, and features is null: set stability.patients to 0")
+        if self.stability.patients and self.features.table:
+            raise ValueError(
+                "stability.patients needs images whose features can be taken again, and features.table gives them "
+                "ready: set stability.patients to 0"
+            )
         return self
 
     @property
     def radiomics(self) -> bool:
         """Whether the study has radiomics, and so a model, or the indices alone."""
-        return bool(self.features.rois)
+        return bool(self.features.rois or self.features.table)
 
     @property
     def synthetic(self) -> bool:

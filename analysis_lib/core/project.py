@@ -184,6 +184,13 @@ class Study:
         """Who has features, patient_id."""
         return pd.read_parquet(self.build / "features.parquet", columns=[]).index
 
+    @property
+    def n_features(self) -> int:
+        """How many features there are, before any is left out for its ICC; 0 in a study without radiomics."""
+        if not self.params.features.table:
+            return self.params.features.expected_count if self.params.radiomics else 0
+        return len(pd.read_parquet(self.build / "features.parquet").columns)
+
     def write_features_exclusions(self, failures: pd.DataFrame) -> None:
         """Keep the patients without features."""
         write_parquet(failures, self.build / "features_exclusions.parquet")

@@ -51,7 +51,7 @@ it, but de-identify the files before you pass them on.</p>{% endif %}
 {% for r in rows if r.status != "ok" %}<tr class="{{ r.status }}"><th scope="row">{{ r.patient_id }}</th><td>{{ r.set }}</td>
 <td>{{ r.status }}</td><td>{{ r.reason or r.warnings }}</td></tr>
 {% endfor %}</tbody></table>{% endif %}
-<h2>L3 slices</h2>
+{% if not pictures %}<p>No image was read: there is no slice to look at.</p>{% else %}<h2>L3 slices</h2>
 <p>Window 400, level 40 HU. <span style="color:#8a5a00">Orange: SM, skeletal muscle.</span>
 <span style="color:#00577f">Blue: PM, psoas muscle.</span> The patient's right is on the left. Look for slices that are not
 L3 and outlines that are off.</p>
@@ -65,7 +65,7 @@ src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its 
 <th scope="col">Slices (0 = most caudal)</th><th scope="col">Segments</th></tr></thead><tbody>
 {% for r in rows if r.status != "refused" %}<tr><th scope="row">{{ r.patient_id }}</th><td>{{ r.series }}</td>
 <td>{{ r.series_uid }}</td><td>{{ r.slices }}</td><td>{{ r.segments }}</td></tr>
-{% endfor %}</tbody></table>
+{% endfor %}</tbody></table>{% endif %}
 <h2>The clinical table as read</h2>
 <p>Of the patients whose row can be used. A wrong unit or code that no rule can know shows here.</p>
 <table><thead><tr><th scope="col">Column</th><th scope="col">Unit or codes</th><th scope="col">Patients with a value</th>

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis_lib.core.parameters import CohortParams, FeatureParams
+from analysis_lib.cohort.index_columns import taken_from_table
+from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.results import MODEL
 
@@ -44,12 +45,15 @@ def flowchart_counts(
     return pd.DataFrame(rows, columns=["node", "kind", "label", "n", "parent"]).astype({"n": "Int64"})
 
 
-def process_labels(features: FeatureParams, n_definitions: int, code_size: int) -> list[str]:
-    """The chain under the flowchart, from this run's parameters."""
-    labels = ["CT at L3 (DICOM)", "SM and PM masks", f"Muscle indices and {n_definitions} definitions of sarcopenia"]
-    if features.rois:
-        labels += [f"{features.expected_count} radiomics features", f"AutoEncoder: {code_size} variables"]
-        labels += [f"{MODEL}: risk score"]
+def process_labels(params: Params, patients: pd.DataFrame, n_features: int) -> list[str]:
+    """The chain under the flowchart, from this run's parameters and from where its indices and features are."""
+    images = (patients["ct_series"] != "").any() or params.features.rois
+    indices = "Muscle indices from the clinical table" if taken_from_table(patients) else "Muscle indices"
+    labels = ["CT at L3 (DICOM)", "SM and PM masks"] if images else []
+    labels += [f"{indices} and {len(params.definitions)} definitions of sarcopenia"]
+    if params.radiomics:
+        labels += [f"{n_features} radiomics features{'' if params.features.rois else ' from a table'}"]
+        labels += [f"AutoEncoder: {params.autoencoder.code_size} variables", f"{MODEL}: risk score"]
     return labels
 
 

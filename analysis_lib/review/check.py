@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
-from analysis_lib.cohort.columns import KEPT
+from analysis_lib.cohort.columns import KEPT, MEASURED
+from analysis_lib.cohort.index_columns import from_table
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
@@ -19,7 +20,7 @@ from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page, thumbnail
 from analysis_lib.radiomics.plan import too_deep, too_thin
-from analysis_lib.stages.measure import CRASHED, lost_with_images
+from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_with_images, reads_images
 
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
@@ -46,9 +47,15 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     params = study.params
     remarks: list[str] = []
     clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=remarks)
-    jobs = [(source, params.images, study.parameter_files) for source in sources(study, clinical).values()]
+    given = from_table(clinical)
+    read = clinical if reads_images(study, clinical) or params.features.rois else clinical.head(0)
+    need_sm = "sm_area_cm2" not in given
+    jobs = [(source, params.images, study.parameter_files, need_sm) for source in sources(study, read).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
+    looked += [_empty_row(name) | {"status": "ok"} for name in clinical["patient_id"] if read.empty]
+    if not given.columns.empty:
+        remarks.append(_with_given(looked, given))
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
     rows["warnings"] = _warnings(rows, clinical)
@@ -121,6 +128,8 @@ def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for column in KEPT:
         known = clinical[column.name].dropna()
+        if column.name in MEASURED and known.empty:
+            continue
         if column.kind == "number" and column.name != "l3_z_mm":
             text = f"median {known.median():.4g} ({known.min():.4g} to {known.max():.4g})" if len(known) else "none"
         elif column.kind in ("flag", "sex", "set", "rfs_cause"):
@@ -133,15 +142,33 @@ def table_as_read(clinical: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path] | None = None) -> dict[str, object]:
+def _with_given(looked: list[dict[str, object]], given: pd.DataFrame) -> str:
+    """Mend the rows where the table has indices, in place: images are not all then. Returns what is to be said."""
+    has = given.notna().any(axis=1)
+    for row in looked:
+        if has[row["patient_id"]] and row["status"] == "refused":
+            row |= {"status": "ok", "warnings": row["reason"], "reason": ""}
+        elif not has[row["patient_id"]] and not row.get("series"):
+            row |= {"status": "refused", "reason": row.get("reason") or NO_INDEX}
+    there = ", ".join(f"{name} {count}" for name, count in given.notna().sum().items())
+    missing = ", ".join(name for name in indices.MEASURES if name not in given)
+    return (
+        f"of {len(given)} patients the table has, or gives with the height: {there}; left to images, where there are "
+        f"any: {missing or 'nothing'}"
+    )
+
+
+def look_at(
+    source: Source, images: ImageParams, parameter_files: dict[str, Path] | None = None, need_sm: bool = True
+) -> dict[str, object]:
     """One patient's CT and mask as the study would choose them, with a picture of the L3 slice.
 
     ``parameter_files`` of PyRadiomics, "sm" and "pm", tell whether there can be radiomics of these slices.
     """
-    row = _empty_row(source)
+    row = _empty_row(source.patient_id)
     try:
         with memory_limit(images.memory_gb), refusing_damage():
-            opened = indices.open_patient(source.ct(), source.mask(), images, **source.where())
+            opened = indices.open_patient(source.ct(), source.mask(), images, **source.where(), need_sm=need_sm)
             counted = indices.counted_slices(opened, images)
             slices, middle = counted.slices, (len(counted.slices) - 1) // 2
             k, hounsfield = slices[middle], counted.hounsfield[middle]
@@ -169,12 +196,12 @@ def look_at(source: Source, images: ImageParams, parameter_files: dict[str, Path
     }
 
 
-def _empty_row(source: Source) -> dict[str, object]:
-    return {"patient_id": source.patient_id, "picture": "", "identity": False, "warnings": ""}
+def _empty_row(patient_id: str) -> dict[str, object]:
+    return {"patient_id": patient_id, "picture": "", "identity": False, "warnings": ""}
 
 
 def _killed(source: Source, *_: object) -> dict[str, object]:
-    return _empty_row(source) | {"status": "refused", "reason": CRASHED}
+    return _empty_row(source.patient_id) | {"status": "refused", "reason": CRASHED}
 
 
 def _no_radiomics(opened: indices.Opened, parameter_files: dict[str, Path]) -> list[str]:

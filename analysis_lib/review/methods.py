@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis_lib.cohort.columns import BY_NAME
+from analysis_lib.cohort.index_columns import taken_from_table
 from analysis_lib.core.parameters import Params
 from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.results.published import NAMES
 
 
-def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs of heading and paragraph."""
-    c, i, s, a, n = params.cohort, params.images, params.statistics, params.autoencoder, params.network
+def methods(params: Params, patients: pd.DataFrame, n_features: int) -> list[tuple[str, str]]:
+    """Pairs of heading and paragraph; ``n_features`` is how many features there are."""
+    c, s, a, n = params.cohort, params.statistics, params.autoencoder, params.network
     population = ""
     for name in c.trained:
         part = patients[patients["set"] == name]
@@ -32,19 +34,22 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         "A patient whose clinical row, CT or mask could not be used was excluded with the reason. Nothing was imputed but the "
         "covariates of the adjusted hazard ratios, where the table says so."
     )
-    images = (
-        "Skeletal muscle (SM) and psoas muscle (PM) were measured on the slices of their masks at the third lumbar vertebra: "
-        f"area and mean attenuation of SM pixels {_window(i.sm.hu_window)}, and of PM pixels {_window(i.pm.hu_window)}. "
-        "SMI and PMI are area over height squared."
-    )
+    images = f"{_given(params, patients)}SMI and PMI are area over height squared."
     definitions = "; ".join(
         f"{key}, {d.label.lower()} below {d.men:g} (men) or {d.women:g} (women) {d.unit}, {d.source}, doi {d.doi}"
         for key, d in params.definitions.items()
     )
+    regions = ", ".join(f"{roi.upper()}: {entry.parameter_file}" for roi, entry in params.features.rois.items())
+    extracted = (
+        f"{n_features} PyRadiomics features were extracted ({regions}). Which "
+        "features the letter used is not printed; this choice is an inference. "
+    )
+    if params.features.table:
+        extracted = (
+            f"{n_features} features were taken from a table; how they were extracted is not known to the study. "
+        )
     radiomics = (
-        f"{params.features.expected_count} PyRadiomics features were extracted "
-        f"({', '.join(f'{roi.upper()}: {entry.parameter_file}' for roi, entry in params.features.rois.items())}). Which "
-        "features the letter used is not printed; this choice is an inference. For Fig. 3, features were scaled and "
+        f"{extracted}For Fig. 3, features were scaled and "
         f"{params.pca.components} principal components fitted on the training patients; separation is the AUC of a linear rule "
         f"with {params.pca.folds}-fold cross-validation."
     )
@@ -109,6 +114,23 @@ def methods(params: Params, patients: pd.DataFrame) -> list[tuple[str, str]]:
         )
         sections.insert(0, ("Synthetic data", text))
     return sections
+
+
+def _given(params: Params, patients: pd.DataFrame) -> str:
+    """Where the indices come from: images, the clinical table, or both."""
+    taken, i, text = taken_from_table(patients), params.images, ""
+    if taken:
+        names = ", ".join(BY_NAME[name].meaning.split(",")[0] for name in taken)
+        text = f"Taken from the clinical table, where they had been measured already: {names}. "
+        if params.clinical.shifted:
+            text += "These columns were put back in the rows of their patients as stated in clinical.shifted. "
+        if not (patients["ct_series"] != "").any():
+            return f"{text}No image was read for them. "
+    return text + (
+        f"{'The other indices of skeletal' if taken else 'Skeletal'} muscle (SM) and psoas muscle (PM) were measured on the "
+        f"slices of their masks at the third lumbar vertebra: area and mean attenuation of SM pixels "
+        f"{_window(i.sm.hu_window)}, and of PM pixels {_window(i.pm.hu_window)}. "
+    )
 
 
 def _covariates(names: Sequence[str], tumour_threshold_cm: float) -> str:

@@ -1,4 +1,8 @@
-"""Areas and densities of every patient from CT and mask; who cannot be used is excluded with the reason."""
+"""Areas and densities of every patient, from CT and mask or from the table that has them already.
+
+An index that the clinical table has for anyone is the table's for all, and no image is opened for it. Who cannot be
+used is excluded with the reason.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import pandas as pd
 
 from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.cohort.columns import AREA_OF, MEASURED
+from analysis_lib.cohort.index_columns import TAKEN, from_table
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
 from analysis_lib.common.loss import loss_by_outcome
@@ -29,8 +35,9 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     doubts: list[str] = []
     clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts)
     # A row refused for its values still had a set, which the flowchart counts by.
-    measured, failures = measured_rows(study, clinical, quiet)
-    clinical = clinical.drop(columns=LOCATIONS, errors="ignore")
+    given = from_table(clinical)
+    measured, failures = (measured_rows if given.columns.empty else measured_or_given)(study, clinical, quiet)
+    clinical = clinical.drop(columns=[*LOCATIONS, *MEASURED])
     exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
     study.write_measured_exclusions(exclusions)
     if measured.empty:
@@ -43,6 +50,8 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
         print(f"warning: {text}", file=sys.stderr)
     measured = measured.drop(columns="identity_in_headers")
     table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
+    for name in given.columns.intersection(list(AREA_OF)):  # as printed
+        table[name] = table["patient_id"].map(given[name]).fillna(table[name])
     study.write_measured(table)
 
 
@@ -53,10 +62,43 @@ def lost_with_images(clinical: pd.DataFrame, reasons: pd.Series) -> tuple[str, l
     return loss_by_outcome(excluded, table["os_event"], table["os_months"], reasons.reindex(table.index))
 
 
-def measured_rows(study: Study, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def reads_images(study: Study, clinical: pd.DataFrame) -> bool:
+    """Whether indices are measured: the clinical table has none, or lacks some and there are images for the rest."""
+    given = from_table(clinical)
+    images = (study.data / "ct").is_dir() or clinical["ct_path"].notna().any()
+    return given.columns.empty or (images and not set(indices.MEASURES) <= set(given.columns))
+
+
+def measured_or_given(study: Study, clinical: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As ``measured_rows``, of a table that has indices: its own, and for the rest images, where there are any.
+
+    A patient whose images cannot be used keeps what the table has, with the reason in ``ct_notes``.
+    """
+    given, own = from_table(clinical), clinical.set_index("patient_id")
+    asked = clinical if reads_images(study, clinical) else clinical.head(0)
+    rows, failures = measured_rows(study, asked, quiet or asked.empty, need_sm="sm_area_cm2" not in given)
+    reasons = failures.set_index("patient_id")["reason"].reindex(given.index)
+    texts = ["ct_series", "ct_notes", "series_uid", "slices_z_mm"]
+    columns = ["ct_series", "ct_notes", "identity_in_headers", *indices.MEASURES, "series_uid", "slices_z_mm"]
+    table = rows.set_index("patient_id").reindex(index=given.index, columns=columns)
+    table = table.astype(dict.fromkeys(texts, object) | dict.fromkeys(indices.MEASURES, float))
+    table["ct_notes"] = table["ct_notes"].where(table["ct_notes"].notna(), reasons).fillna("")
+    table["ct_notes"] = (f"{TAKEN}{', '.join(given.columns)}; " + table["ct_notes"]).str.removesuffix("; ")
+    table["series_uid"] = table["series_uid"].where(table["series_uid"].notna(), own["series_uid"])
+    table[texts] = table[texts].where(table[texts].notna(), "")
+    table["identity_in_headers"] = table["identity_in_headers"].eq(True)
+    table = table.assign(**given[given.columns.intersection(list(indices.MEASURES))])
+    nobody = table[list(indices.MEASURES)].isna().all(axis=1) & given.isna().all(axis=1)
+    lacking = pd.DataFrame({"patient_id": given.index, "stage": "clinical table", "reason": reasons.fillna(NO_INDEX)})
+    return table[~nobody].reset_index(), lacking[nobody.to_numpy()].reset_index(drop=True)
+
+
+def measured_rows(
+    study: Study, clinical: pd.DataFrame, quiet: bool = False, need_sm: bool = True
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
     params = study.params
-    jobs = [(source, params.images) for source in sources(study, clinical).values()]
+    jobs = [(source, params.images, need_sm) for source in sources(study, clinical).values()]
     results = map_patients(measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed)
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]
@@ -71,9 +113,9 @@ def remeasured(choice: dict[str, Any], inputs: str, study: Study, quiet: bool = 
 
     ``choice``: what they depend on of the study's parameters (images, cohort, clinical); ``inputs``: list of inputs.
     """
-    if not study.data.is_dir():
+    if not study.data.is_dir() or "sm_area_cm2" in from_table(clinical := located(study)):
         return None
-    return measured_rows(study, located(study), quiet)[0]
+    return measured_rows(study, clinical, quiet)[0]
 
 
 def _report(measured: pd.DataFrame, quiet: bool) -> None:
@@ -96,11 +138,11 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
         print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
 
 
-def measure_one(source: Source, images: ImageParams) -> dict[str, object]:
+def measure_one(source: Source, images: ImageParams, need_sm: bool = True) -> dict[str, object]:
     """Areas and densities of one patient as a row, or the row of the exclusions with the reason."""
     try:
         with memory_limit(images.memory_gb), refusing_damage():
-            row = indices.measure(source.ct(), source.mask(), images, **source.where())
+            row = indices.measure(source.ct(), source.mask(), images, **source.where(), need_sm=need_sm)
         if row["doubts"]:  # its features would be of the same values
             raise indices.no_hu([row["doubts"]])
     except (ImageError, TooMuchMemory) as error:
@@ -120,5 +162,8 @@ CRASHED = (
 )
 
 
-def _killed(source: Source, images: ImageParams) -> dict[str, object]:
+NO_INDEX = "the table has none of the patient's muscle indices; fill them in"
+
+
+def _killed(source: Source, *_: object) -> dict[str, object]:
     return {"patient_id": source.patient_id, "stage": "images", "reason": CRASHED}

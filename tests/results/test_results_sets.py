@@ -106,9 +106,9 @@ def test_a_study_of_the_indices_alone(run):
     assert list(found) == ["01_cohort", "02_sarcopenia", "13_extended_table2", "14_index_splines"]
     boxes = table(study, "fig1").query("kind == 'process'")["label"].tolist()
     assert boxes == ["CT at L3 (DICOM)", "SM and PM masks", "Muscle indices and 5 definitions of sarcopenia"]
-    headings = [heading for heading, _ in methods(study.params, toy_patients())]
+    headings = [heading for heading, _ in methods(study.params, toy_patients(), 0)]
     assert headings == ["Synthetic data", "Patients", "Images", "Definitions of sarcopenia", "Statistics"]
-    assert "C-index" not in " ".join(text for _, text in methods(study.params, toy_patients()))
+    assert "C-index" not in " ".join(text for _, text in methods(study.params, toy_patients(), 0))
 
 
 def test_declared_test_sets_with_nobody_in_them(run):

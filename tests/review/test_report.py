@@ -129,7 +129,7 @@ def test_methods_follow_the_parameters(root):
             "optimism": params.optimism.model_copy(update={"repeats": 0, "permutations": 0}),
         }
     )
-    before, after = (" ".join(text for _, text in methods(p, patients)) for p in (params, changed))
+    before, after = (" ".join(text for _, text in methods(p, patients, 1343)) for p in (params, changed))
     assert "dropout 0.37" in after and "Breslow's ties" in after and "dropout 0.37" not in before
     for text in ("trained together", "stratified by centre", "at least 0.75 in 40", "tumour diameter > 3 cm"):
         assert text in after and text not in before, text
