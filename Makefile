@@ -61,12 +61,13 @@ $(B)/cohort.done: $(B)/again/cohort $(P)/standin.json $(P)/drawn_to.json $(P)/se
 	@$(RUN) cohort --study $(STUDY) && touch $@
 $(B)/.inputs: $(B)/cohort.done FORCE
 	@$(RUN) inputs --study $(STUDY) && touch $@
-$(B)/inputs.txt: $(B)/.inputs ;@:
+$(B)/inputs.txt $(B)/feature_inputs.txt: $(B)/.inputs ;@:
 
 $(B)/measured.parquet: $(B)/again/measure $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
                        $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
-$(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(P)/features.json $(wildcard params/features_*.yaml) $(C)/features.txt
+$(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(B)/feature_inputs.txt $(P)/features.json \
+                       $(wildcard params/features_*.yaml) $(C)/features.txt
 	@$(RUN) features --study $(STUDY)
 $(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json $(C)/assemble.txt
 	@$(RUN) assemble --study $(STUDY)

@@ -12,6 +12,7 @@ import io
 import re
 import unicodedata
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,16 @@ class RawTable:
         self.complaints.setdefault(row, []).append(text)
 
 
-def read_table(path: Path, settings: ClinicalParams) -> RawTable:
-    """Read a table by its suffix. Raises ClinicalTableError with one line that says what to do."""
+def fold(name: str) -> str:
+    """A heading without case, blanks and hyphens as underscores, letters composed that a Mac writes in two."""
+    return re.sub(r"[\s\u00a0-]+", "_", unicodedata.normalize("NFC", name.strip(BLANKS))).casefold()
+
+
+def read_table(path: Path, settings: ClinicalParams, key: Callable[[str], str] = fold) -> RawTable:
+    """Read a table by its suffix; no two of its headings may have one ``key``.
+
+    Raises ClinicalTableError with one line that says what to do.
+    """
     path = Path(path)
     if not path.is_file():
         raise ClinicalTableError(
@@ -75,7 +84,7 @@ def read_table(path: Path, settings: ClinicalParams) -> RawTable:
     if len(numbered) == 1:
         raise ClinicalTableError(f"{path.name} has no patients, only the row of column names")
     names = [header[k] for k in used]
-    folded = [fold(name) for name in names]
+    folded = [key(name) for name in names]
     for k, name in enumerate(folded):
         if name in folded[:k]:
             raise ClinicalTableError(f"{path.name} has the heading of column {used[k] + 1} twice; rename or delete one")
@@ -90,11 +99,6 @@ def read_table(path: Path, settings: ClinicalParams) -> RawTable:
         if any(row[len(header) :]):
             table.complain(n, f"row {n} has more values than the table has columns (an unquoted comma?); mend the row")
     return table
-
-
-def fold(name: str) -> str:
-    """A heading without case, blanks and hyphens as underscores, letters composed that a Mac writes in two."""
-    return re.sub(r"[\s\u00a0-]+", "_", unicodedata.normalize("NFC", name.strip(BLANKS))).casefold()
 
 
 def _trim(cell: str) -> str:

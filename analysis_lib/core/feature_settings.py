@@ -19,13 +19,13 @@ def training_settings(study: Study) -> dict[str, Any]:
 
     ``study``, ``seed`` and ``synthetic`` say on what it was trained. ``required`` has the contents of the feature
     parameter files (comments and order do not count), the HU windows of the masks and the versions that compute the
-    features.
+    features; of features from a table nothing is known but that.
     """
     params, files = study.params, study.parameter_files
-    return {
-        "study": params.study,
-        "seed": params.seed,
-        "synthetic": params.synthetic,
+    origin = {"study": params.study, "seed": params.seed, "synthetic": params.synthetic}
+    if params.features.table:
+        return origin | {"required": FROM_TABLE}
+    return origin | {
         "required": {
             "features": {roi: yaml.safe_load(path.read_text(encoding="utf-8-sig")) for roi, path in files.items()},
             "images": {
@@ -46,6 +46,7 @@ def differences(trained: Any, here: Any, name: str = "") -> list[str]:
 
 
 _ABSENT = object()
+FROM_TABLE = {"features": "taken from a table"}
 
 
 def _shown(value: Any) -> str:

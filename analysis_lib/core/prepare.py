@@ -100,14 +100,17 @@ def input_files(study: Study) -> list[Path]:
 
 
 def list_inputs(study: Study) -> None:
-    """Write ``inputs.txt``, which changes when an input file does, so that make sees it.
+    """Write ``inputs.txt``, which changes when an input file does, so that make sees it, and ``feature_inputs.txt``.
 
-    It holds a hash of each file's path, size and time and no path: the name of a file may be a person's.
+    The second is of the table of features alone, for which no index is measured again. Each holds a hash of each file's
+    path, size and time and no path: the name of a file may be a person's.
     """
-    digest, count = hashlib.blake2b(digest_size=16), 0
-    for path in input_files(study):
-        status = path.stat()
-        line = f"{path.relative_to(study.data)}\t{status.st_size}\t{status.st_mtime_ns}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-        count += 1
-    write_text_if_changed(study.build / "inputs.txt", f"{count} files, {digest.hexdigest()}\n")
+    files = input_files(study)
+    table = [path for path in files if study.params.features.table and path == study.feature_file]
+    for name, listed in (("inputs", [path for path in files if path not in table]), ("feature_inputs", table)):
+        digest = hashlib.blake2b(digest_size=16)
+        for path in listed:
+            status = path.stat()
+            line = f"{path.relative_to(study.data)}\t{status.st_size}\t{status.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        write_text_if_changed(study.build / f"{name}.txt", f"{len(listed)} files, {digest.hexdigest()}\n")

@@ -89,6 +89,11 @@ class Study:
         return self.data / self.params.clinical.file
 
     @property
+    def feature_file(self) -> Path:
+        """The table of features that were extracted elsewhere, in a study that has one (``features.table``)."""
+        return self.data / self.params.features.table
+
+    @property
     def build(self) -> Path:
         """Folder of everything that is computed on the way."""
         return self.project.root / "build" / self.name

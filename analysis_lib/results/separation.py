@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis_lib.cohort.feature_table import name_parts
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
-from analysis_lib.radiomics.names import name_table
 from analysis_lib.survival.separation import separation
 
 
@@ -48,6 +48,6 @@ def separations(
 
 
 def feature_counts(names: Iterable[str]) -> pd.DataFrame:
-    """How many features there are by region and class; names are <region>_<image>_<class>_<feature>."""
-    parts = name_table(names)
+    """How many features there are by region and class, as far as their names say."""
+    parts = name_parts(names)
     return parts.groupby(["region", "class"], sort=False).size().unstack(fill_value=0)

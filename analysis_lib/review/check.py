@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
+from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, ClinicalTableError, read_clinical
 from analysis_lib.cohort.columns import KEPT, MEASURED
+from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.index_columns import from_table
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
@@ -51,7 +52,7 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     read = clinical if reads_images(study, clinical) or params.features.rois else clinical.head(0)
     need_sm = "sm_area_cm2" not in given
     jobs = [(source, params.images, study.parameter_files, need_sm) for source in sources(study, read).values()]
-    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet, died=_killed)
+    looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet or not jobs, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
     looked += [_empty_row(name) | {"status": "ok"} for name in clinical["patient_id"] if read.empty]
     if not given.columns.empty:
@@ -59,6 +60,9 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
     rows["warnings"] = _warnings(rows, clinical)
+    if params.features.table:
+        without = rows["patient_id"].map(_without_features(study, clinical, remarks)).fillna("")
+        rows["warnings"] = rows["warnings"].str.cat(without, sep="; ").str.strip("; ")
     refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
     table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")
     order = {"refused": 0, "warning": 1, "ok": 2}
@@ -156,6 +160,18 @@ def _with_given(looked: list[dict[str, object]], given: pd.DataFrame) -> str:
         f"of {len(given)} patients the table has, or gives with the height: {there}; left to images, where there are "
         f"any: {missing or 'nothing'}"
     )
+
+
+def _without_features(study: Study, clinical: pd.DataFrame, remarks: list[str]) -> dict[str, str]:
+    """Who has no features in their table, with what is said of it; what is said of the whole goes to ``remarks``."""
+    known, params = clinical[["patient_id", "set"]], study.params
+    try:
+        _, failures, notes = read_features(study.feature_file, params.clinical, known, params.cohort)
+    except ClinicalTableError as error:
+        remarks.append(f"make study will stop: {error}")
+        return {}
+    remarks += notes
+    return dict(zip(failures["patient_id"], "indices only, no radiomics: " + failures["reason"], strict=True))
 
 
 def look_at(

@@ -156,8 +156,9 @@ def input_hashes(study: Study) -> dict:
     The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
     size or time changes.
     """
-    kept_path, listed = study.build / "input_hashes.json", study.build / "inputs.txt"
-    key = file_hash(listed) if listed.is_file() else None
+    kept_path = study.build / "input_hashes.json"
+    listed = [study.build / name for name in ("inputs.txt", "feature_inputs.txt")]
+    key = " ".join(file_hash(path) for path in listed if path.is_file())
     if key and kept_path.is_file():
         kept = json.loads(kept_path.read_text(encoding="utf-8"))
         if kept["inputs.txt"] == key:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.cohort.feature_table import name_parts
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.coxnet.autoencoder import explained_variance, pca_explained_variance
@@ -14,7 +15,6 @@ from analysis_lib.coxnet.cox_ensemble import folds_by_event
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
-from analysis_lib.radiomics.names import name_table
 from analysis_lib.survival.survival import c_index
 
 OPTIONS = {"two steps": False, "joint": True}
@@ -28,7 +28,7 @@ def reconstruction(model: RadiomicsSurvivalModel, features: pd.DataFrame, split:
     keeps no decoder.
     """
     names = model.scaler.names
-    table = name_table(names)[["region", "image"]]
+    table = name_parts(names)[["region", "image"]]
     table.insert(0, "feature", names)
     if model.autoencoder is None:
         return table.iloc[:0]

@@ -149,6 +149,9 @@ def card(study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, chang
     """The model card, Markdown (after Mitchell M et al. FAT* 2019, doi 10.1145/3287560.3287596)."""
     params, scores = study.params, study.result("c_index")
     scores = scores[scores["model"] == MODEL]
+    made = "extracted with the settings and versions in `model.json`; other ones are refused"
+    if params.features.table:
+        made = "extracted as those of the table that it learnt from, of which this file knows the names alone"
     return f"""# {params.title}: survival model
 {NOTE if params.synthetic else ""}
 Overall survival after surgery from radiomics features of skeletal muscle and psoas on CT at L3: scaling, AutoEncoder,
@@ -157,7 +160,7 @@ decisions on a patient.
 
 - Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
   {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
-- It holds for features that are extracted with the settings and versions in `model.json`; other ones are refused.
+- It holds for features that are {made}.
 - Use: `make predict STUDY=<yours> MODEL=<this folder>`. Each file is checked against `{SUMS}` first.
 
 ## How well it ranks survival

@@ -1,13 +1,15 @@
-"""Radiomics of every measured patient, resuming where a run stopped."""
+"""Radiomics of every measured patient, extracted (resuming where a run stopped) or from the table that has them."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.code import code_key
 from analysis_lib.common.files import remove_leftovers
@@ -18,6 +20,7 @@ from analysis_lib.ct.data_paths import files_of
 from analysis_lib.ct.geometry import refusing_damage
 from analysis_lib.ct.label_table import find_label_table
 from analysis_lib.ct.settings import ImageParams
+from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.stages import StageError
 
@@ -29,6 +32,9 @@ def extract_features(study: Study, quiet: bool = False) -> None:
     if not params.radiomics:
         patients = patients.head(0)
     table, failures = features_of(study, patients, quiet)
+    measured = study.measured(["patient_id", "ct_series"])
+    by_table = measured.loc[measured["ct_series"] == "", "patient_id"]  # whose indices need no image that can be used
+    failures["stage"] = failures["stage"].mask(failures["patient_id"].isin(by_table), RADIOMICS_STAGE)
     study.write_features_exclusions(failures)
     if params.radiomics and table.empty:
         first = failures.iloc[0]
@@ -42,6 +48,12 @@ def extract_features(study: Study, quiet: bool = False) -> None:
 def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Radiomics of the patients of a table (index patient_id), and those that failed; cached ones are read."""
     params, found = study.params, sources(study, patients)
+    if params.features.table:
+        known = patients.reindex(columns=["patient_id", "set"])
+        table, failures, notes = read_features(study.feature_file, params.clinical, known, params.cohort)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        return table, failures
     return feature_table(
         patients["patient_id"].tolist(),
         load=partial(load_images, found, params.images),
@@ -65,7 +77,7 @@ def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
     """CT and masks of one patient, ``(ct, {"sm": mask, "pm": mask})``, on one grid; ImageError with the reason."""
     source = found[patient_id]
     with refusing_damage():
-        return indices.load_images(source.ct(), source.mask(), images, **source.where())
+        return indices.load_images(source.ct(), source.mask(), images, **source.where(), need_sm=False)
 
 
 def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:

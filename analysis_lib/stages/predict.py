@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_patient_ids
-from analysis_lib.core.feature_settings import differences, training_settings
+from analysis_lib.core.feature_settings import FROM_TABLE, differences, training_settings
 from analysis_lib.core.parameters import SYNTHETIC_NOTE
 from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import high_risk
@@ -39,10 +39,12 @@ def predict(study: Study, folder: Path, quiet: bool = False) -> str:
     params, model = study.params, load_model(folder)
     notes = _check(model, study, folder)
     clinical, excluded = read_patient_ids(study.clinical_file, params.clinical)
-    measured, no_image = measured_rows(study, clinical, quiet)
-    try:
+    located, no_image = clinical, excluded.head(0)
+    if not params.features.table:
+        measured, no_image = measured_rows(study, clinical, quiet)
         # the series that was measured is the one whose features are taken
         located = clinical.drop(columns="series_uid", errors="ignore").merge(measured[["patient_id", "series_uid"]])
+    try:
         features, no_features = features_of(study, located, quiet)
         table = None if features.empty else prediction_table(model, features, params.statistics.horizons_months)
     except (FeatureCountError, FeatureError) as error:
@@ -127,8 +129,15 @@ def _check(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[st
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
         )
-    found = differences(provenance["required"], training_settings(study)["required"])
-    if found:
+    required = training_settings(study)["required"]
+    if (provenance["required"] == FROM_TABLE) != (required == FROM_TABLE):
+        origins = ("extracted from images", "taken from a table, which does not say how they were extracted")
+        theirs, ours = origins if required == FROM_TABLE else reversed(origins)
+        raise PredictError(
+            f"{folder} learnt from features that were {theirs}, and those of study {params.study} are {ours}: its "
+            "risks may not hold. Give the study features of the same origin"
+        )
+    if found := differences(provenance["required"], required):
         raise PredictError(
             f"{folder} was trained with other settings than study {params.study} has, so its risks would not hold: "
             f"{'; '.join(found)}. Give the study the model's settings, or fit a model with the study's"

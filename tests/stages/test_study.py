@@ -11,8 +11,13 @@ import pandas as pd
 import pytest
 from made import copy_checkout, make, outputs
 
+from analysis_lib.cohort.columns import MEASURED
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
+from analysis_lib.core.project import Project
+from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.features import extract_features
+from analysis_lib.stages.measure import measure_patients
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("measure", "features", "assemble", "stability", "optimism")
@@ -304,6 +309,52 @@ def test_sets_of_other_names_that_lack_this_and_that(checkout):
     assert calibration.loc["oslo", "note"] == "no patient" and calibration.loc["lund", "n"] == 6
     for path in [*figures.glob("*.html"), *figures.glob("*.csv")]:
         assert "no patient data" not in path.read_text(encoding="utf-8"), path.name
+
+
+def from_tables(copy: Path) -> None:
+    """A study of smoke's indices and features, as a site would have them in tables, without an image."""
+    data, build = copy / "data" / "tables", copy / "build" / "smoke"
+    data.mkdir(exist_ok=True)
+    measured = pd.read_parquet(build / "patients.parquet")[["patient_id", *MEASURED]]
+    clinical = pd.read_csv(copy / "data" / "smoke" / "patients.csv", dtype=str)
+    clinical.merge(measured, on="patient_id").to_csv(data / "patients.csv", index=False)
+    pd.read_parquet(build / "features.parquet").reset_index().to_csv(data / "features.csv", index=False)
+    shutil.copy(copy / "data" / "smoke" / "truth.csv", data)
+    parameters = "base: smoke\ndata_dir: data/tables\nfeatures: {table: features.csv}\n"
+    (copy / "params" / "tables.yaml").write_text(parameters)
+
+
+def test_tables_give_what_images_gave_to_everything_that_reads_it(checkout):
+    """Notebooks see patients and features alone; the slow test below runs them."""
+    from_tables(checkout)
+    study = Project(checkout).study("tables")
+    for stage in (measure_patients, extract_features):
+        stage(study, quiet=True)
+    assemble_patients(study)
+    images = Project(checkout).study("smoke")
+    pd.testing.assert_frame_equal(study.features(), images.features(), check_exact=True)
+    of_images = ["series_uid", "ct_series", "ct_notes", "slices_z_mm"]
+    ours, theirs = (s.patients().drop(columns=of_images) for s in (study, images))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    pd.testing.assert_frame_equal(study.exclusions(), images.exclusions())
+
+
+@pytest.mark.slow
+def test_a_study_from_tables_has_the_bytes_of_the_one_from_images(checkout):
+    from_tables(checkout)
+    make(checkout, "study", "STUDY=tables")
+    images, tables = outputs(checkout, "smoke"), outputs(checkout, "tables")
+    apart = {"README.txt", "fig1.csv", "fig1.png", "fig1.pdf"}  # the study's name; where indices and features come from
+    assert images.keys() == tables.keys()
+    assert {name for name in images if images[name] != tables[name]} == apart
+    assert make(checkout, "verify", "STUDY=tables", succeed=True).stdout.startswith("intact")
+    make(checkout, "report", "package", "STUDY=tables")
+    features = checkout / "data" / "tables" / "features.csv"
+    features.write_text(features.read_text().replace("patient_id", "Patient_ID"))
+    result = make(checkout, "build/tables/patients.parquet", "STUDY=tables")
+    assert "count for nothing" in result.stderr  # the table of features was read again,
+    measured = checkout / "build" / "tables" / "measured.parquet"
+    assert measured.stat().st_mtime < features.stat().st_mtime  # and no index
 
 
 def test_a_misspelt_parameter_stops_the_run_at_once(checkout):

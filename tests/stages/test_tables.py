@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -12,10 +13,13 @@ from tiny_study import ONE_WORKER, TinyStudy
 
 from analysis_lib.cohort.index_columns import taken_from_table
 from analysis_lib.core.parameters import Params
+from analysis_lib.core.prepare import list_inputs
 from analysis_lib.core.project import Project, Study
 from analysis_lib.results.table1 import process_labels
 from analysis_lib.review.check import check_study
 from analysis_lib.review.methods import methods
+from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 
 IDS = ["A1", "A2", "B1", "B2", "C1", "C2"]
@@ -100,3 +104,91 @@ def test_images_give_what_the_table_lacks(tiny):
     pd.testing.assert_frame_equal(both.loc[from_images.index, psoas], from_images[psoas])
     found = check_study(study, quiet=True)
     assert found.usable == 4 and len(found.pictures) == 6
+
+
+# ---- features from a table ------------------------------------------------------------------------------------
+
+
+def table_of_features(tiny, ids=IDS, seed=1) -> pd.DataFrame:
+    values = np.random.default_rng(seed).normal(size=(len(ids), 12))
+    table = pd.DataFrame(values, columns=[f"texture {k}" for k in range(12)]).assign(patient_id=ids)
+    table.to_parquet(tiny.data / "features.parquet", index=False)
+    return table.set_index("patient_id")
+
+
+def test_features_of_a_table_are_taken_as_they_are(tiny):
+    tiny.table(**AREAS)
+    table = table_of_features(tiny, IDS[:5])
+    study = tiny.study(features={"table": "features.parquet", "expected_count": 1343})
+    measure_patients(study, quiet=True)
+    extract_features(study, quiet=True)
+    assemble_patients(study)
+    pd.testing.assert_frame_equal(study.features(), table, check_exact=True)
+    assert study.n_features == 12 and len(study.patients()) == 6  # the sixth has his indices
+    assert study.exclusions()[["patient_id", "stage", "reason"]].values.tolist() == [
+        ["C2", "radiomics", "no row in features.parquet"]
+    ]
+    assert process_labels(study.params, study.patients(), study.n_features)[1] == "12 radiomics features from a table"
+    assert "12 features were taken from a table" in dict(methods(study.params, study.patients(), 12))["Radiomics"]
+    found = check_study(study, quiet=True)
+    said = found.table.set_index("patient_id")["warnings"]
+    assert said["C2"] == "indices only, no radiomics: no row in features.parquet" and said["A1"] == ""
+    (tiny.data / "features.parquet").unlink()
+    said = " ".join(check_study(study, quiet=True).remarks)
+    assert "make study will stop: feature table t/features.parquet not found" in said
+
+
+def test_features_of_images_beside_indices_of_a_table(tiny):
+    """Who has no usable image keeps his indices."""
+    for name in IDS[:3]:
+        tiny.add_patient(name)
+    (tiny.data / "masks" / "A2.seg.nrrd").unlink()
+    tiny.table(**AREAS, sm_mean_hu=40, pm_mean_hu=50)
+    study = tiny.study(features={"rois": {"pm": {"parameter_file": "features_pm.yaml"}}, "expected_count": 27})
+    measure_patients(study, quiet=True)
+    assert (study.measured()["ct_series"] == "").all()  # not opened for the indices
+    extract_features(study, quiet=True)
+    assemble_patients(study)
+    assert study.featured().tolist() == ["A1", "B1"] and len(study.patients()) == 6
+    assert set(study.exclusions()["stage"]) == {"radiomics"}
+
+
+def test_a_changed_table_of_features_is_seen_apart_from_the_other_inputs(tiny):
+    tiny.table(**AREAS)
+    table_of_features(tiny)
+    study = tiny.study(features={"table": "features.parquet"})
+
+    def listed():
+        list_inputs(study)
+        return [(study.build / f"{name}.txt").read_text() for name in ("inputs", "feature_inputs")]
+
+    before = listed()
+    table_of_features(tiny, IDS[:4], seed=2)
+    after = listed()
+    assert before[0] == after[0] and before[1] != after[1]
+    tiny.table(**AREAS, sm_mean_hu=40)
+    assert listed()[0] != after[0] and listed()[1] == after[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": {"table": "../features.csv"}}, "without a path"),
+        ({"features": {"table": "f.csv"}, "stability": {"patients": 20}}, "needs images whose features can be"),
+    ],
+)
+def test_parameters_of_a_table_that_cannot_be(tiny, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.study(**changes)
+
+
+@pytest.mark.parametrize("name", ["indices", "features"])
+def test_the_examples_of_the_page_are_parameter_files(name, tmp_path):
+    page = (Project().root / "docs" / "own_data.md").read_text(encoding="utf-8")
+    text = re.search(rf"<!-- test: {name} -->\n```yaml\n(.*?)```", page, flags=re.DOTALL)[1]
+    shutil.copytree(Project().params_dir, tmp_path / "params")
+    (tmp_path / "params" / "example.yaml").write_text(text)
+    params = Project(tmp_path).params("example")
+    assert list(params.cohort.sets) == ["discovery"]
+    assert len(params.definitions) == (1 if name == "indices" else 5) and params.radiomics == (name == "features")
+    assert params.features.rois == {} and params.clinical.columns["patient_id"] == "Pat-Nr"
