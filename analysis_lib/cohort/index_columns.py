@@ -17,7 +17,8 @@ from analysis_lib.cohort.table_files import ClinicalTableError, RawTable
 from analysis_lib.cohort.whole_columns import repeats
 
 SMALLEST_ERROR = 5e-4  # relative: what rounding of the steps between may leave
-SHIFT_SHARE = 0.8  # of the rows that a shift must bring to agreement, to be named as the cause
+SHARE = 0.8  # of the rows that must agree by a shift, or by another rule, to name it as the cause
+MENDED_SHARE = 0.5  # of the contradictions that it must mend
 SHIFT_ROWS = 3  # that it must hold for, on average
 NAMED_ROWS = 5
 TAKEN = "from the clinical table: "  # begins the note of a patient whose indices it has
@@ -41,13 +42,14 @@ def put_back(table: RawTable, shifted: dict[int, int | None]) -> None:
     source = [row if move is None else row + move for row, move in zip(rows, by, strict=True)]
     moved = block.reindex(source).fillna("").set_axis(rows)
     moved[[move is None for move in by]] = ""
-    table.cells[names] = moved
+    table.cells[names], table.shifted = moved, block
 
 
 def check_agreement(table: RawTable, values: pd.DataFrame) -> None:
     """Complain of single rows whose area, height and index contradict each other; stop where they are more than slips.
 
     ``values`` in the study's units, ``table`` with their cells. Raises ClinicalTableError with count, rows and cause.
+    Where the cells were put back, a doubt says what speaks for it.
     """
     for index, area in AREA_OF.items():
         ratio = values[area] / values["height_m"] ** 2 / values[index]
@@ -65,6 +67,27 @@ def check_agreement(table: RawTable, values: pd.DataFrame) -> None:
             )
         for row in rows:
             table.complain(row, f"{index} is not {area} / height_m squared; mend one of the three")
+        if table.shifted is not None and known.any():
+            table.doubts.append(_evidence(table, values, index, area, ratio, allowed))
+
+
+def _evidence(
+    table: RawTable, values: pd.DataFrame, index: str, area: str, ratio: pd.Series, allowed: pd.Series
+) -> str:
+    """What speaks for ``clinical.shifted``: agreement, and the correlation with a BMI that knows nothing of it."""
+
+    def numbers(cells: pd.DataFrame, name: str) -> pd.Series:
+        return pd.to_numeric(cells[name].str.replace(",", "."), errors="coerce")
+
+    # A ratio of columns of one table, so that their units cancel.
+    here, there = (numbers(cells, area) / numbers(cells, index) for cells in (table.cells, table.shifted))
+    printed = there * (ratio * values["height_m"] ** 2 / here).median() / values["height_m"] ** 2
+    texts = []
+    for of, smi in ((ratio, numbers(table.cells, index)), (printed, numbers(table.shifted, index))):
+        agree, known = int(((of - 1).abs() <= allowed.fillna(allowed.max())).sum()), int(of.notna().sum())
+        bmi = f", and its correlation with bmi is {smi.corr(values['bmi']):.2f}" if values["bmi"].notna().any() else ""
+        texts.append(f"{index} is {area} / height_m squared in {agree} of {known} rows{bmi}")
+    return f"clinical.shifted moved the muscle indices: now {texts[0]}; as the file has them, {texts[1]}"
 
 
 def _half_digit(table: RawTable, values: pd.DataFrame, name: str) -> pd.Series:
@@ -77,32 +100,35 @@ def _half_digit(table: RawTable, values: pd.DataFrame, name: str) -> pd.Series:
 
 def _cause(table: RawTable, values: pd.DataFrame, index: str, area: str, ratio: pd.Series, allowed: pd.Series) -> str:
     """The likely cause of a contradiction in many rows, and what to do."""
-    names = [name for name in MEASURED if name in table.cells]
+    if table.shifted is not None:
+        return "clinical.shifted does not put that right; take the line out, and see what the run then says of the file"
+    known, right = int(ratio.notna().sum()), int(((ratio - 1).abs() <= allowed).sum())
+    enough = max(SHARE * known, right + MENDED_SHARE * (known - right))
     blocks = shifts(values["height_m"], (values[area] / values[index]) ** 0.5, allowed)
     agree = sum(size for _, _, size in blocks)
-    known = int(ratio.notna().sum())
-    if agree >= max(SHIFT_SHARE * known, SHIFT_ROWS * len(blocks)):
+    if agree >= max(enough, SHIFT_ROWS * len(blocks)):
+        names = [name for name in MEASURED if name in table.cells]
         stated, lost = stated_shifts(blocks, values.index)
+        of = max(agree, known - lost)
         listed = ", ".join(f"{row}: {'null' if by is None else by}" for row, by in stated.items())
         gone = f", and {lost} patients have none left" if lost else ""
         return (
             f"the columns {', '.join(names)} stand shifted against the patients. By the heights that area and index "
-            f"imply, clinical.shifted: {{{listed}}} makes {agree} of {known - lost} rows agree "
-            f"({agree / (known - lost):.0%}){gone}. Nothing is guessed: take the columns anew from where they were "
+            f"imply, clinical.shifted: {{{listed}}} makes {agree} of {of} rows agree "
+            f"({agree / of:.0%}){gone}. Nothing is guessed: take the columns anew from where they were "
             "measured, or state this line if that is what happened to the file (docs/own_data.md)"
         )
     k = float(ratio.median())
-    if ((ratio / k - 1).abs() <= allowed)[ratio.notna()].mean() >= SHIFT_SHARE:
+    if ((ratio / k - 1).abs() <= allowed).sum() >= enough:
         return (
             f"it is {k:.4g} times that in nearly all: another unit, another height, or a corrected area; mend the "
             "column, or map one of the two alone"
         )
-    height = values["height_m"]
-    if ((ratio * height - 1).abs() <= allowed)[ratio.notna()].mean() >= SHIFT_SHARE:
+    if ((ratio * values["height_m"] - 1).abs() <= allowed).sum() >= enough:
         return f"it is {area} / height_m, not squared; map {area} alone"
     return (
-        "no shift of rows, unit or factor explains it, so the columns may be sorted apart from the patients, or of "
-        "other heights; take them anew, or map one of the two alone if you know that it is right"
+        "no shift of rows, unit or factor explains it, so these rows may be mistyped, or the columns sorted apart from "
+        "the patients, or of other heights; take them anew, or map one of the two alone if you know that it is right"
     )
 
 

@@ -42,6 +42,7 @@ class RawTable:
     complaints: dict[int, list[str]] = field(default_factory=dict)
     date_columns: set[str] = field(default_factory=set)  # real dates, given as YYYY-MM-DD
     doubts: list[str] = field(default_factory=list)  # of the whole table, which stop nothing
+    shifted: pd.DataFrame | None = None  # cells of the muscle indices as the file has them, where they were put back
 
     def complain(self, row: int, text: str) -> None:
         """Note what is wrong in a row (its position), for the exclusions."""

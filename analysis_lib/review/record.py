@@ -151,7 +151,7 @@ def output_files(study: Study) -> dict[str, Path]:
 
 
 def input_hashes(study: Study) -> dict:
-    """Number of files, bytes and one hash of each part of the data: the clinical table, the images and masks.
+    """Number of files, bytes and one hash of each part of the data: clinical table, images and masks, feature table.
 
     The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
     size or time changes.
@@ -165,9 +165,11 @@ def input_hashes(study: Study) -> dict:
             return kept["hashes"]
     hashes = {}
     everything = input_files(study)
-    table = [path for path in everything if path == study.clinical_file]
-    images = [path for path in everything if path != study.clinical_file]
-    for part, files in (("clinical table", table), ("images and masks", images)):
+    parts: dict[str, list[Path]] = {"clinical table": [], "images and masks": []}
+    for path in everything:
+        table = "feature table" if study.params.features.table and path == study.feature_file else "images and masks"
+        parts.setdefault("clinical table" if path == study.clinical_file else table, []).append(path)
+    for part, files in parts.items():
         digest, size = hashlib.sha256(), 0
         for file in files:
             digest.update(f"{file.relative_to(study.data).as_posix()}\0{file_hash(file)}\n".encode())

@@ -6,7 +6,9 @@ import pytest
 from conftest import SHARED
 
 from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical
-from analysis_lib.cohort.index_columns import from_table
+from analysis_lib.cohort.index_columns import from_table, put_back
+from analysis_lib.cohort.table_files import RawTable
+from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.core.parameters import load_params
 from analysis_lib.results.table2 import table_two
@@ -42,9 +44,9 @@ BLOCK = ["sm_area_cm2", "smi", "sm_mean_hu", "pm_area_cm2", "pmi", "pm_mean_hu"]
 
 @pytest.fixture
 def read(tmp_path):
-    def read_table(table, sets=("here",), **settings):
+    def read_table(table, doubts=None, **settings):
         table.to_csv(tmp_path / "patients.csv", index=False)
-        return read_clinical(tmp_path / "patients.csv", list(sets), ClinicalParams(**settings))
+        return read_clinical(tmp_path / "patients.csv", ["here"], ClinicalParams(**settings), doubts=doubts)
 
     return read_table
 
@@ -87,7 +89,9 @@ def test_a_shift_is_found_told_and_put_back_only_when_it_is_stated(read, first, 
     text = str(e.value).split("clinical.shifted: {")[1].split("}")[0]
     stated = {int(k): None if v == "null" else int(v) for k, v in (part.split(": ") for part in text.split(", "))}
     assert by in stated.values() and len(stated) <= 4
-    good, excluded = read(shifted, shifted=stated)
+    doubts: list[str] = []
+    good, excluded = read(shifted, doubts, shifted=stated)
+    assert "now smi is sm_area_cm2 / height_m squared in" in doubts[0] and "now pmi is" in doubts[1]
     assert excluded["patient_id"].tolist() == ["P005"] and "mend one of the three" in excluded.at[0, "reason"]
     known = good.set_index("patient_id")["smi"].dropna()
     assert len(known) >= len(table) - 1 - 2 * by
@@ -101,6 +105,7 @@ def test_a_shift_is_found_told_and_put_back_only_when_it_is_stated(read, first, 
         (lambda t: t.assign(smi=(t["sm_area_cm2"] / t["height_m"]).round(2)), "/ height_m, not squared"),
         (lambda t: t.assign(**t[BLOCK].sample(frac=1, random_state=1).set_axis(t.index)), "no shift of rows"),
         (lambda t: t.assign(**t[BLOCK].sort_values("smi").set_axis(t.index)), "no shift of rows"),
+        (lambda t: t.assign(smi=[smi + 9 * (k % 10 == 0) for k, smi in enumerate(t["smi"])]), "rows may be mistyped"),
         (lambda t: t.assign(sm_area_cm2=t["sm_area_cm2"] * 100), "sm_area_cm2: .* like mm2 .*clinical.units.area: mm2"),
         (lambda t: t.assign(pm_area_cm2=t["pm_area_cm2"] / 1e4), "pm_area_cm2: .* like m2 .*clinical.units.area: m2"),
         (lambda t: t.assign(smi=t["smi"] * 100), "smi: .*clinical.units.index: mm2/m2"),
@@ -128,6 +133,8 @@ def test_another_file_than_the_named_one_is_refused(read):
         read(table_of(), sha256="0" * 64)
     with pytest.raises(ClinicalTableError, match="clinical.shifted names a row that the table does not have"):
         read(table_of(), shifted={900: 1})
+    with pytest.raises(ClinicalTableError, match="clinical.shifted does not put that right; take the line out"):
+        read(table_of(), shifted={7: 2})
 
 
 # ---- the public HNSCC table: TCIA, 215 patients; Grossberg 2016, doi 10.1001/jamaoncol.2015.6339 ----------------
@@ -152,6 +159,28 @@ def test_the_shift_of_the_public_table_is_found_and_refused(hnscc):
         read_clinical(HNSCC, ["discovery"], hnscc.clinical.model_copy(update={"shifted": {}}))
     stated = ", ".join(f"{row}: {'null' if by is None else by}" for row, by in hnscc.clinical.shifted.items())
     assert f"clinical.shifted: {{{stated}}} makes" in str(e.value)
+
+
+@with_hnscc
+def test_what_speaks_for_putting_the_public_table_back(hnscc):
+    """Area, SMI and height, the BMI, and the file's own flag of depletion, which stands beside its SMI."""
+    doubts: list[str] = []
+    patients, _ = read_clinical(HNSCC, ["discovery"], hnscc.clinical, doubts=doubts)
+    assert doubts == [
+        "clinical.shifted moved the muscle indices: now smi is sm_area_cm2 / height_m squared in 191 of 191 rows, and "
+        "its correlation with bmi is 0.52; as the file has them, smi is sm_area_cm2 / height_m squared in 54 of 215 "
+        "rows, and its correlation with bmi is 0.17"
+    ]
+    flags = pd.read_csv(HNSCC, encoding="utf-8-sig", dtype=str)
+    columns = {"sm_area_cm2": "PreRT Skeletal Muscle status"}  # moved as the indices are
+    table = RawTable(flags[[*columns.values()]].set_axis([*columns], axis=1).set_axis(range(2, len(flags) + 2)))
+    put_back(table, hnscc.clinical.shifted)
+    depleted = (table.cells["sm_area_cm2"] == "SM depleted").set_axis(flags["TCIA code"])
+    known = patients[patients["smi"].notna()].set_index("patient_id")
+    verdict = sarcopenic(known, hnscc.definitions["SMI Prado"])
+    assert (int((verdict == depleted[known.index]).sum()), len(known)) == (189, 191)
+    as_printed = (flags["PreRT Skeletal Muscle status"] == "SM depleted").set_axis(flags["TCIA code"])
+    assert (verdict == as_printed[known.index]).sum() == 122
 
 
 @with_hnscc

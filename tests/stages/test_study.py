@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SHARED
 from made import copy_checkout, make, outputs
 
 from analysis_lib.cohort.columns import MEASURED
@@ -20,6 +21,7 @@ from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 
 ROOT = Path(__file__).resolve().parents[2]
+HNSCC = SHARED / "real-tables" / "hnscc_l3_smi.csv"
 STAGES = ("measure", "features", "assemble", "stability", "optimism")
 MODELS = ["TFDeepSurv", "PMA", "PMI", "PD", "SMI", "MA"]
 COMPARATORS = [
@@ -355,6 +357,27 @@ def test_a_study_from_tables_has_the_bytes_of_the_one_from_images(checkout):
     assert "count for nothing" in result.stderr  # the table of features was read again,
     measured = checkout / "build" / "tables" / "measured.parquet"
     assert measured.stat().st_mtime < features.stat().st_mtime  # and no index
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HNSCC.is_file(), reason="the public HNSCC table is not beside the checkout")
+def test_the_public_table_goes_from_check_to_report_and_verify(checkout):
+    data = checkout / "data" / "public_hnscc"
+    data.mkdir(parents=True)
+    shutil.copy(HNSCC, data)
+    make(checkout, "check", "STUDY=public_hnscc")
+    make(checkout, "study", "STUDY=public_hnscc")
+    assert make(checkout, "verify", "STUDY=public_hnscc").stdout.startswith("intact")
+    make(checkout, "report", "package", "STUDY=public_hnscc")
+    figures = checkout / "figures" / "public_hnscc"
+    row = pd.read_csv(figures / "table2.csv").set_index("definition").loc["SMI Prado"]
+    assert (row["n"], row["n_sarcopenic"]) == (191, 64)
+    assert row[["hr", "hr_low", "hr_high"]].astype(float).round(2).tolist() == [1.77, 1.09, 2.88]
+    report = (figures / "report.html").read_text(encoding="utf-8")
+    assert "as stated in clinical.shifted" in report and "No image was read" in report
+    for name in ("fig1", "fig2", "spline"):
+        assert (figures / f"{name}.png").is_file()
+    assert "CT at L3" not in (figures / "fig1.csv").read_text(encoding="utf-8")
 
 
 def test_a_misspelt_parameter_stops_the_run_at_once(checkout):
