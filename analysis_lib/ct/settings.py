@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from analysis_lib.common.settings import Label, Section
+from analysis_lib.common.settings import Label, Section, Width
 
 
 class HuWindow(Section):
@@ -29,7 +29,7 @@ class SegmentParams(Section):
     names: list[str] = Field(
         min_length=1, description="Accepted segment names; case, blanks, hyphens and underscores do not count."
     )
-    labels: list[int] = Field(
+    labels: list[Width] = Field(
         default_factory=list,
         description="Label numbers in a label map without a label table; several are taken together.",
     )

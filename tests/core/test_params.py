@@ -37,6 +37,9 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("standin: {sets: {lt: {mem: 3}}}\n", "unknown parameter 'standin.sets.lt.mem'.*did you mean 'men'"),
         ("cohort: {internal_fraction: 1.5}\n", "cohort.internal_fraction.*less than 1"),
         ("images: {sm: {hu_window: {low: 150, high: -29}}}\n", "must be below high"),
+        ("images: {sm: {labels: [0]}}\n", "images.sm.labels.0.*greater than 0"),  # the background
+        ("images: {pm: {labels: [1, 0]}}\n", "images.pm.labels.1.*greater than 0"),
+        ("images: {sm: {labels: [-1]}}\n", "images.sm.labels.0.*greater than 0"),
         ("cohort: {sets: {discovery: {role: test}}}\n", "at least one set must have role 'discovery'"),
         ("cohort: {sets: {internal: {label: x, role: test}}}\n", "are kept for the parts"),
         ("clinical: {columns: {sex: Sex, age: sex}}\n", "clinical.*'sex' of the table twice"),

@@ -384,7 +384,7 @@ def test_label_numbers_are_those_of_a_label_map_alone(ct, tmp_path):
             open_patient(ct, tmp_path / place, images)
 
 
-@pytest.mark.parametrize("labels", [[1, 3], [0], [0, 1], [7]])
+@pytest.mark.parametrize("labels", [[1, 3], [7], [1, 2, 3]])
 def test_label_numbers_that_are_not_all_there_are_missing(ct, tmp_path, labels):
     values = np.where(PM, 2, SM.astype(np.uint8)).astype(np.uint8)
     sitk.WriteImage(GRID.image_of(values), str(tmp_path / "map.nii.gz"))
