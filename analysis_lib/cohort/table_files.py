@@ -95,6 +95,8 @@ def read_table(path: Path, settings: ClinicalParams, key: Callable[[str], str] =
     for n, text in complaints:
         if n in table.cells.index:
             table.complain(n, text)
+    if path.suffix.lower() in (".csv", ".tsv", ".txt") and path.read_bytes()[-1:] not in b"\r\n\0":
+        table.doubts.append(f"{path.name} ends within a row, as a file that was cut short: are all patients in it?")
     table.date_columns = {header[k] for k in dates if k < len(header)}
     for n, row in numbered[1:]:
         if any(row[len(header) :]):

@@ -157,7 +157,7 @@ def count_day_zero(
     """
     count = 0
     for k, ((value, problem), event) in enumerate(zip(written, events, strict=True)):
-        if value == 0 and code(name, "flag", event, settings, [])[0] == "1":
+        if 0 <= value * in_month < HALF_A_DAY and code(name, "flag", event, settings, [])[0] == "1":
             written[k], count = (HALF_A_DAY / in_month, problem), count + 1
     return count
 

@@ -16,9 +16,10 @@ def _no_formula(text: str) -> str:
 
 
 Label = Annotated[str, AfterValidator(_no_formula)]  # what comes into tables that others open in a spreadsheet
-Positive = Annotated[float, Field(gt=0)]
+LARGEST = 1_000_000  # of any of these numbers; beyond, a digit slipped
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Width = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, le=LARGEST)]
 
 
 class Section(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,12 @@ def entry_times(covariates: pd.DataFrame, months: np.ndarray) -> list[str]:
     """Columns that look like the time at which a patient came under observation, which is no covariate."""
     known = {name: numbers(covariates[name]) for name in covariates if ENTRY.fullmatch(str(name))}
     return [n for n, x in known.items() if x is not None and (x > 0).any() and not ((x < 0) | (x > months)).any()]
+
+
+def without_codes(frame: pd.DataFrame, missing: Sequence[str]) -> pd.DataFrame:
+    """The table with empty cells for the values that say 'not known', such as -9; as numbers they are any -9.0."""
+    values = [*missing, *pd.to_numeric(pd.Series(missing, dtype=object), errors="coerce").dropna()]
+    return frame.apply(lambda column: column.mask(column.isin(values))) if values else frame
 
 
 def codes_of_missing(x: pd.DataFrame, learn: np.ndarray) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,15 @@ import pandas as pd
 
 from analysis_lib.common.files import read_csv, write_text
 from analysis_lib.common.loss import loss_by_outcome
-from analysis_lib.common.table_columns import GROUPED, codes_of_missing, entry_times, identifiers, is_time, numbers
+from analysis_lib.common.table_columns import (
+    GROUPED,
+    codes_of_missing,
+    entry_times,
+    identifiers,
+    is_time,
+    numbers,
+    without_codes,
+)
 from analysis_lib.common.times import tied_times
 from analysis_lib.coxnet.covariates import FEWEST_ROWS, PROVENANCE, TableError, duplicates, encode, mostly_numbers
 from analysis_lib.coxnet.cutoff import ensemble_spread
@@ -40,6 +48,7 @@ def fit_table(
     *,
     split: str | None = None,
     drop: list[str] | tuple[str, ...] = (),
+    missing: list[str] | tuple[str, ...] = (),
     code_size: int | None = None,
     seeds: int = 5,
     seed: int = 0,
@@ -50,8 +59,8 @@ def fit_table(
     table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
     every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
     set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
-    are no covariates. code_size : variables of an AutoEncoder before the networks; none means the networks alone.
-    seeds : networks in the ensemble.
+    are no covariates. missing : values that say 'not known' in any column, such as -9. code_size : variables of an
+    AutoEncoder before the networks; none means the networks alone. seeds : networks in the ensemble.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: see ``cutoff.ensemble_spread``), report.json (duplicates,
@@ -63,7 +72,7 @@ def fit_table(
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
     named = [time, event, *([split] if split else []), *drop]
-    frame = read_table(table, named)
+    frame = without_codes(read_table(table, named), missing)
     months, died, excluded, doubts = _outcome(frame, time, event)
     diagnostics = [name for name in frame if name.startswith(PROVENANCE) and name not in named]
     covariates = frame.drop(columns=[*set(named), *diagnostics])
@@ -223,7 +232,7 @@ def _notes(report: dict) -> list[str]:
             )
     for name, (code, n) in report["codes_of_missing"].items():
         notes.append(
-            f"column '{name}': {code} in {n} rows, far from all others; empty the cells if it means 'not known'"
+            f"column '{name}': {code} in {n} rows, far from all others; give --missing {code} if it means 'not known'"
         )
     if n := len(report["excluded"]):
         row, reason = next(iter(report["excluded"].items()))

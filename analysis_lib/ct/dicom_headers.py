@@ -151,8 +151,8 @@ def _with_pixels(one: Slice, pixels: str) -> Slice:
     if pixels == "long" and not one.fault:
         return replace(
             one,
-            fault="slices hold more pixels than their rows and columns say, so that these are wrong; export the series "
-            "again",
+            fault="slices hold more bytes than their rows and columns say, so that no pixel's place is sure; export "
+            "the series again",
         )
     return replace(one, cut_short=pixels == "short")
 
@@ -209,9 +209,8 @@ def _slices(header: pydicom.Dataset, file: Path, place: str) -> list[Slice]:
             if not SCOUT & {str(part).upper() for part in get("FrameType") or []}
         ]
         return frames
-    several = int(header.get("NumberOfFrames") or 1) > 1
-    fault = "a file of single-frame CT holds several frames; export the series as single slices" if several else ""
-    return [_slice(header.get, header, file, place, None, fault)]
+    fault = "a file of single-frame CT holds several frames; export the series as single slices"
+    return [_slice(header.get, header, file, place, None, fault * (int(header.get("NumberOfFrames") or 1) > 1))]
 
 
 def _slice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -26,6 +27,7 @@ AIR_HU = -1024  # the darkest value CT scanners store for air; what lies below i
 _FASTEST = dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls")  # a quarter of pylibjpeg's time, same pixels
 DECLARE_SIZE = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes}
 HIGHEST_HU = np.iinfo(np.int16).max  # beyond the extended scale of metal, 30710
+LONGER_RLE = re.compile(r"RLE segment contains non-conformant padding - (\d+) vs. (\d+) bytes")
 TISSUE_HU = -900  # padding that reads as more than this cannot be told from tissue
 
 
@@ -34,8 +36,8 @@ def stored_values(one: Slice) -> np.ndarray:
 
     Raises ImageError where the pixels are missing, truncated, or of another form than the header says.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         try:
             if one.frame is not None:
                 _refuse_other_size(_frame_of(one), one)
@@ -50,6 +52,8 @@ def stored_values(one: Slice) -> np.ndarray:
                 if header.file_meta.TransferSyntaxUID in DECLARE_SIZE:
                     _refuse_other_size(get_frame(header.PixelData, 0, number_of_frames=1), one)
                 stored = pixel_array(header, decoding_plugin=_FASTEST.get(header.file_meta.TransferSyntaxUID, ""))
+            if any(int(n) > int(m) + 2 for n, m in LONGER_RLE.findall(" ".join(str(w.message) for w in said))):
+                raise ValueError("a changed length of a run moves all pixels behind it; writers pad by less")
         except (ImageError, MemoryError):
             raise
         except Exception:  # each decoder raises its own errors, down to zlib's; their texts may quote the header

@@ -13,13 +13,17 @@ SUFFIXES = (".ctbl", ".txt", ".label", ".csv", ".tsv", ".json")
 _IMAGE_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha|mhd)(\.gz)?$", re.IGNORECASE)
 
 
+def stem(mask: Path) -> str:
+    """Name of a mask file without the suffix of its format."""
+    return _IMAGE_SUFFIX.sub("", mask.name)
+
+
 def find_label_table(mask: Path) -> Path | None:
     """The table beside a label map: the same name with a table's suffix, or ``labels`` for all of the folder.
 
     Else ``dataset.json``, which nnU-Net puts beside what it predicts. A JSON file of anything else is passed over.
     """
-    stem = _IMAGE_SUFFIX.sub("", mask.name)
-    names = [f"{base}{suffix}" for base in (stem, "labels") for suffix in SUFFIXES] + ["dataset.json"]
+    names = [f"{base}{suffix}" for base in (stem(mask), "labels") for suffix in SUFFIXES] + ["dataset.json"]
     found = (path for name in names if (path := mask.parent / name).is_file())
     return next((path for path in found if not _is_sidecar(path)), None)
 

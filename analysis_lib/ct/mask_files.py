@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,10 @@ import SimpleITK as sitk
 from analysis_lib.ct.data_paths import named_for_itk
 from analysis_lib.ct.file_length import check_length
 from analysis_lib.ct.geometry import Geometry, ImageError
-from analysis_lib.ct.label_table import find_label_table, read_label_table
+from analysis_lib.ct.label_table import find_label_table, read_label_table, stem
 from analysis_lib.ct.mask_segments import VoxelSegment
 from analysis_lib.ct.nifti_check import check_nifti, reading_axes
 from analysis_lib.ct.nrrd_files import read_nrrd
-
-_SUFFIX = re.compile(r"(\.seg)?\.(nrrd|nhdr|nii|mha|mhd)(\.gz)?$", re.IGNORECASE)
-
-
-def stem(path: Path) -> str:
-    """Name of a mask file without the suffix of its format."""
-    return _SUFFIX.sub("", path.name)
 
 
 def read(path: Path, kind: str, label_table: Path | None, one_of_many: bool = False) -> list[VoxelSegment]:

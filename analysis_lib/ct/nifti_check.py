@@ -28,25 +28,13 @@ EXACT_DEGREES = 1e-3
 # The environment variable by which ITK reads axes that are not quite at right angles, as the nearest that are.
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 # Offsets and types of NIfTI-1 (nifti1.h, Cox et al. 2004).
-_FIELDS = np.dtype(
-    {
-        "names": [
-            "dim",
-            "datatype",
-            "bitpix",
-            "pixdim",
-            "vox_offset",
-            "xyzt_units",
-            "qform_code",
-            "sform_code",
-            "quaternion",
-            "srow",
-        ],
-        "formats": ["8i2", "i2", "i2", "8f4", "f4", "u1", "i2", "i2", "6f4", "(3,4)f4"],
-        "offsets": [40, 70, 72, 76, 108, 123, 252, 254, 256, 280],
-        "itemsize": HEADER_BYTES,
-    }
-)
+_FIELDS = np.dtype({
+    "names": ["dim", "datatype", "bitpix", "pixdim", "vox_offset", "xyzt_units", "qform_code", "sform_code",
+              "quaternion", "srow"],
+    "formats": ["8i2", "i2", "i2", "8f4", "f4", "u1", "i2", "i2", "6f4", "(3,4)f4"],
+    "offsets": [40, 70, 72, 76, 108, 123, 252, 254, 256, 280],
+    "itemsize": HEADER_BYTES,
+})  # fmt: skip
 _FLOATS = {16: "f4", 64: "f8"}
 
 

@@ -76,6 +76,9 @@ def doubts_of_hu(
         elif window is not None and ((inside >= window[0]) & (inside <= window[1])).mean() < LEAST_MUSCLE:
             doubts.append(f"hardly a pixel of the {key.upper()} has HU of muscle (median {middle:.4g}): are these HU?")
     dark, notes = hounsfield < AIR_HU[1], []
+    for key, mask in masks.items():
+        if (air := dark[mask].mean()) > DARK_SHARE:
+            notes.append(f"{air:.0%} of the {key.upper()} is air or gas: does the mask fit the CT?")
     if low > AIR_HU[0] and dark.mean() > DARK_SHARE:
         if (hounsfield[dark] == low).mean() > CUT_SHARE:
             notes.append(

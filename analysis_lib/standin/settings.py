@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from analysis_lib.common.settings import Fraction, Positive, Section
+from analysis_lib.common.settings import LARGEST, Fraction, Positive, Section, Width
 
 Correlation = Annotated[float, Field(gt=-1, lt=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Ratio = Annotated[float, Field(ge=0.01, le=100)]  # of hazards; beyond, a digit slipped
+Effect = Annotated[float, Field(ge=-10, le=10)]  # log hazard ratio
 Outcome = Literal["OS", "RFS"]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")  # yes or no of each patient
 
@@ -25,16 +27,16 @@ class ScannerParams(Section):
     kernel: str = Field(description="Convolution kernel in the DICOM header.")
     kernel_fwhm_mm: Positive = Field(description="Width of the in-plane point spread, mm; soft is wide.")
     noise_hu: Positive = Field(description="SD of the noise in the middle of the body, HU.")
-    kvp: int = Field(gt=0, description="Tube voltage, kV.")
-    tube_current_ma: int = Field(gt=0, description="Tube current, mA.")
+    kvp: Width = Field(description="Tube voltage, kV.")
+    tube_current_ma: Width = Field(description="Tube current, mA.")
     slope: Positive = Field(1.0, description="Rescale slope in the DICOM header.")
-    intercept: float = Field(-1024.0, description="Rescale intercept in the DICOM header, HU.")
+    intercept: float = Field(-1024.0, ge=-LARGEST, le=LARGEST, description="Rescale intercept in the DICOM header, HU.")
 
 
 class MeanSd(Section):
     """Mean and SD that the drawn patients have exactly, before rounding."""
 
-    mean: float = Field(description="Mean.")
+    mean: float = Field(gt=0, lt=150, description="Mean.")
     sd: Positive = Field(description="Standard deviation (n - 1).")
     missing: Count = Field(0, description="Patients whose value is left empty in patients.csv.")
 
@@ -49,8 +51,8 @@ class FlagCount(Section):
 class Range(Section):
     """Lowest and highest value drawn."""
 
-    low: float = Field(description="Lowest.")
-    high: float = Field(description="Highest.")
+    low: float = Field(ge=-LARGEST, description="Lowest.")
+    high: float = Field(le=LARGEST, description="Highest.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -63,7 +65,7 @@ class StandinSetParams(Section):
     """One set of patients: its Table 1, Table 2, numbers of events and scanners."""
 
     prefix: str = Field(pattern="^[A-Z]$", description="Letter that its patient identifiers start with.")
-    n: int = Field(ge=6, description="Patients.")
+    n: int = Field(ge=6, le=LARGEST, description="Patients.")
     men: Count = Field(description="Men; the others are women.")
     age: MeanSd = Field(description="Age, years.")
     bmi: MeanSd = Field(description="Body mass index, kg/m2.")
@@ -73,14 +75,16 @@ class StandinSetParams(Section):
     sarcopenic: dict[str, Count] = Field(description="Sarcopenic patients by definition.")
     deaths: int = Field(gt=0, description="Deaths, met exactly.")
     rfs_events: int | None = Field(None, description="Recurrences or deaths, met exactly; null without RFS.")
-    hazard_ratios: dict[Outcome, dict[str, Positive]] = Field(
+    hazard_ratios: dict[Outcome, dict[str, Ratio]] = Field(
         default_factory=dict,
         description="Published hazard ratios that must lie in the drawn interval.",
     )
-    attenuation_sd_hu: Positive = Field(description="SD of the mean HU of skeletal muscle, within sex.")
-    psoas_denser_hu: float = Field(description="Mean HU of psoas minus that of skeletal muscle, first guess.")
-    infiltration_factor: float = Field(1.0, ge=0, description="Times the effect of infiltration.")
-    severe_density: float = Field(0.0, description="Log hazard ratio added below the psoas density cut-off.")
+    attenuation_sd_hu: float = Field(gt=0, le=100, description="SD of the mean HU of skeletal muscle, within sex.")
+    psoas_denser_hu: float = Field(
+        ge=-100, le=100, description="Mean HU of psoas minus that of skeletal muscle, first guess."
+    )
+    infiltration_factor: float = Field(1.0, ge=0, le=10, description="Times the effect of infiltration.")
+    severe_density: Effect = Field(0.0, description="Log hazard ratio added below the psoas density cut-off.")
     infiltration_c_index: Range = Field(description="Where the C-index of infiltration for OS must lie.")
     scanners: dict[str, Positive] = Field(description="Share of each scanner, by its name in `scanners`.")
 
@@ -91,10 +95,12 @@ class StandinSetParams(Section):
                 raise ValueError(f"{name} is more than the set's {self.n} patients")
         if self.rfs_events is not None and self.rfs_events < self.deaths:
             raise ValueError(f"rfs_events ({self.rfs_events}) must include all {self.deaths} deaths")
-        for name in FLAGS:
-            flag = getattr(self, name)
-            if (flag.count or 0) + flag.missing > self.n:
+        for name in ("age", "bmi", *FLAGS):
+            part = getattr(self, name)
+            if (getattr(part, "count", 0) or 0) + part.missing > self.n:
                 raise ValueError(f"{name}: count and missing together are more than {self.n} patients")
+        if not 0 <= self.infiltration_c_index.low < self.infiltration_c_index.high <= 1:
+            raise ValueError("infiltration_c_index must lie between 0 and 1")
         for outcome, ratios in self.hazard_ratios.items():
             if unknown := [name for name in ratios if name not in self.sarcopenic]:
                 raise ValueError(f"hazard_ratios.{outcome}.{unknown[0]} is not among sarcopenic; mend the name")
@@ -128,9 +134,9 @@ class AnatomyParams(Section):
     pm_mean_hu: Range = Field(description="Limits of psoas density.")
     sm_mean_hu: Range = Field(description="Limits of muscle attenuation.")
     quantity_loading: Fraction = Field(description="Correlation of either area with latent quantity.")
-    psoas_density_sd_hu: Positive = Field(description="SD of psoas minus skeletal muscle density, HU.")
+    psoas_density_sd_hu: float = Field(gt=0, le=100, description="SD of psoas minus skeletal muscle density, HU.")
     area_gap: Fraction = Field(description="Areas keep this relative distance from every cut-off.")
-    density_gap_hu: Positive = Field(description="Densities keep this distance from every cut-off, HU.")
+    density_gap_hu: float = Field(gt=0, le=10, description="Densities keep this distance from every cut-off, HU.")
     quantity_density: Correlation = Field(description="Correlation of latent quantity and density.")
     infiltration_density: Correlation = Field(description="Correlation of infiltration and latent density.")
     age_quantity: Correlation = Field(description="Correlation of age and latent quantity.")
@@ -143,15 +149,15 @@ class AnatomyParams(Section):
 class EffectParams(Section):
     """Log hazard ratios of death; quantity and density protect, so their effect is subtracted."""
 
-    infiltration: float = Field(ge=0, description="Per SD of infiltration.")
-    quantity: float = Field(ge=0, description="Per SD less of latent quantity.")
-    density: float = Field(ge=0, description="Per SD less of latent density.")
-    age_per_10_years: float = Field(description="Per 10 years of age.")
-    tumour_diameter_over_5cm: float = Field(description="Total tumour diameter above 5 cm.")
-    tumour_multiple: float = Field(description="More than one tumour.")
-    vascular_invasion: float = Field(description="Vascular invasion.")
-    recurrence_muscle: float = Field(ge=0, description="Times the three muscle effects for recurrence.")
-    recurrence_clinical: float = Field(ge=0, description="Times the tumour effects for recurrence.")
+    infiltration: float = Field(ge=0, le=10, description="Per SD of infiltration.")
+    quantity: float = Field(ge=0, le=10, description="Per SD less of latent quantity.")
+    density: float = Field(ge=0, le=10, description="Per SD less of latent density.")
+    age_per_10_years: Effect = Field(description="Per 10 years of age.")
+    tumour_diameter_over_5cm: Effect = Field(description="Total tumour diameter above 5 cm.")
+    tumour_multiple: Effect = Field(description="More than one tumour.")
+    vascular_invasion: Effect = Field(description="Vascular invasion.")
+    recurrence_muscle: float = Field(ge=0, le=10, description="Times the three muscle effects for recurrence.")
+    recurrence_clinical: float = Field(ge=0, le=10, description="Times the tumour effects for recurrence.")
 
 
 class FollowUpParams(Section):
@@ -170,9 +176,10 @@ class ConditionParams(Section):
     hazard_ratios: bool = Field(description="Whether published hazard ratios must lie in the drawn interval.")
     c_index: bool = Field(description="Whether the C-index of infiltration must lie in the set's range.")
     level: Fraction = Field(description="Level of the drawn interval that must hold them.")
-    attempts: int = Field(ge=1, description="Draws of a set before giving up with an error.")
+    attempts: Width = Field(description="Draws of a set before giving up with an error.")
     prevalence_points: float = Field(
         ge=0,
+        le=100,
         description="Percentage points a prevalence may give way where not all can hold.",
     )
 

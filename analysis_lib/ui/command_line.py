@@ -135,6 +135,8 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--event", required=True, help="column that is 1 for an event, 0 for a censored patient")
     fit.add_argument("--split", help="column with train, test (or other test sets), perhaps valid; else 7:3 is drawn")
     fit.add_argument("--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="no covariates")
+    codes = "values that say 'not known' in any column, such as -9 999"
+    fit.add_argument("--missing", nargs="+", action="extend", default=[], metavar="CODE", help=codes)
     fit.add_argument("--autoencoder", type=int, metavar="N", help="variables of an AutoEncoder; without, none")
     fit.add_argument("--seeds", type=int, default=5, help="networks in the ensemble")
     fit.add_argument("--seed", type=int, default=0, help="of the split and of every network")
@@ -328,6 +330,7 @@ def _fit(options: argparse.Namespace) -> None:
         options.out,
         split=options.split,
         drop=options.drop,
+        missing=options.missing,
         code_size=options.autoencoder,
         seeds=options.seeds,
         seed=options.seed,

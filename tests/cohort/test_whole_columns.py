@@ -150,9 +150,10 @@ def test_a_last_contact_that_is_the_day_of_an_export(tmp_path):
         read(tmp_path, own, base=DATED, dates=form)
 
 
+@pytest.mark.parametrize("first", ["0", "0.001", "1e-30"])
 @pytest.mark.parametrize("units", [{}, {"time": "days"}])
-def test_an_event_on_the_day_of_surgery_counts_as_half_a_day(tmp_path, units):
-    months = ["0", "0", "200", "210", "220"]
+def test_an_event_on_the_day_of_surgery_counts_as_half_a_day(tmp_path, units, first):
+    months = [first, "0", "200", "210", "220"]
     rows = [
         {"os_months": m, "os_event": e, "rfs_months": m, "rfs_event": e} for m, e in zip(months, "10010", strict=True)
     ]
@@ -163,6 +164,17 @@ def test_an_event_on_the_day_of_surgery_counts_as_half_a_day(tmp_path, units):
     same_day = [{"death_date": DATES["surgery_date"], "last_contact_date": ""}, {}]
     good, excluded, _ = read(tmp_path, same_day, base=DATED, dates={"format": "%d.%m.%Y"})
     assert excluded.empty and good.at[0, "os_months"] == pytest.approx(0.5 / 30.4375)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_table_that_ends_within_a_row_is_pointed_out(tmp_path, ending, whole):
+    rows = ["patient_id,set,sex,os_months,os_event", "P1,here,M,30,1", "P2,here,F,31,0"]
+    content = ending.join(rows) + ending * whole
+    (tmp_path / "patients.csv").write_bytes(content.encode())
+    doubts: list[str] = []
+    good, _ = read_clinical(tmp_path / "patients.csv", ["here"], ClinicalParams(), TODAY, doubts)
+    assert len(good) == 2 and [text for text in doubts if "cut short" in text] == doubts[:1] * (not whole)
 
 
 def test_times_that_differ_in_the_last_bits_are_tied(tmp_path):

@@ -76,6 +76,17 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("cohort: {sets: {lt: {label: '+1'}}}\n", "cohort.sets.lt.label.*must not begin"),
         ("images: {sm: {hu_window: {low: -29, high: 150, source: '=1'}}}\n", "hu_window.source.*must not begin"),
         ("title: '\N{FULLWIDTH EQUALS SIGN}cmd'\n", "title.*must not begin"),
+        ("standin: {sets: {lt: {bmi: {mean: 99999999999}}}}\n", "standin.sets.lt.bmi.mean.*less than 150"),
+        ("standin: {sets: {lt: {bmi: {missing: 999}}}}\n", "bmi: count and missing together are more than"),
+        ("standin: {sets: {lt: {n: 99999999999}}}\n", "standin.sets.lt.n.*less than or equal to 1000000"),
+        (
+            "standin: {sets: {lt: {infiltration_c_index: {high: 4.7}}}}\n",
+            "infiltration_c_index must lie between 0 and 1",
+        ),
+        ("standin: {sets: {discovery: {hazard_ratios: {OS: {PMA: 1e30}}}}}\n", "OS.PMA.*less than or equal to 100"),
+        ("standin: {effects: {recurrence_muscle: 1e11}}\n", "recurrence_muscle.*less than or equal to 10"),
+        ("standin: {anatomy: {density_gap_hu: 1e11}}\n", "density_gap_hu.*less than or equal to 10"),
+        ("network: {hidden: [99999999999]}\n", "network.hidden.0.*less than or equal to 1000000"),
         ("base: nowhere\n", "nowhere"),
     ],
 )

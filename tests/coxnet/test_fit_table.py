@@ -268,6 +268,19 @@ def test_codes_of_the_missing_among_covariates_are_pointed_out(code, values):
     assert codes_of_missing(x, learn) == {} and codes_of_missing(pd.DataFrame({"s": [-9, 0, 0, -9] * 15}), learn) == {}
 
 
+@pytest.mark.parametrize(("column", "code"), [("age", "-9"), ("age", "999.0"), ("stage", "unknown"), ("time", "-9")])
+def test_codes_of_the_missing_are_as_empty_cells(table, tmp_path, column, code):
+    table = table.drop(columns="name")
+    for name, value in (("empty", None), ("coded", code)):
+        cells = table.assign(**{column: table[column].astype(object).where(np.arange(200) % 9 != 4, value)})
+        cells.to_csv(tmp_path / f"{name}.csv", index=False)
+        options = ["--time", "time", "--event", "event", "--seeds", "1", "--out", str(tmp_path / name)]
+        options += ["--missing", "-9", "999", "unknown"] if value else []
+        assert main(["fit", "--table", str(tmp_path / f"{name}.csv"), *options]) == 0
+    for file in ("risk.csv", "metrics.json", "report.json"):
+        assert (tmp_path / "coded" / file).read_bytes() == (tmp_path / "empty" / file).read_bytes()
+
+
 def test_times_of_the_last_bit_are_ties(tmp_path):
     table = plain()
     table["time"] = np.tile(table["time"][:40], 2)

@@ -14,8 +14,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from conftest import write_seg, write_series
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless
+from ct_files import in_transfer_syntax
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from test_cases_values import GRID, HU, IMAGES, PIXEL_CM2, PM, SM
 
 from analysis_lib.core.parameters import load_params
@@ -125,7 +126,7 @@ def changed(folder: Path, **tags) -> None:
 def test_slices_with_more_pixels_than_their_header_says_are_refused(ct, tmp_path, tags):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
     changed(ct, **tags)
-    with pytest.raises(ImageError, match="hold more pixels than their rows and columns say|damaged"):
+    with pytest.raises(ImageError, match="hold more bytes than their rows and columns say|damaged"):
         opened(ct, tmp_path / "m.seg.nrrd")
 
 
@@ -138,6 +139,59 @@ def test_a_few_bytes_of_padding_behind_the_pixels_are_none_of_them(ct, tmp_path,
         dataset.PixelData += bytes(padding)
         dataset.save_as(file)
     assert measure(ct, tmp_path / "m.seg.nrrd", IMAGES) == before
+
+
+@pytest.mark.parametrize("more", [1, 2, 8, 512])
+@pytest.mark.parametrize("syntax", ["", ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless])
+def test_bytes_that_slipped_into_the_pixels_of_a_slice_are_seen(ct, tmp_path, syntax, more):
+    """They push the last pixels out of the declared length, and every pixel behind them from its place."""
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
+    if syntax:
+        in_transfer_syntax(ct, syntax)
+    is_truth(opened(ct, tmp_path / "m.seg.nrrd"))
+    path = sorted(ct.iterdir())[3]
+    content = path.read_bytes()
+    at = len(content) - 900
+    path.write_bytes(content[:at] + content[at - more : at] + content[at:])
+    with pytest.raises(ImageError, match="hold more bytes than their rows and columns say|damaged"):
+        opened(ct, tmp_path / "m.seg.nrrd")
+
+
+@pytest.mark.parametrize("longer", [3, 16, 100])
+def test_a_run_of_another_length_is_seen(ct, tmp_path, longer):
+    """In RLE it moves every pixel of its plane; the decoder drops what is too much."""
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
+    in_transfer_syntax(ct, RLELossless)
+    path = sorted(ct.iterdir())[3]
+    dataset = pydicom.dcmread(path)
+    frame = bytearray(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    at = 64
+    while frame[at] <= 128 + longer:  # up to 128, values as they are; from 129, 257 - n copies of the next one
+        at += 2 if frame[at] > 128 else frame[at] + 2
+    frame[at] -= longer
+    dataset.PixelData = encapsulate([bytes(frame)])
+    dataset.save_as(path)
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        measure(ct, tmp_path / "m.seg.nrrd", IMAGES)
+
+
+@pytest.mark.parametrize("syntax", ["", ImplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("behind", ["block", "padding element", "private element"])
+def test_what_writers_and_tapes_put_behind_the_pixels_is_none_of_them(ct, tmp_path, behind, syntax):
+    write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
+    for file in ct.iterdir():
+        dataset = pydicom.dcmread(file)
+        if behind == "padding element":
+            dataset.DataSetTrailingPadding = bytes(10)
+        elif behind == "private element":
+            dataset.private_block(0x7FE1, "A MAKER", create=True).add_new(1, "UN", b"ab")
+        dataset.save_as(file)
+    if syntax:
+        in_transfer_syntax(ct, syntax)
+    for file in ct.iterdir():
+        content = file.read_bytes()
+        file.write_bytes(content + bytes(-len(content) % 512) if behind == "block" else content)
+    is_truth(opened(ct, tmp_path / "m.seg.nrrd"))
 
 
 # ---- sizes that only the header has ------------------------------------------------------------------------

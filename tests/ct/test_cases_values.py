@@ -108,6 +108,16 @@ def test_values_cut_above_air_have_a_note_and_their_numbers(tmp_path, lowest):
     assert row["pm_mean_hu"] == pytest.approx(HU[PM].mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize("muscle", ["sm", "pm"])
+def test_air_in_a_muscle_has_a_note(tmp_path, muscle, share):
+    """As where the mask, or the pixels, are off by a few centimetres and the median is still that of muscle."""
+    values, mask = HU.copy(), {"sm": SM, "pm": PM}[muscle]
+    values.flat[np.flatnonzero(mask)[: round(share * mask.sum())]] = -1000
+    notes = measure(*files(tmp_path, values, {"SM": SM, "PM": PM}), IMAGES)["ct_notes"]
+    assert (f"of the {muscle.upper()} is air or gas: does the mask fit the CT?" in notes) == (share > 0.05)
+
+
 def test_a_doubt_gives_no_verdict(tmp_path, capsys):
     ct, mask = files(tmp_path, HU + 1024, {"SM": SM, "PM": PM})
     pair = ["indices", "--ct", str(ct), "--mask", str(mask), "--sex", "M", "--height-m", "1.7"]

@@ -232,7 +232,7 @@ DICOM_FAULTS = {
     "padding in the range of tissue": (tissue_padding, "20 HU to be padding, which tissue can have"),
     "negative values called unsigned": (negative_values_called_unsigned, "holds 62512 HU, which no CT has"),
     "slices of two sizes": (a_row_less, "differ in size"),
-    "a slice of more pixels than its rows": (lambda f: change(one(f), Rows=11), "hold more pixels than their rows"),
+    "a slice of more pixels than its rows": (lambda f: change(one(f), Rows=11), "hold more bytes than their rows"),
     "slices of two spacings": (lambda f: change(one(f), PixelSpacing=[0.8, 0.9]), "differ in size, spacing"),
     "a coronal slice among axial ones": (
         lambda f: change(one(f), ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),

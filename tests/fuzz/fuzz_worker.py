@@ -34,8 +34,10 @@ def read(kind: str, folder: Path) -> Any:
         return {name: row[name] for name in (*indices.MEASURES, "ct_notes")}
     with memory_limit(MEMORY_GB):
         if kind == "table":
-            good, excluded = read_clinical(next(folder.glob("patients.*")), ["discovery", "external"])
-            return good.fillna("").to_dict("records"), excluded.fillna("").to_dict("records")
+            doubts: list[str] = []
+            path = next(folder.glob("patients.*"))
+            good, excluded = read_clinical(path, ["discovery", "external"], doubts=doubts)
+            return good.fillna("").to_dict("records"), excluded.fillna("").to_dict("records"), doubts
         if kind == "parameters":
             return load_params("study", folder).model_dump(mode="json")
         model = load_model(folder)
@@ -57,8 +59,8 @@ def outcome(kind: str, folder: Path, truth: Any) -> tuple[str, str]:
         return "same", ""
     if kind == "image" and found["ct_notes"] != truth["ct_notes"]:
         return "noted", found["ct_notes"]
-    if kind == "table" and len(found[1]) > len(truth[1]):
-        return "excluded", ""
+    if kind == "table" and found[1:] != truth[1:]:
+        return ("excluded" if len(found[1]) > len(truth[1]) else "noted"), f"{found[2]}"
     return "other", f"{found}"
 
 
