@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -204,15 +203,14 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
         drawn.setdefault(int(item.ReferencedROINumber), []).extend(item.get("ContourSequence", []))
     regions, identity, series_uid = [], carries_identity(dataset), _drawn_on(dataset)
     for number, roi in rois.items():
-        filled = [c for c in drawn.get(number, []) if c.get("ContourData")]  # some tools write contours of no point
-        contours = [_numbers(c.ContourData) for c in filled]
-        if any(c.size % 3 or not np.isfinite(c).all() for c in contours):
+        filled = [(points, c) for c in drawn.get(number, []) if (points := _numbers(c)).size]
+        if any(points.size % 3 or not np.isfinite(points).all() for points, _ in filled):
             raise ImageError("the RTSTRUCT has a contour with damaged points; export the structure set again")
         regions.append(
             ContourSegment(
                 str(roi.get("ROIName", "")).strip(),
-                tuple(c.reshape(-1, 3) for c in contours),
-                tuple(str(c.get("ContourGeometricType", "")) for c in filled),
+                tuple(points.reshape(-1, 3) for points, _ in filled),
+                tuple(str(c.get("ContourGeometricType", "")) for _, c in filled),
                 str(roi.get("ReferencedFrameOfReferenceUID", "")),
                 series_uid,
                 identity=identity,
@@ -221,11 +219,14 @@ def _regions(dataset: pydicom.Dataset) -> list[ContourSegment]:
     return regions
 
 
-def _numbers(data: Any) -> np.ndarray:
-    """Contour data as numbers; above 64 kB many writers can only store it as bytes of unknown representation (UN)."""
+def _numbers(contour: pydicom.Dataset) -> np.ndarray:
+    """Contour data as numbers, from the bytes as stored: pydicom takes a minute for those of 20,000 contours, and above
+    64 kB many writers can only store them as of unknown representation (UN). None where a tool wrote no point.
+    """
+    data = getattr(contour.get_item("ContourData"), "value", None)
     if isinstance(data, bytes):
-        data = data.decode("ascii").strip("\0 ").split("\\")
-    return np.atleast_1d(np.asarray(data, dtype=float))
+        data = data.decode("ascii").strip("\0 ").split("\\") if data.strip(b"\0 ") else []
+    return np.atleast_1d(np.asarray([] if data is None else data, dtype=float))
 
 
 def _drawn_on(dataset: pydicom.Dataset) -> str:

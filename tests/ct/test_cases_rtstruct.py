@@ -13,6 +13,7 @@ from analysis_lib.core.parameters import load_params
 from analysis_lib.ct.geometry import Geometry, ImageError
 from analysis_lib.ct.indices import open_patient
 from analysis_lib.ct.mask_rtstruct import ContourSegment
+from analysis_lib.ct.masks import read_segments
 
 IMAGES = load_params("defaults").images
 CLOSED = "CLOSED_PLANAR"
@@ -182,3 +183,24 @@ def test_contours_longer_than_64_kb_are_read(tmp_path, value):
     y, x = np.mgrid[:40, :50]
     inside = ((x - 24.6) / 15) ** 2 + ((y - 19.6) / 13) ** 2 <= 1
     np.testing.assert_array_equal(open_patient(tmp_path / "ct", tmp_path / "m.dcm", IMAGES).masks["sm"][1], inside)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("decimals", [0, 3, 12])
+def test_thousands_of_contours_have_the_numbers_that_pydicom_reads(tmp_path, decimals, implicit):
+    rng, path = np.random.default_rng(decimals), tmp_path / "m.dcm"
+    drawn = [np.round(rng.normal(scale=200, size=(rng.integers(1, 9), 3)), decimals) for _ in range(2000)]
+    write_rtstruct(path, {"SM": drawn})
+    dataset = pydicom.dcmread(path)
+    for item, content in zip(dataset.ROIContourSequence[0].ContourSequence[:2], (None, []), strict=True):
+        item.ContourData = content  # without a point
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    pydicom.dcmwrite(path, dataset, implicit_vr=implicit, little_endian=True)
+    expected = [
+        np.reshape([float(x) for x in item.ContourData], (-1, 3))
+        for item in pydicom.dcmread(path).ROIContourSequence[0].ContourSequence[2:]
+    ]
+    (found,) = read_segments(path)
+    assert len(found.contours) == len(found.kinds) == 1998
+    assert all(np.array_equal(one, other) for one, other in zip(found.contours, expected, strict=True))

@@ -43,7 +43,7 @@ CASES, SECONDS, SEED = (
 LONGEST_S, LARGEST_MB = 20, 2048
 FINE = {"same", "noted", "excluded", "refused"}
 UNSEEN = {
-    "voxels": "as many bytes as before, others: with the true ones in their place nothing is another value; no format that "
+    "voxels": "as many bytes as before, others: with the true ones in place nothing is another value; no format that "
     "is read here has a checksum of them",
     "cells": "other text in cells of the same rows and columns that is possible there: another age, name or time",
     "rows": "lines of a table that are gone or run into one: nothing in it says how many patients there are",
