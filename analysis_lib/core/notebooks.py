@@ -7,6 +7,7 @@ the last cell has run.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ class NotebookError(StudyError, RuntimeError):
 def run_notebook(study: Study, name: str) -> None:
     """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
     import papermill  # here, because who only reads notebooks need not wait for it
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     params, source = study.params, study.project.notebooks / f"{name}.ipynb"
@@ -43,6 +46,7 @@ def run_notebook(study: Study, name: str) -> None:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # of a kernel that does not start it prints a traceback
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
@@ -61,6 +65,13 @@ def run_notebook(study: Study, name: str) -> None:
             cause = f"{error.ename}: {error.evalue}"
             raise NotebookError(
                 f"notebook {name}, cell {error.exec_count}: {cause} (see {study.project.name_of(failed)})"
+            ) from None
+        except (RuntimeError, NoSuchKernel, FileNotFoundError, PermissionError) as error:
+            killed = isinstance(error, DeadKernelError)
+            raise NotebookError(
+                f"notebook {name}: its Python process {'ended before its time' if killed else 'did not start'} "
+                "(killed, or out of memory?); close other programs, then the same command goes on where it stopped"
+                + ("" if killed else "; where it never starts, delete .venv, and make builds the environment anew")
             ) from None
         _without_paths(temporary, name)
         if gone := missing_artefacts(study).get(name):

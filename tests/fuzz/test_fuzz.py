@@ -37,8 +37,8 @@ from analysis_lib.core.parameters import PARAMS_DIR, load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 
-CASES, SECONDS, SEED = (
-    int(os.environ.get(f"FUZZ_{n}", d)) for n, d in (("CASES", 5000), ("SECONDS", 900), ("SEED", 1))
+CASES, SECONDS, SEED, FIRST = (
+    int(os.environ.get(f"FUZZ_{n}", d)) for n, d in (("CASES", 5000), ("SECONDS", 900), ("SEED", 1), ("FIRST", 0))
 )
 LONGEST_S, LARGEST_MB = 20, 2048
 FINE = {"same", "noted", "excluded", "refused"}
@@ -224,21 +224,22 @@ def damaged(source: Path, kind: str, place: Path, rng: np.random.Generator) -> N
         change_file(files[k], rng)
 
 
-def with_true_voxels(true: Path, path: Path) -> bool:
-    """Give a file of as many bytes, unpacked, the voxels (or contours) of the true one; False where that cannot be."""
+def with_true_voxels(true: Path, path: Path) -> None:
+    """Give a file the voxels (or contours) of the true one, if it has as many bytes, unpacked."""
     old, new = true.read_bytes(), path.read_bytes()
     if path.suffix == ".gz":
         old, new = gzip.decompress(old), gzip.decompress(new)
     elif path.suffix == ".nrrd" and b"encoding: gzip" in old[:4000]:
         (head, _, old), (new_head, _, new) = old.partition(b"\n\n"), new.partition(b"\n\n")
-        path.write_bytes(new_head + b"\n\n" + old)
-        return new_head == head and len(zlib.decompress(old, 31)) == len(zlib.decompress(new, 31))
+        if new_head == head and len(zlib.decompress(old, 31)) == len(zlib.decompress(new, 31)):
+            path.write_bytes(true.read_bytes())
+        return
     begin = {".nii": 352, ".gz": 352, ".nrrd": old.find(b"\n\n") + 2, ".mha": old.find(b"LOCAL\n") + 6}.get(path.suffix)
     if begin is None:  # PixelData, or ROIContourSequence
         begin = max(old.rfind(b"\xe0\x7f\x10\x00"), old.find(b"\x06\x30\x39\x00"))
     content = new[:begin] + old[begin:]
-    path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
-    return len(old) == len(new)
+    if len(old) == len(new):
+        path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
 
 
 def leaves(value, name: str = "") -> dict[str, object]:
@@ -251,8 +252,9 @@ def unseen(source: Path, kind: str, case: Path, again: Callable[[], tuple]) -> s
     changed = [path for path in case.rglob("*") if path.is_file()]
     changed = [path for path in changed if path.read_bytes() != (source / path.relative_to(case)).read_bytes()]
     if kind == "image":
-        right = [with_true_voxels(source / path.relative_to(case), path) for path in changed]
-        return "voxels" if all(right) and again()[0] != "other" else ""
+        for path in changed:
+            with_true_voxels(source / path.relative_to(case), path)
+        return "voxels" if again()[0] != "other" else ""
     if kind == "table":
         old, new = (
             pd.read_excel(folder / changed[0].name, header=None, dtype=str, keep_default_na=False).to_numpy().tolist()
@@ -311,7 +313,7 @@ def test_damaged_inputs_are_read_as_the_truth_or_refused_in_one_line(seeds, tmp_
         damaged(seeds[name][1], seeds[name][0], case, rng)
         return name
 
-    for number in range(CASES):
+    for number in range(FIRST, FIRST + CASES):
         if time.monotonic() - begun > SECONDS:
             break
         name = make(number)
