@@ -85,7 +85,6 @@ def fit_table(
     x, care_of_words = encode(covariates.drop(columns=index), learn)
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
-
     autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
     out = Path(out)
     fitted = _fitted(x[learn], months[learn], died[learn], autoencoder, NetworkParams(ensemble=seeds), seed, out)
