@@ -52,20 +52,13 @@ def run_notebook(study: Study, name: str) -> None:
     with replacing(target) as temporary:
         try:
             papermill.execute_notebook(
-                str(source),
-                str(temporary),
-                parameters={"study": params.study},
-                kernel_name="python3",
-                cwd=str(source.parent),
-                progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
+                str(source), str(temporary), parameters={"study": params.study}, kernel_name="python3",
+                cwd=str(source.parent), progress_bar=False, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )  # fmt: skip
         except PapermillExecutionError as error:
             os.replace(temporary, failed)
-            cause = f"{error.ename}: {error.evalue}"
-            raise NotebookError(
-                f"notebook {name}, cell {error.exec_count}: {cause} (see {study.project.name_of(failed)})"
-            ) from None
+            cause = f"{error.ename}: {error.evalue} (see {study.project.name_of(failed)})"
+            raise NotebookError(f"notebook {name}, cell {error.exec_count}: {cause}") from None
         except (RuntimeError, NoSuchKernel, FileNotFoundError, PermissionError) as error:
             killed = isinstance(error, DeadKernelError)
             raise NotebookError(
