@@ -48,11 +48,12 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends well.
 
     The temporary name keeps the suffix, because many writers choose their format by it. File and folder are on the disk
-    when the block ends: after a loss of power the old file or the new one is there, and no empty one.
+    when the block ends: after a loss of power the old file or the new one is there, and no empty one. ``sync=False`` is
+    for a file that carries a hash of its content, whose reader sees damage: it need not wait for the disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +63,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o644)
-        to_disk(temporary)
+        if sync:
+            to_disk(temporary)
         os.replace(temporary, path)
-        to_disk(path.parent)
+        if sync:
+            to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,9 +81,9 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text; the file appears whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, sync: bool = True) -> None:
+    """Write UTF-8 text; the file appears whole or not at all. ``sync``: see ``replacing``."""
+    with replacing(path, sync) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -74,7 +74,7 @@ class _FirstOrder(getFeatureClasses()["firstorder"]):  # type: ignore[misc]  # P
     """On voxels sorted by intensity, each sum taken once; no missing values."""
 
     def prepare(self, values: np.ndarray) -> None:
-        self._sorted = np.sort(values).astype(float)
+        self._sorted = _in_order(np.asarray(values, np.float64))
         self.targetVoxelArray = self._sorted.reshape(1, -1)
         deviation = self._sorted - self._sorted.mean()
         square = deviation * deviation
@@ -216,6 +216,32 @@ def _digitise(values, edges):  # pragma: no cover - compiled
             k -= 1
         bins[i] = k
     return bins
+
+
+@numba.njit(cache=True)
+def _in_order(values):  # pragma: no cover - compiled
+    """``numpy.sort`` of float64 without NaN, by digits of eleven bits: fast without kernels of one processor."""
+    bits = values.copy().view(np.uint64)
+    top = np.uint64(1) << np.uint64(63)
+    for i in range(bits.size):  # keys that rise as the numbers do
+        bits[i] = ~bits[i] if bits[i] & top else bits[i] | top
+    other = np.empty_like(bits)
+    for shift in range(0, 64, 11):
+        digit = np.uint64(shift)
+        place = np.zeros(2049, np.int64)
+        for key in bits:
+            place[((key >> digit) & np.uint64(2047)) + np.uint64(1)] += 1
+        if place.max() == bits.size:
+            continue  # all have the same digit
+        place = np.cumsum(place)
+        for key in bits:
+            k = (key >> digit) & np.uint64(2047)
+            other[place[k]] = key
+            place[k] += 1
+        bits, other = other, bits
+    for i in range(bits.size):
+        bits[i] = bits[i] & ~top if bits[i] & top else ~bits[i]
+    return bits.view(np.float64)
 
 
 def feature_values(feature_class, image: str, class_name: str, features: list[str]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Task:
             return Result(patient_id, None, reason if known else f"the features cannot be computed: {reason}")
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
         content = {"key": key, "hash": hash_of(features), "features": features}
-        write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n")
+        write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n", sync=False)
         return Result(patient_id, features)
 
     def _key(self, patient_id: str) -> str:

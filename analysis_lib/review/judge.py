@@ -80,7 +80,8 @@ def _rules_by_row(table: pd.DataFrame, rules: TableRules, stem: str) -> Iterator
     everywhere = np.ones(len(table), dtype=bool)
     yield from ((rule, everywhere) for rule in rules.rules)
     for column, cases in rules.by.items():
-        masks = {words: np.array([bool(re.search(words, cell)) for cell in table[column]]) for words in cases}
+        found = {words: {cell: bool(re.search(words, cell)) for cell in table[column].unique()} for words in cases}
+        masks = {words: table[column].map(found[words]).to_numpy(bool) for words in cases}
         matches = np.sum([*masks.values()], axis=0) if len(table) else everywhere
         if (matches != 1).any():
             row = table[column][matches != 1].iloc[0]
@@ -215,13 +216,16 @@ def _holds(low: float | None, high: float | None, null: float) -> bool | None:
 def _judged_inside(
     expected: pd.DataFrame, found: pd.DataFrame, names: list[str], value: str, low: str, high: str
 ) -> Iterator[dict]:
-    for k, name in enumerate(names):
-        then, now = ([_number(t.at[k, c]) for c in (value, low, high)] for t in (expected, found))
+    rows = [t[[value, low, high]].itertuples(index=False, name=None) for t in (expected, found)]
+    for name, a, b in zip(names, *rows, strict=True):
+        if a == b:
+            continue
+        then, now = ([_number(cell) for cell in row] for row in (a, b))
         if then[0] is None or now[0] is None:
             continue
         if _holds(then[1], then[2], then[0]) == _holds(now[1], now[2], now[0]):
             continue
-        was, is_now = (f"{t.at[k, value]} in {t.at[k, low]} to {t.at[k, high]}" for t in (expected, found))
+        was, is_now = (f"{row[0]} in {row[1]} to {row[2]}" for row in (a, b))
         yield _change(name, value, "published value", was, is_now, "enters or leaves our interval")
 
 

@@ -54,15 +54,6 @@ def test_killed_in_the_middle(finished):
     killed_and_resumed(finished, [0.7])
 
 
-def test_one_worker_writes_the_same_bytes(finished, project):  # noqa: F811
-    study, expected, _ = finished
-    single = TinyStudy(project, "single", ONE_WORKER)
-    shutil.copytree(study.data, single.data, dirs_exist_ok=True)
-    status, _, error = single.run(*WORK)
-    assert status == 0, error
-    assert {name.replace("single", study.name): data for name, data in single.outputs().items()} == expected
-
-
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(finished):
     killed_and_resumed(finished, np.random.default_rng(20).uniform(0.1, 1.0, 20))
@@ -86,10 +77,18 @@ def test_killed_between_writing_and_moving_leaves_nothing_behind(finished):
     assert study.outputs() == expected
 
 
+@pytest.fixture(scope="module")
+def single(finished, project) -> TinyStudy:  # noqa: F811
+    """The same patients, for one worker."""
+    study = TinyStudy(project, "single", ONE_WORKER)
+    shutil.copytree(finished[0].data, study.data, dirs_exist_ok=True)
+    return study
+
+
 @pytest.mark.parametrize("kilobytes", [pytest.param(8, marks=pytest.mark.slow), 40])
-def test_no_room_for_a_file(finished, kilobytes):
+def test_no_room_for_a_file_and_then_the_bytes_of_several_workers(finished, single, kilobytes):
     """Files may have a few kilobytes only: the small tables are written, a feature file or table is not."""
-    study, expected, _ = finished
+    study, expected = single, {name.replace("killed", "single"): data for name, data in finished[1].items()}
     study.forget()
     limit = kilobytes * 1024
     status, _, error = study.run(*WORK, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))

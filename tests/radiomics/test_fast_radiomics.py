@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import pywt
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 from scipy.ndimage import gaussian_filter
@@ -400,6 +402,12 @@ def test_an_empty_mask_and_another_grid_are_errors() -> None:
     mask.SetOrigin((0, 0, 1))
     with pytest.raises(ValueError, match="geometry mismatch"):
         extract(image, mask, PM)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.floats(allow_nan=False) | st.integers(-(2**40), 2**40).map(float)))
+def test_voxels_are_sorted_as_numpy_sorts(values: list[float]) -> None:
+    assert (fast_classes._in_order(np.array(values)) == np.sort(np.array(values))).all()
 
 
 def test_names_are_known_before() -> None:

@@ -64,13 +64,18 @@ def number(text):
         return None
 
 
+@cache
+def says(words, text):
+    return bool(re.search(words, text))
+
+
 def rows_by_rule(stem, table, rows_changed):
     """Each rule with some of the rows in which its column says something."""
     rules = CONCLUSIONS.of(stem)
     rows = {rule: range(len(table)) for rule in rules.rules}
     for column, cases in rules.by.items():
         for words, part in cases.items():
-            rows |= {rule: [k for k, text in enumerate(table[column]) if re.search(words, text)] for rule in part}
+            rows |= {rule: [k for k, text in enumerate(table[column]) if says(words, text)] for rule in part}
     for rule, among in rows.items():
         filled = [k for k in among if rule.column in table and table[rule.column].iloc[k] != ""]
         if filled:
