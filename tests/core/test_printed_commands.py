@@ -1,0 +1,127 @@
+"""Every command that README.md, CONTRIBUTING.md and docs/ print: known to make or to the command line, and tested."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK as sitk
+from conftest import write_seg, write_series
+
+from analysis_lib.core.project import Project
+from analysis_lib.ui.command_line import _parser, main
+
+ROOT = Path(__file__).resolve().parents[2]
+START = r"(?:make [a-zA-Z]|\.venv/bin/python -m|python -m|[A-Z]+=\S+ python -m)"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What runs each command: a test, or why none can.
+TESTS = {
+    "make study": "tests/stages/test_study.py",
+    "make check": "tests/stages/test_study.py",
+    "make predict": "tests/stages/test_study.py",
+    "make report": "tests/stages/test_study.py",
+    "make verify": "tests/stages/test_study.py",
+    "make compare": "tests/review/test_certify.py",
+    "make package": "tests/review/test_certify.py",
+    "make expect": "tests/review/test_verify.py",
+    "make export-model": "tests/stages/test_export.py",
+    "make multiverse": "tests/results/test_multiverse.py",
+    "make search": "tests/coxnet/test_joint_search.py",
+    "make explore": "tests/ui/test_explore_browser.py",
+    "make gallery": "tests/ui/test_gallery.py",
+    "make docs": "tests/core/test_reference.py",
+    "fit": "tests/coxnet/test_fit_table.py",
+    "features": "tests/core/test_printed_commands.py",
+    "indices": "tests/core/test_printed_commands.py",
+    "fingerprint": "tests/review/test_verify.py",
+    "stability": "tests/stages/test_stability.py",
+    "optimism": "tests/stages/test_study.py",
+}
+NO_TEST = {
+    "make reproduce": "needs internet: it clones and installs; what it checks is in tests/review/test_verify.py",
+    "make env": "needs internet: it installs the environment",
+    "make lock": "needs internet: it resolves the dependencies anew",
+    "make lint": "rewrites the code that is tested",
+    "make test": "runs the tests",
+    "make test-slow": "runs the tests",
+    "make bench": "takes minutes to hours, and other libraries beside ours",
+    "pytest": "runs the tests",
+}
+FOR = {"STUDY": "smoke", "NAME": "smoke", "<study>": "smoke", "<name>": "smoke", "<stage>": "measure", "N": "1"}
+
+
+def printed() -> list[str]:
+    """All commands, without brackets of options, several of one line apart."""
+    found: set[str] = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        lines = re.findall(rf"^ {{4}}({START}[^#\n]*)", text, re.MULTILINE) + re.findall(rf"`({START}[^`]*)`", text)
+        found |= {" ".join(part.split()) for line in lines for part in line.split("&&")}
+    return sorted(found)
+
+
+def kind(command: str) -> str:
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z]+=\S*", word)]
+    if words[0] == "make":
+        return f"make {words[1]}"
+    name = words[words.index("-m") + 1]
+    return name if name == "pytest" else words[words.index("-m") + 2]
+
+
+@pytest.mark.parametrize("command", printed())
+def test_a_printed_command_is_of_a_class(command):
+    name = kind(command)
+    assert (name in TESTS) != (name in NO_TEST) or name == "<stage>", f"{command}: say in TESTS or NO_TEST what runs it"
+    if name in TESTS:
+        word = name.removeprefix("make ").split("-")[0]
+        assert word in (ROOT / TESTS[name]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", [c for c in printed() if c.startswith("make ")])
+def test_make_knows_what_is_printed(command):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    _, target, *values = shlex.split(command)
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for value in values:
+        assert re.search(rf"\$[({{]?{value.split('=')[0]}\b|{value.split('=')[0]} \?=", makefile), value
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in printed() if "-m analysis_lib" in c and "..." not in c.split("features ")[-1]]
+)
+def test_the_command_line_knows_what_is_printed(command):
+    words = re.sub(r"[\[\]]|\.\.\.", " ", command.split("-m analysis_lib")[1])
+    for name, value in FOR.items():
+        words = re.sub(rf"(?<![\w-]){re.escape(name)}(?!\w)", value, words)
+    if words.split() not in (["fit"], ["indices"]):  # a name in a sentence
+        _parser(Project()).parse_args(shlex.split(words.replace("|", " ")))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the files that the README's own lines name."""
+    rng = np.random.default_rng(1)
+    hu = rng.integers(-60, 110, size=(4, 40, 50)).astype(np.int16)
+    hu[:, :, :5], hu[:, :, 5:9] = -1000, -100
+    sm, pm = np.zeros(hu.shape, bool), np.zeros(hu.shape, bool)
+    sm[2, 10:30, 12:40], pm[2, 15:22, 14:24] = True, True
+    grid = write_series(tmp_path / "FOLDER", hu)
+    write_seg(tmp_path / "FILE.seg.nrrd", {"SM": sm, "PM": pm}, grid)
+    for name, values in (("ct", hu), ("mask", sm.astype(np.uint8))):
+        sitk.WriteImage(grid.image_of(values), str(tmp_path / f"{name}.nii.gz"))
+    pd.DataFrame({"Image": ["ct.nii.gz"], "Mask": ["mask.nii.gz"]}).to_csv(tmp_path / "cases.csv", index=False)
+    (tmp_path / "params").symlink_to(ROOT / "params")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_first_commands_of_the_readme_run_as_they_are_printed(place, capsys):
+    lines = re.findall(
+        r"^ {4}\.venv/bin/python -m analysis_lib ([^#\n]*)", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    assert {line.split()[0] for line in lines} == {"indices", "features"}
+    for line in lines:
+        assert main(shlex.split(line)) == 0, capsys.readouterr().err
+    assert len(pd.read_csv(place / "features.csv")) == 1
