@@ -81,15 +81,9 @@ src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its 
 
 
 def check_page(
-    table: pd.DataFrame,
-    pictures: dict[str, str],
-    study: str,
-    cohort: CohortParams,
-    identity: int,
-    synthetic: bool,
-    remarks: list[str],
-    columns: pd.DataFrame,
-) -> str:
+    table: pd.DataFrame, pictures: dict[str, str], study: str, cohort: CohortParams, identity: int, synthetic: bool,
+    remarks: list[str], columns: pd.DataFrame,
+) -> str:  # fmt: skip
     """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id.
 
     ``identity`` is the number of patients whose headers say who they are; ``remarks`` concern no single patient;
@@ -106,21 +100,11 @@ def check_page(
         Environment(autoescape=True, keep_trailing_newline=True)
         .from_string(_PAGE)
         .render(
-            study=study,
-            rows=table.to_dict("records"),
-            pictures=pictures,
-            sets=sets,
-            usable=int((~refused).sum()),
-            refused=int(refused.sum()),
-            warned=int((table["status"] == "warning").sum()),
-            identity=identity,
-            remarks=remarks,
-            columns=columns.to_dict("records"),
-            synthetic=synthetic,
-            label=SYNTHETIC_LABEL,
-            width=WIDTH_PX,
+            study=study, rows=table.to_dict("records"), pictures=pictures, sets=sets, usable=int((~refused).sum()),
+            refused=int(refused.sum()), warned=int((table["status"] == "warning").sum()), identity=identity,
+            remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL, width=WIDTH_PX
         )
-    )
+    )  # fmt: skip
 
 
 def thumbnail(hounsfield: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple[float, float]) -> str:

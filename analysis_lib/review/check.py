@@ -188,13 +188,12 @@ def look_at(
             counted = indices.counted_slices(opened, images)
             slices, middle = counted.slices, (len(counted.slices) - 1) // 2
             k, hounsfield = slices[middle], counted.hounsfield[middle]
-            spacing = opened.series.geometry.spacing
-            drawn = {key: mask[k] for key, mask in opened.masks.items()}
-            row["picture"] = thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+            row["picture"] = _picture(opened, k, hounsfield)
             if counted.doubts:
                 raise indices.no_hu(counted.doubts)
     except (ImageError, TooMuchMemory) as error:
-        return row | {"status": "refused", "reason": str(error)}
+        picture = row["picture"] or _refused_picture(source, images, need_sm)
+        return row | {"status": "refused", "reason": str(error), "picture": picture}
     affine = opened.series.geometry.affine
     notes = [*opened.notes, *counted.notes, *_no_radiomics(opened, parameter_files or {})]
     heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
@@ -210,6 +209,23 @@ def look_at(
         "warnings": "; ".join(notes),
         "identity": opened.identity,
     }
+
+
+def _picture(opened: indices.Opened, k: int, hounsfield: np.ndarray) -> str:
+    spacing, drawn = opened.series.geometry.spacing, {key: mask[k] for key, mask in opened.masks.items()}
+    return thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+
+
+def _refused_picture(source: Source, images: ImageParams, need_sm: bool) -> str:
+    """The middle slice of a mask that is refused for its values or its slices; "" where CT or mask cannot be read."""
+    lenient = images.model_copy(update={"l3_slice": "middle", "min_mask_pixels": 1})
+    try:
+        with memory_limit(images.memory_gb), refusing_damage():
+            opened = indices.open_patient(source.ct(), source.mask(), lenient, **source.where(), need_sm=need_sm)
+            k = int(np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in opened.masks.values()], axis=0))[0])
+            return _picture(opened, k, opened.series.hounsfield([k])[0])
+    except (ImageError, TooMuchMemory):
+        return ""
 
 
 def _empty_row(patient_id: str) -> dict[str, object]:
