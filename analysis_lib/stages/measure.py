@@ -48,6 +48,8 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
         raise StageError(stop)
     for text in [*doubts, *lost]:
         print(f"warning: {text}", file=sys.stderr)
+    if not given.columns.empty:  # a heading may be there that nobody mapped
+        print(f"note: no image is opened for what the clinical table has: {', '.join(given)}", file=sys.stderr)
     measured = measured.drop(columns="identity_in_headers")
     table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     for name in given.columns.intersection(list(AREA_OF)):  # as printed

@@ -224,6 +224,24 @@ def test_a_comment_in_the_parameter_file_is_no_difference(project):
     assert predict(study, root / "model", quiet=True)
 
 
+def test_a_model_of_a_table_is_for_tables_and_one_of_images_for_images(project, tmp_path):
+    root, model, features = project
+    features.reset_index().to_csv(root / "data" / "site" / "features.csv", index=False)
+    study = write_study(root, "tabled", features={"table": "features.csv"})
+    with pytest.raises(PredictError, match="extracted from images, and those of study tabled are taken from a table"):
+        predict(study, root / "model", quiet=True)
+    model.save(tmp_path / "model", training_settings(study))
+    assert predict(study, tmp_path / "model", quiet=True).startswith(f"{N} patients predicted")
+    assert results(root, "tabled")[0]["risk"].tolist() == model.risk(features).tolist()
+    with pytest.raises(PredictError, match="taken from a table.*, and those of study site are extracted from images"):
+        predict(Project(root).study("site"), tmp_path / "model", quiet=True)
+    features.drop(columns=features.columns[3]).reset_index().to_csv(
+        root / "data" / "site" / "features.csv", index=False
+    )
+    with pytest.raises(PredictError, match="features"):
+        predict(study, tmp_path / "model", quiet=True)
+
+
 def test_other_hu_windows_are_refused_by_name(project):
     root, _, _ = project
     study = write_study(root, "window", images={"sm": {"hu_window": {"low": -50}}})

@@ -47,10 +47,12 @@ def tiny(tmp_path):
 AREAS = {"sm_area_cm2": [110.5, 120, 130, 140, 150, 160], "pm_area_cm2": [11, 12, 13, 14, 15.25, 16]}
 
 
-def test_indices_of_the_table_need_no_image(tiny):
+def test_indices_of_the_table_need_no_image(tiny, capsys):
     table = tiny.table(**AREAS, sm_mean_hu=[40, 41, "", 43, 44, 45], pm_mean_hu=50)
     study = tiny.study(features={})
     measure_patients(study, quiet=True)
+    said = "note: no image is opened for what the clinical table has: sm_area_cm2, sm_mean_hu, pm_area_cm2, pm_mean_hu"
+    assert said in capsys.readouterr().err
     measured = study.measured().set_index("patient_id")
     assert measured["sm_area_cm2"].tolist() == AREAS["sm_area_cm2"] and np.isnan(measured.at["B1", "sm_mean_hu"])
     height = table.set_index("patient_id")["height_m"]
