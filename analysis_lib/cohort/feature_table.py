@@ -44,7 +44,7 @@ def read_features(
     cells = read_table(path, settings.model_copy(update={"sheet": None}), key=str).cells
     ids = _take_ids(cells, path.name, settings)
     notes: list[str] = []
-    table, words = _numbers(cells.loc[:, _no_provenance(cells)], settings)
+    table, words = _numbers(cells[[name for name in cells if not name.startswith(PROVENANCE)]], settings)
     if words:
         notes.append(f"{path.name}: {len(words)} columns hold no number and are left out: {_few(words)}")
     _check_names(table.columns, path.name)
@@ -95,10 +95,6 @@ def _take_ids(cells: pd.DataFrame, file: str, settings: ClinicalParams) -> list[
             "one"
         )
     return ids
-
-
-def _no_provenance(cells: pd.DataFrame) -> list[bool]:
-    return [not name.startswith(PROVENANCE) for name in cells]
 
 
 def _numbers(cells: pd.DataFrame, settings: ClinicalParams) -> tuple[pd.DataFrame, list[str]]:
