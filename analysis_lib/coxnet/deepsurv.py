@@ -254,8 +254,8 @@ def _trainer(
         out = product(noisy, w[-1])
         return out, (product(clean, w[-1]) if use_dropout else out)
 
-    def update(gradient, step, rates):
-        rate = rates[0] * tf.pow(rates[1], tf.cast(step, f4) / rates[2])
+    def update(gradient, step, initial, decay_rate, decay_steps):
+        rate = initial * tf.pow(decay_rate, tf.cast(step, f4) / decay_steps)
         if optimizer == "sgd":
             raw.ResourceApplyGradientDescent(var=flat.handle, alpha=rate, delta=gradient)
         elif optimizer == "rmsprop":
@@ -292,34 +292,36 @@ def _trainer(
         decay = tf.constant(is_kernel)
         shrink = 2.0 * penalties[1] * decay
         inputs = Inputs(x)
+        *decays, dropout = tf.unstack(rates)
+        slots = tf.constant([k // every if k % every == 0 else kept for k in range(max_epochs)])
 
         def step_once(step, best_step, best_loss, best, losses, risks):
             masks = []
             if use_dropout:
                 uniform = tf.random.stateless_uniform((n, sum(hidden)), tf.stack([seed, step]))
-                keep = tf.cast(uniform >= rates[3], f4) / (1.0 - rates[3])
+                keep = tf.cast(uniform >= dropout, f4) / (1.0 - dropout)
                 masks = tf.split(keep, list(hidden), axis=1)
             weights = flat.read_value()
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 noisy, clean = forward(weights, inputs, masks)
-            h = tf.concat([noisy] * use_dropout + [clean] * (1 + validate), axis=1)
+            h = tf.concat([noisy] + [clean] * (1 + validate), axis=1) if use_dropout else clean
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
-            gradient = tape.gradient(noisy, weights, output_gradients=tf.cast(dh[:, :1] / event_count, f4))
+            gradient = tape.gradient(noisy, weights, output_gradients=tf.cast(dh / event_count, f4))
             gradient += shrink * weights
             if use_l1:
                 gradient += penalties[0] * decay * tf.sign(weights)
-            train_loss = loss[1 if use_dropout else 0]
-            all_loss = loss[-1]
+            clean_losses = tf.unstack(loss)[use_dropout:]
+            train_loss, all_loss = clean_losses[0], clean_losses[-1]
             losses = losses.write(step, tf.stack([train_loss, all_loss]))
-            risks = risks.write(tf.where(tf.equal(step % every, 0), step // every, kept), clean[:, 0])
+            risks = risks.write(slots[step], clean[:, 0])
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
             best = tf.cond(better, lambda: weights, lambda: best)
             best_step = tf.where(better, step, best_step)
             best_loss = tf.where(better, val_loss, best_loss)
             with tf.control_dependencies([best, gradient]):
-                update(gradient, step, rates)
+                update(gradient, step, *decays)
             return step + 1, best_step, best_loss, best, losses, risks
 
         state = (

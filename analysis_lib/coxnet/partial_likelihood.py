@@ -108,11 +108,11 @@ def efron_fractions(event: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def loss_and_gradient(h, event, member, frac, group, first, last, sizes: tuple[int, ...], tied: bool):
-    """Negative log partial likelihood (v,) and its gradient by log-risk (n, v).
+    """Negative log partial likelihood (v,) of each view, and the gradient by log-risk (n, 1) of the first.
 
-    Each of v columns is a view of the same n sorted patients: ``h`` log-risk, ``member`` 1.0 for the patients
-    that belong to the view, ``event`` 1.0 for its members' events, ``frac`` as in RiskSets, or None for Breslow's
-    ties; float64 (n, v).
+    Each of v columns is a view of the same n sorted patients: ``h`` log-risk, or one column for all views, ``member``
+    1.0 for the patients that belong to the view, ``event`` 1.0 for its members' events, ``frac`` as in RiskSets, or
+    None for Breslow's ties; float64 (n, v).
     """
     z = tf.maximum(h - tf.reduce_max(h, axis=0), tf.constant(SMALLEST_LOG, tf.float64))
     e = tf.exp(z) * member
@@ -125,12 +125,14 @@ def loss_and_gradient(h, event, member, frac, group, first, last, sizes: tuple[i
         at_risk -= frac * tied_events
     at_risk += 1 - event  # not zero where nobody is left, which counts for nothing
     loss = tf.reduce_sum(event * (tf.math.log(at_risk) - z), axis=0)
+    event, at_risk, e = event[:, :1], at_risk[:, :1], e[:, :1]
     weight = event / at_risk
     hazard = _cumsum(weight, sizes, reverse=True)
     if tied:
         hazard = tf.gather(hazard, first)
     if tied and frac is not None:
-        hazard -= event * tf.gather(tf.math.unsorted_segment_sum(frac * weight, group, n_groups), group)
+        counted = tf.math.unsorted_segment_sum(frac[:, :1] * weight, group, n_groups)
+        hazard -= event * tf.gather(counted, group)
     return loss, e * hazard - event
 
 
