@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import analysis_lib  # noqa: F401  first, since it pins the kernels of NumPy
@@ -51,19 +52,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory) -> None:
-    """The library with its numba kernels compiled: by the first test process that asks, while the others wait."""
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process that asks for it makes, while the others wait."""
     run = tmp_path_factory.getbasetemp()
     shared = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run  # of all processes of this run
-    with (shared / "compiled.lock").open("a") as lock:
+    folder, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "compiled").exists():
-            root = Path(__file__).resolve().parents[1]
-            subprocess.run(
-                [sys.executable, root / "tests" / "compiled.py"], env=os.environ | {"PYTHONPATH": str(root)}, check=True
-            )
-            (shared / "compiled").touch()
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory) -> None:
+    """The library with its numba kernels compiled."""
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, root / "tests" / "compiled.py"]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    made_once(tmp_path_factory, "compiled", lambda _: subprocess.run(command, env=environment, check=True))
 
 
 @pytest.fixture(scope="session")
@@ -150,14 +159,12 @@ def patient(tmp_path):
     return tmp_path / "ct", tmp_path / "mask.seg.nrrd", hounsfield, sm, pm, geometry
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(tmp_path_factory):
-    """The folder of a small finished study, made once a module."""
+    """The folder of a small finished study."""
     from finished import finish_study, toy_study  # here, because few tests need it
 
-    root = tmp_path_factory.mktemp("template")
-    finish_study(toy_study(root))
-    return root
+    return made_once(tmp_path_factory, "template", lambda root: finish_study(toy_study(root)))
 
 
 @pytest.fixture

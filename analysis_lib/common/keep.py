@@ -109,7 +109,7 @@ class Keeping(Generic[R]):
             answer = self.function(*args, **kwargs)
             if answer is not None:
                 content = pickle.dumps(answer, protocol=5)
-                with replacing(path) as temporary:
+                with replacing(path, sync=False) as temporary:
                     temporary.write_bytes(self._head(content) + content)
         return answer
 

@@ -141,7 +141,8 @@ def feature_table(
     task = Task(load, fingerprint, parameter_files, Path(cache_dir), memory_gb)
     done: dict[str, dict[str, float]] = {}
     failed: list[tuple[str, str, str]] = []
-    quiet = quiet or "ipykernel" in sys.modules  # a notebook shows results, not bars
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    quiet = quiet or (kernel is not None and kernel.IPKernelApp.initialized())  # a notebook shows results, not bars
     with tqdm(
         total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
     ) as progress:

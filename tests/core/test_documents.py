@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from finished import finish_study, toy_patients, toy_study
+from finished import toy_patients
 
 from analysis_lib.common.code import modules_of, modules_of_notebook
 from analysis_lib.core import parameters as params_module
@@ -351,9 +351,8 @@ def test_every_column_has_a_unit():
 NOT_OF_TOYS = {"rfs_cause", "centre", "series_uid", "ct_series", "ct_notes", "slices_z_mm"}
 
 
-def test_every_file_of_a_finished_study_is_on_the_page_with_its_columns(tmp_path):
-    study = toy_study(tmp_path)
-    finish_study(study)
+def test_every_file_of_a_finished_study_is_on_the_page_with_its_columns(finished):
+    study = finished
     files = section("`build/<study>/`") + section("`figures/<study>/`")
     for path in sorted(study.build.rglob("*.*")):
         name = path.relative_to(study.build).as_posix()

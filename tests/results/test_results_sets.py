@@ -127,7 +127,10 @@ def test_declared_test_sets_with_nobody_in_them(run):
     assert set(found["12_added_value"]["probabilities"]["set"]) == {"internal"}
 
 
-@pytest.mark.parametrize("further", [{}, {"oslo": SetParams(label="Oslo", role="test")}], ids=["none", "empty"])
+EMPTY = pytest.param({"oslo": SetParams(label="Oslo", role="test")}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("further", [{}, EMPTY], ids=["none", "empty"])
 def test_no_internal_set_and_nobody_in_a_test_set(run, further):
     patients = toy_patients().query("set == 'discovery'").reset_index(drop=True).assign(split="train")
     sets = {"discovery": SetParams(label="Discovery", role="train")} | further

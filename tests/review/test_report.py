@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from finished import finish_study, toy_study
+from finished import toy_study
 
 from analysis_lib.core.parameters import load_params
 from analysis_lib.results.published import KEYS
@@ -18,10 +18,10 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on thi
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(template, tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
+    shutil.copytree(template, root, dirs_exist_ok=True)
     study = toy_study(root)
-    finish_study(study)
     (study.figures / "report.html").write_text(render(study, read_run(study)), encoding="utf-8")
     return root
 

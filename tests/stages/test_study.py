@@ -262,6 +262,7 @@ optimism: {repeats: 0}
 """
 
 
+@pytest.mark.slow
 def test_sets_of_other_names_that_lack_this_and_that(checkout):
     """Two sets to train on, four to test; these lack recurrence, vascular invasion, height and patients, one each."""
     site = checkout / "data" / "ours"

@@ -156,6 +156,7 @@ def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
     assert look_at(Source(broken.data, "G01"), images, files)["warnings"] == ""
 
 
+@pytest.mark.slow
 def test_a_study_of_patients_of_whom_l3_alone_is_there(project):  # noqa: F811
     """It stops where radiomics are asked for and says how to go on; then it has the indices and no model."""
     study = TinyStudy(project, "alone", ONE_WORKER + "cohort: {sets: {external: null, lt: null}}\n")

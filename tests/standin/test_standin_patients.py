@@ -196,6 +196,7 @@ def test_lt_as_printed_is_impossible():
     assert psoas_counts(*arguments, give_points=2) == {"men": (0, 23), "women": (74, 0)}
 
 
+@pytest.mark.slow
 def test_lt_with_the_sexes_swapped_fits_as_printed():
     """150 men and 23 women, as a transplant cohort would be: both counts hold, without a gap."""
     part = PARAMS.standin.sets["lt"].model_copy(update={"men": 150})

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from finished import finish_study, toy_params, toy_patients, toy_study
+from finished import toy_params, toy_patients
 
 from analysis_lib.core.parameters import PARAMS_DIR, BmiClass, load_params
 from analysis_lib.core.project import Study
@@ -108,13 +108,11 @@ def test_written_parameters_are_a_study(tmp_path):
             x.write_params(params, choice, name, tmp_path)
 
 
-def test_widgets_show_the_result_and_write_the_choice(tmp_path, monkeypatch):
+def test_widgets_show_the_result_and_write_the_choice(finished, tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets")
     from analysis_lib.ui.explore_widgets import Explorer
 
-    study = toy_study(tmp_path)
-    finish_study(study)
-    panel = Explorer(study)
+    panel = Explorer(finished)
     panel.definition.value = "PMI"
     panel.sliders["PMI", "men"].value = 6.0
     expected = x.explore(panel.patients, panel.risk, panel.params, panel.choice)
@@ -124,6 +122,7 @@ def test_widgets_show_the_result_and_write_the_choice(tmp_path, monkeypatch):
     monkeypatch.setattr(x, "write_params", lambda *a: written.append(a[1:]) or tmp_path / "mine.yaml")
     panel.name.value = "mine"
     panel.write.click()
-    assert written == [(panel.choice, "mine", study.project.params_dir)] and "make study STUDY=mine" in panel.said.value
+    assert written == [(panel.choice, "mine", finished.project.params_dir)]
+    assert "make study STUDY=mine" in panel.said.value
     panel.reset.click()
     assert panel.choice.cut_offs == x.Choice.of(panel.params).cut_offs
