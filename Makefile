@@ -13,7 +13,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help env check study predict search multiverse docs gallery test test-slow lint lint-check lock bench explore clean distclean \
-        FORCE report verify expect reproduce compare package export-model
+        FORCE report validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
@@ -104,6 +104,8 @@ $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
+validate: $(B)/patients.parquet ## judge MODEL=<folder> on STUDY's patients, whose outcomes are known; nothing is trained
+	@$(RUN) validate --study $(STUDY) --model $(MODEL) && $(RUN) notebook 17_validation --study $(STUDY) && $(RUN) record --study $(STUDY)
 export-model: $(B)/run.json ## the fitted model for others, without a number of a single patient: build/$(STUDY)/model_to_share
 	@$(RUN) export-model --study $(STUDY)
 search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
@@ -112,13 +114,15 @@ multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## the choices an analyst could h
 	@$(RUN) multiverse --study $(STUDY) && $(RUN) notebook 15_multiverse --study $(STUDY)
 
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
-report: $(B)/run.json ## one self-contained HTML page of the results, and a PDF if Chromium is there
+# A study that was only validated is reported and packed as it is; nothing is trained for it.
+RAN = $(if $(wildcard $(B)/validation/model.json),$(if $(wildcard $(B)/model),$(B)/run.json,$(ENV)),$(B)/run.json)
+report: $(RAN) ## one self-contained HTML page of the results, and a PDF if Chromium is there
 	@$(RUN) report --study $(STUDY)
 # B on the command line names a study here, and hides the folder $(B), which this target does not use.
 compare: $(ENV) ## what changed between two studies: make compare A=standin B=mytweak
 	@$(if $(and $(A),$(filter command,$(origin B))),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
 	@$(RUN) compare $(A) $(B)
-package: $(B)/run.json ## one zip of the results for a journal, without any patient
+package: $(RAN) ## one zip of the results for a journal, without any patient
 	@$(RUN) package --study $(STUDY)
 verify: $(ENV) ## check a run's files and conclusions against the committed expectation
 	@$(RUN) verify --study $(STUDY)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis_lib.core.artefacts import wanted_notebooks
+from analysis_lib.core.artefacts import possible_notebooks, wanted_notebooks
 from analysis_lib.core.project import Project, Study
 from analysis_lib.figures import style
 
@@ -54,7 +54,7 @@ def run_cells(study: Study, name: str) -> dict:
             if "parameters" in cell.metadata.get("tags", []):
                 source = f"study = {study.name!r}"
             exec(compile(source, name, "exec"), variables)
-    there, declared = {path.name for path in study.figures.glob("*")}, set(wanted_notebooks(study.params)[name])
+    there, declared = {path.name for path in study.figures.glob("*")}, set(possible_notebooks(study.params)[name])
     assert not declared - there, f"{name} did not write {declared - there}"
     assert there - before <= declared, f"{name} wrote what is not declared for it: {there - before - declared}"
     assert study.answers()[name].endswith(".")

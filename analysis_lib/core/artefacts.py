@@ -46,7 +46,15 @@ ASKED_FOR: dict[str, list[str]] = {
     "15_multiverse": _made("multiverse_hr multiverse_gain power"),
     "16_search": _made("search"),
 }
-ALL_NOTEBOOKS = NOTEBOOKS | STABILITY | ASKED_FOR
+VALIDATION: dict[str, list[str]] = {  # make validate: another's model judged on the study's patients
+    "17_validation": _made(
+        "validation_discrimination validation_calibration validation_decision_curves validation_risk_curves",
+        "validation_case_mix validation_c_index validation_c_index_intervals validation_c_index_difference "
+        "validation_auc_horizons validation_calibration_summary validation_brier validation_risk_groups "
+        "validation_added_value validation_recalibration validation_tripod",
+    )
+}
+ALL_NOTEBOOKS = NOTEBOOKS | STABILITY | ASKED_FOR | VALIDATION
 FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyond the letter's two
 
 
@@ -64,10 +72,22 @@ def possible_notebooks(params: Params) -> dict[str, list[str]]:
     """Those and the ones that run when asked for; power is calculated by the generator of a synthetic cohort."""
     if not params.radiomics:
         return wanted_notebooks(params)
-    asked = dict(ASKED_FOR)
+    asked = ASKED_FOR | _validation(params)
     if not params.synthetic:
         asked["15_multiverse"] = [file for file in asked["15_multiverse"] if Path(file).stem != "power"]
     return wanted_notebooks(params) | asked
+
+
+def reported_notebooks(params: Params) -> dict[str, list[str]]:
+    """The notebooks whose tables and figures a record, report or package holds, where they are there."""
+    return wanted_notebooks(params) | _validation(params)
+
+
+def _validation(params: Params) -> dict[str, list[str]]:
+    if not params.radiomics:
+        return {}
+    left_out = "" if params.validation.recalibrate else "validation_recalibration"
+    return {name: [file for file in files if Path(file).stem != left_out] for name, files in VALIDATION.items()}
 
 
 def is_declared(stem: str, params: Params) -> bool:
@@ -409,10 +429,79 @@ ARTEFACTS: dict[str, Artefact] = {
         "values.",
         model=True,
     ),
+    "validation_case_mix": Artefact(
+        "Validation: case mix",
+        "Median and quartiles (each the mean of five patients' values), or share, of the training patients as the model's "
+        "folder tells them and of each judged set; below, the share of patients whose features are unlike the training "
+        "patients', the share of features outside their span, and the risk. {validated}.",
+        model=True,
+    ),
+    "validation_discrimination": Artefact(
+        "Validation: discrimination",
+        "Time-dependent AUC and C-index of a saved model and of every definition, with {level} bootstrap intervals over "
+        "patients. {validated}.",
+        "For each judged set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
+        "of each marker with its interval.",
+        model=True,
+    ),
+    "validation_c_index_difference": Artefact(
+        "Validation: difference of C-index",
+        "C-index of the saved model minus that of each definition and each continuous index on the same patients, with {level} "
+        "intervals. {validated}.",
+        model=True,
+    ),
+    "validation_decision_curves": Artefact(
+        "Validation: decision curves",
+        "Net benefit against the risk at which one would act, for the saved model and for acting on each definition of "
+        "sarcopenia at any threshold. No intervals. {validated}.",
+        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line for the model "
+        "and for each definition, beside treating all and treating none.",
+        model=True,
+    ),
+    "validation_risk_curves": Artefact(
+        "Validation: risk groups",
+        "Kaplan-Meier curves of overall survival in the two risk groups, cut where the saved model says, with those whose risk "
+        "lies no further from it than its own SD over the networks. {validated}.",
+        "A panel a judged set, each with two Kaplan-Meier curves, high and low risk, interval bands, hazard ratio, log-rank P "
+        "and numbers at risk.",
+        model=True,
+    ),
+    "validation_risk_groups": Artefact(
+        "Validation: risk groups in numbers",
+        "Risk groups cut where the saved model says: sizes, deaths, hazard ratio ({level} interval), log-rank P, median "
+        "follow-up and survival; HR per SD of all judged patients. {validated}.",
+        model=True,
+    ),
+    "validation_added_value": Artefact(
+        "Validation: added value",
+        "Likelihood-ratio test of the saved model's risk beside clinical variables and beside each definition, fitted to the "
+        "judged patients: a clinical model of the training patients is not in the folder. {validated}.",
+        model=True,
+    ),
+    "validation_recalibration": Artefact(
+        "Validation: after recalibration",
+        "Intercept and slope fitted to the judged patients, and calibration of predictions of each patient by the fit to the "
+        "other folds, with {level} bootstrap intervals. No other table uses them. {validated}.",
+        model=True,
+    ),
+    "validation_tripod": Artefact(
+        "Validation: TRIPOD+AI",
+        "The items of TRIPOD+AI that an external validation answers; site: only those who have the patients know. {validated}.",
+        model=True,
+    ),
     "exclusions": Artefact(
         "Exclusions",
         "Patients who could not be used, or (stage radiomics) not for the model, with the reason. {excluded}.",
     ),
+}
+# Of a saved model they are what they are of the study's.
+ARTEFACTS |= {
+    f"validation_{stem}": replace(
+        (like := ARTEFACTS[stem]),
+        title=f"Validation: {like.title[0].lower() if like.title[1].islower() else like.title[0]}{like.title[1:]}",
+        caption=like.caption.replace("{train}; {tests}", "{validated}").replace("{tests}", "{validated}"),
+    )
+    for stem in ("c_index", "c_index_intervals", "auc_horizons", "calibration", "calibration_summary", "brier")
 }
 
 
@@ -431,7 +520,7 @@ def describe(stem: str) -> Artefact:
 
 def stems(params: Params | None = None) -> list[str]:
     """Every table and figure once, of a study or of all notebooks; in the order of ``ARTEFACTS``, then the others."""
-    notebooks = wanted_notebooks(params) if params else ALL_NOTEBOOKS
+    notebooks = reported_notebooks(params) if params else ALL_NOTEBOOKS
     made = list(dict.fromkeys(Path(file).stem for files in notebooks.values() for file in files))
     order = {stem: k for k, stem in enumerate(ARTEFACTS)}
     last = order["figS3"]
@@ -447,7 +536,7 @@ def notebook_of(stem: str) -> str:
 
 def produced(study: Study) -> list[str]:
     """File names of the tables and figures that the study has made, in the order of ``stems``."""
-    listed = {file for files in wanted_notebooks(study.params).values() for file in files}
+    listed = {file for files in reported_notebooks(study.params).values() for file in files}
     order = {stem: k for k, stem in enumerate(stems(study.params))}
     there = [file for file in listed if (study.figures / file).is_file()]
     return sorted(there, key=lambda file: (order[Path(file).stem], file))

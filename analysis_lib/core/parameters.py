@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -91,6 +92,16 @@ class CohortParams(Section):
     def test_sets(self) -> list[str]:
         """Names of the test sets in table order: the internal one if there is one, then every set of role 'test'."""
         return [*(["internal"] if self.split_sets else []), *self.external_sets]
+
+    @property
+    def splits(self) -> list[str]:
+        """What patients are analysed apart: the training patients if any set is trained on, then the test sets."""
+        return [*(["train"] if self.trained else []), *self.test_sets]
+
+    def judged(self, names: Collection[str]) -> CohortParams:
+        """The sets of these names as test sets, for a model that none of them was trained on."""
+        sets = {name: s.model_copy(update={"role": "test"}) for name, s in self.sets.items() if name in names}
+        return self.model_copy(update={"sets": sets})
 
     @property
     def labels(self) -> dict[str, str]:
@@ -274,6 +285,16 @@ class StatisticsParams(Section):
         return sorted({*(first + k * step for k in range(steps + 1)), *self.horizons_months})
 
 
+class ValidationParams(Section):
+    """A saved model judged on the study's patients (``make validate``)."""
+
+    recalibrate: bool = Field(
+        False,
+        description="Also judge the model with intercept and slope fitted to these patients, in a table of its own.",
+    )
+    folds: int = Field(10, ge=2, description="Parts of the patients, each predicted by the fit to the others.")
+
+
 class MultiverseParams(Section):
     """The choices an analyst could have made instead (``make multiverse``)."""
 
@@ -331,6 +352,7 @@ class Params(Section):
     optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
     search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")
+    validation: ValidationParams = Field(default_factory=ValidationParams, description="A saved model judged.")
     multiverse: MultiverseParams = Field(default_factory=MultiverseParams, description="What if.")
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."

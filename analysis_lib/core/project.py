@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -288,6 +289,21 @@ class Study:
             (self.build / "predictions.csv").unlink(missing_ok=True)
         else:
             _write_csv(predictions, self.build / "predictions.csv")
+
+    def write_validation(self, predictions: pd.DataFrame, about: dict[str, Any]) -> None:
+        """Each judged patient's predictions by a saved model, and what is told of that model (plain values)."""
+        _write_csv(predictions, self.build / "validation/predictions.csv")
+        write_text(self.build / "validation/model.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+    def validation(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The same read back."""
+        about = json.loads((self.build / "validation/model.json").read_text(encoding="utf-8"))
+        return read_csv(self.build / "validation/predictions.csv", dtype=IDS), about
+
+    @property
+    def only_validated(self) -> bool:
+        """Whether a saved model was judged on the study's patients and none was trained on them."""
+        return (self.build / "validation/model.json").is_file() and not self.model.is_dir()
 
     def write_multiverse(self, ratios: pd.DataFrame, gains: pd.DataFrame, power: pd.DataFrame | None) -> None:
         """Hazard ratios and gains of every specification, and how often cohorts of each size find what is there."""

@@ -24,6 +24,7 @@ LINES: list[tuple[str, style.Dashes]] = [
     (style.GREEN, (0, (1, 1))),
     (style.ORANGE, (0, (5, 1, 1, 1))),
     (style.PURPLE, (0, (3, 1, 1, 1, 1, 1))),
+    (style.SKY, (0, (8, 1.5))),
 ]
 
 
@@ -152,7 +153,8 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
         return style.figure_without_panels()
     fig, axes = panel_axes(list(titles.values()), columns, 38.0, key_rows=2)
     reference: list[tuple[str, style.Dashes]] = [(style.GREY, "-"), (style.BLACK, "-")]
-    styles = dict(zip([*models, "all", "none"], [*LINES[: len(models)], *reference], strict=True))
+    lines = [LINES[k % len(LINES)] for k in range(len(models))]
+    styles = dict(zip([*models, "all", "none"], [*lines, *reference], strict=True))
     for ax, panel in zip(axes, titles, strict=True):
         part = curves[curves["panel"] == panel]
         for name, (colour, dashes) in styles.items():

@@ -106,9 +106,10 @@ def sarcopenia_figure(frames: Mapping[str, pd.DataFrame], outcome: str, confiden
     )
 
 
-def risk_group_figure(frames: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
+def risk_group_figure(frames: Mapping[str, pd.DataFrame], confidence: float, first_letter: str = "c") -> Figure:
     """Fig. 4c-f: curves of high and low risk, a panel a set; ``frames`` as of ``risk_groups.risk_group_curves``."""
-    return km_grid(**frames, groups=_calmer_first(frames), columns=2, first_letter="c", confidence=confidence)
+    groups = _calmer_first(frames)
+    return km_grid(**frames, groups=groups, columns=2, first_letter=first_letter, confidence=confidence)
 
 
 def _calmer_first(frames: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -6,6 +6,7 @@ call these functions and show what they return; nothing here draws or writes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def predicted_deaths(
             columns |= {DEFINITION: ["group"], WITH[DEFINITION]: ["group", "risk"]}
         death = {MODEL: 1 - model_survival.loc[test.index].to_numpy()}
         for model, chosen in columns.items():
-            death[model] = _cox_deaths(indexed.loc[train.index], train[chosen], test[chosen], months)
+            death[model] = cox_deaths(indexed.loc[train.index], train[chosen], test[chosen], months)
         for model, values in death.items():
             wide = pd.DataFrame(values, index=test.index, columns=pd.Index(months, name="month"))
             long = wide.stack(future_stack=True).rename("probability").reset_index()
@@ -108,7 +109,8 @@ def predicted_deaths(
     )
 
 
-def _cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, months: np.ndarray) -> np.ndarray:
+def cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, months: np.ndarray) -> np.ndarray:
+    """Probability (n, months) of death of ``test`` (n, p) by a Cox model of ``train``; NaN where there is none."""
     pair = outcome["os_months"], outcome["os_event"]
     varies = train.columns[train.nunique() > 1]
     try:
@@ -160,9 +162,12 @@ def brier_scores(
 
 
 def decision_curves(
-    probabilities: pd.DataFrame, statistics: StatisticsParams, kept: Path | None = None
+    probabilities: pd.DataFrame,
+    statistics: StatisticsParams,
+    kept: Path | None = None,
+    compared: Sequence[str] = MODELS,
 ) -> pd.DataFrame:
-    """Net benefit of each model by threshold, at each horizon in each test set (package dcurves).
+    """Net benefit of each of the models ``compared`` by threshold, at each horizon in each test set (package dcurves).
 
     Columns panel, set, month, model, threshold, net_benefit; models 'all' and 'none' treat everybody and nobody.
     Empty where the patients above a threshold are not followed to the horizon. dcurves takes a second or more for
@@ -172,10 +177,11 @@ def decision_curves(
     lowest, highest = statistics.decision_thresholds
     thresholds = tuple(np.linspace(lowest, highest, 30).round(4).tolist())
     tables = []
-    for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
+    at = probabilities[probabilities["month"].isin(statistics.horizons_months)]
+    for name, frame, month in cells(at, list(compared)):
         if not followed(frame, month):
             continue
-        models = [m for m in MODELS if frame[m].notna().all()]
+        models = [m for m in compared if frame[m].notna().all()]
         if not models:
             continue
         outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()

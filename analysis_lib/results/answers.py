@@ -127,12 +127,7 @@ def published(comparison: pd.DataFrame, intervals: pd.DataFrame, note: str) -> s
 
 def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams) -> str:
     """09: predicted against observed deaths at the last horizon, and what the naive estimate of recurrence adds."""
-    last = calibration["month"].max() if len(calibration) else float("nan")
-    rows = calibration[(calibration["month"] == last) & calibration["observed"].notna()]
-    texts = [
-        f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
-    ]
-    text = f"Risk of death by {last:g} months: {_listed(texts)}." if texts else "No test set is followed long enough."
+    text = _last_horizon(calibration, sets)
     recurrence = incidence[incidence["cause"] == "Recurrence"]
     if recurrence.empty:
         return f"{text} Recurrence is not known."
@@ -140,6 +135,15 @@ def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParam
     return (
         f"{text} Taking deaths for censored would overstate recurrence by up to {100 * excess:.0f} percentage points."
     )
+
+
+def _last_horizon(calibration: pd.DataFrame, sets: CohortParams) -> str:
+    last = calibration["month"].max() if len(calibration) else float("nan")
+    rows = calibration[(calibration["month"] == last) & calibration["observed"].notna()]
+    texts = [
+        f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
+    ]
+    return f"Risk of death by {last:g} months: {_listed(texts)}." if texts else "No test set is followed long enough."
 
 
 def stability(lowest: pd.Series, used: int, min_icc: float) -> str:
@@ -188,6 +192,20 @@ def multiverse(ratios: pd.DataFrame, gains: pd.DataFrame, confidence: float) -> 
             f"{reference:g} in {above:.0%}, and significant in {small:.0%}."
         )
     return " ".join(texts)
+
+
+def validation(
+    c_index: pd.DataFrame, calibration: pd.DataFrame, case_mix: pd.DataFrame, study: str, sets: CohortParams
+) -> str:
+    """17: the saved model's C-index in each set, deaths predicted and observed by the last horizon, who is unlike."""
+    own = c_index[c_index["model"] == MODEL]
+    values = [f"{sets.label(r.set)} {format_estimate(r.c_index, r.low, r.high)}" for r in own.itertuples()]
+    unlike = case_mix[case_mix["characteristic"] == "unlike_training"]
+    shares = [f"{r.value:.0%} of {sets.label(r.set)}" for r in unlike.itertuples()]
+    return (
+        f"C-index of the model of study {study}: {', '.join(values)}. {_last_horizon(calibration, sets)} Unlike its "
+        f"training patients are {_listed(shares)}."
+    )
 
 
 def search(trials: pd.DataFrame) -> str:

@@ -61,7 +61,7 @@ def discrimination(
     indexed = patients.set_index("patient_id")
     c_index, difference, auc, horizons, notes = [], [], [], [], []
     months = np.array(statistics.curve_months())
-    for name in ["train", *cohort.test_sets]:
+    for name in cohort.splits:
         part = indexed[indexed["split"] == name]
         scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
         unknown = [m for m in markers if m not in scores]
@@ -117,7 +117,7 @@ def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, sett
 def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
     """``table`` and, after each set's rows, those of ``beside`` for the markers that it lacks."""
     more = beside[~beside["model"].isin(table["model"])]
-    rank = {name: k for k, name in enumerate(["train", *cohort.test_sets])}
+    rank = {name: k for k, name in enumerate(cohort.splits)}
     both = [frame for frame in (table, more) if len(frame)]
     both = pd.concat(both, ignore_index=True) if both else table
     return both.sort_values("set", key=lambda names: names.map(rank), kind="stable", ignore_index=True)
@@ -151,7 +151,7 @@ def c_index_intervals(
     longest follow-up of a set that ends before.
     """
     indexed, tables = patients.set_index("patient_id"), []
-    for name in ["train", *cohort.test_sets]:
+    for name in cohort.splits:
         part = indexed[indexed["split"] == name]
         scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
         part = part.loc[scores.index]

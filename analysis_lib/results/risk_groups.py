@@ -25,7 +25,7 @@ def risk_group_curves(
     ``annotations`` has a column below: how many patients are near the cut-off, empty where that is not known.
     """
     panels, below = {}, []
-    for name in ["train", *cohort.test_sets]:
+    for name in cohort.splits:
         part = table[table["split"] == name]
         group = high_risk(part["risk"], cut_off)
         frame = pd.DataFrame({"months": part["os_months"], "event": part["os_event"], "group": group})
@@ -45,12 +45,14 @@ def risk_group_table(
 
     ``table`` has split, risk, spread and os_*. ``n_near_cutoff`` are the patients whose risk lies no further from the
     cut-off than its spread over the networks, NaN where there is no spread (one network alone). ``hr_per_sd`` is the
-    hazard ratio of the risk as a continuous score, for one SD of the training patients. Medians have intervals; a
+    hazard ratio of the risk as a continuous score, for one SD of the training patients, or of all where nobody was
+    trained on. Medians have intervals; a
     median or limit that is not reached is NaN.
     """
     rows = []
-    sd = table.loc[table["split"] == "train", "risk"].std()
-    for name in ["train", *cohort.test_sets]:
+    trained = table["split"] == "train"
+    sd = (table[trained] if cohort.trained else table)["risk"].std()
+    for name in cohort.splits:
         part = table[table["split"] == name]
         if part.empty:
             continue

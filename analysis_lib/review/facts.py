@@ -6,7 +6,6 @@ import pandas as pd
 
 from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.common.formatting import format_estimate, format_ratio
-from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.results import MODEL
 from analysis_lib.results.table1 import process_labels
@@ -26,7 +25,7 @@ def facts(study: Study) -> Facts:
     params, patients, exclusions = study.params, study.patients(), study.exclusions()
     cohort = params.cohort
     sets = {name: _set_text(cohort.label(name), patients[patients["set"] == name]) for name in cohort.sets}
-    parts = {name: _set_text(cohort.label(name), patients[patients["split"] == name]) for name in _splits(params)}
+    parts = {name: _set_text(cohort.label(name), patients[patients["split"] == name]) for name in cohort.splits}
     outside = cohort.external_sets
     found = Facts(
         all="; ".join(text for text in sets.values() if text),
@@ -46,6 +45,7 @@ def facts(study: Study) -> Facts:
         hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
         hazard_rfs_discovery=". ".join(_ratios(study, name, "RFS") for name in cohort.trained),
         hazard_risk_groups=_risk_groups(study),
+        validated=_validated(study, patients),
         c_index_model=_c_index(study),
     )
     found |= {f"answer_{name}": text for name, text in study.answers().items()}
@@ -62,10 +62,6 @@ def fill(text: str, found: Facts) -> str:
     return done[:1].upper() + done[1:]
 
 
-def _splits(params: Params) -> list[str]:
-    return ["train", *params.cohort.test_sets]
-
-
 def _set_text(label: str, part: pd.DataFrame) -> str:
     if part.empty:
         return ""
@@ -73,6 +69,15 @@ def _set_text(label: str, part: pd.DataFrame) -> str:
     if part["rfs_event"].notna().any():
         text += f", {int(part['rfs_event'].sum())} recurrences or deaths"
     return text
+
+
+def _validated(study: Study, patients: pd.DataFrame) -> str:
+    if not (study.build / "validation" / "model.json").is_file():
+        return "No saved model was judged"
+    predictions, about = study.validation()
+    judged = patients[patients["patient_id"].isin(predictions["patient_id"])]
+    sets = "; ".join(_set_text(study.params.cohort.label(n), part) for n, part in judged.groupby("set", sort=False))
+    return f"Model of study {about['study']} ({about['n_patients']} training patients), judged on {sets}"
 
 
 def _result(study: Study, name: str) -> pd.DataFrame | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +14,16 @@ from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.results.published import NAMES
 
 
-def methods(params: Params, patients: pd.DataFrame, n_features: int) -> list[tuple[str, str]]:
-    """Pairs of heading and paragraph; ``n_features`` is how many features there are."""
+def methods(
+    params: Params, patients: pd.DataFrame, n_features: int, saved: dict[str, Any] | None = None
+) -> list[tuple[str, str]]:
+    """Pairs of heading and paragraph; ``n_features`` is how many features there are.
+
+    ``saved`` : of the saved model (``Study.validation``), in a study that was only validated.
+    """
     c, s, a, n = params.cohort, params.statistics, params.autoencoder, params.network
+    if saved:
+        c = c.judged(list(c.sets))
     population = ""
     for name in c.trained:
         part = patients[patients["set"] == name]
@@ -93,6 +101,11 @@ def methods(params: Params, patients: pd.DataFrame, n_features: int) -> list[tup
         "tests say what the model adds to clinical variables and to the best definition. Recurrence is estimated with death "
         "as a competing risk (Aalen-Johansen). "
     )
+    others = (
+        "Predicted risks are judged by calibration (observed over predicted, slope, integrated calibration index), Brier score "
+        "and decision curves; hazard ratios of the risk groups have Wald intervals (Cox, Efron's ties), and likelihood-ratio "
+        "tests, fitted to these patients, say what the risk adds to clinical variables and to each definition."
+    )
     statistics = (
         "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
         "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. "
@@ -104,9 +117,16 @@ def methods(params: Params, patients: pd.DataFrame, n_features: int) -> list[tup
         f"{judged + again if params.radiomics else ''}Each estimator, its source and the test that checks it: docs/statistics.md."
     )
     sections = [("Patients", population), ("Images", images), ("Definitions of sarcopenia", f"{definitions}.")]
-    if params.radiomics:
-        sections += [("Radiomics", radiomics), ("Model", model)]
-    sections += [("Statistics", statistics)]
+    if saved:
+        sections += [
+            ("Radiomics", extracted),
+            ("Model", _saved_model(saved)),
+            ("Statistics", f"{discrimination}{others}"),
+        ]
+    elif params.radiomics:
+        sections += [("Radiomics", radiomics), ("Model", model), ("Statistics", statistics)]
+    else:
+        sections += [("Statistics", statistics)]
     if params.synthetic:
         text = (
             "CT images, masks, clinical values and outcomes were drawn by the study itself, to the letter's published "
@@ -114,6 +134,15 @@ def methods(params: Params, patients: pd.DataFrame, n_features: int) -> list[tup
         )
         sections.insert(0, ("Synthetic data", text))
     return sections
+
+
+def _saved_model(saved: dict[str, Any]) -> str:
+    return (
+        f"Nothing was trained. A saved model of study {saved['study']} (folder {saved['folder']}, SHA256SUMS "
+        f"{saved['sums_sha256'][:12]}), of {saved['n_patients']} training patients, {saved['n_features']} features and "
+        f"{saved['networks']} networks, gave each patient a risk and probabilities of survival; its cut-off makes the risk "
+        f"groups. {' '.join(saved['notes'])}".strip()
+    )
 
 
 def _given(params: Params, patients: pd.DataFrame) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from analysis_lib import PINNED
 from analysis_lib.common.files import file_hash, write_text
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, wanted_notebooks
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, reported_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
 from analysis_lib.core.written import note_written
@@ -38,6 +38,7 @@ BUILD_FILES = [
     *("measured.parquet", "measured_exclusions.parquet", "features.parquet", "features_exclusions.parquet"),
     *("patients.parquet", "exclusions.parquet", "stability.parquet", "optimism.csv", "paper_comparison.parquet"),
     *("risk.csv", "held_out_risk.csv", "survival.csv", "comparators.csv"),
+    *("validation/predictions.csv", "validation/model.json"),
 ]
 
 
@@ -146,7 +147,7 @@ def output_files(study: Study) -> dict[str, Path]:
     files = [study.figures / name for name in produced(study)]
     files += [study.build / name for name in BUILD_FILES]
     files += sorted(study.model.glob("*"))
-    files += [study.executed(name) for name in wanted_notebooks(study.params)]
+    files += [study.executed(name) for name in reported_notebooks(study.params)]
     return {study.project.name_of(path): path for path in files if path.is_file()}
 
 

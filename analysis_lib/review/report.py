@@ -95,7 +95,9 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         paper=[e for e in entries if e["part"] == "paper"],
         extended=[e for e in entries if e["part"] == "extended"],
         answers={name: found for name, found in study.answers().items() if name in ALL_NOTEBOOKS},
-        methods=methods(params, study.patients(), study.n_features),
+        methods=methods(
+            params, study.patients(), study.n_features, study.validation()[1] if study.only_validated else None
+        ),
         notebooks={n: path for n, path in notebooks.items() if study.executed(n).is_file()},
         packages=_versions(run),
         finished=_readable_time(run["finished"]),

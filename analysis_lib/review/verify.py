@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import file_hash, replacing, write_text
-from analysis_lib.core.artefacts import describe
+from analysis_lib.core.artefacts import VALIDATION, describe
 from analysis_lib.core.project import Study
 from analysis_lib.review import expectation
 from analysis_lib.review.conclusions import Conclusions, read_conclusions
@@ -135,7 +135,9 @@ def _run_of(study: Study) -> dict:
 def _compare(verdict: Verdict, study: Study) -> None:
     """Bytes first. Where any differ, or lie here otherwise than the run wrote them, the numbers of every table."""
     hashes, expected_hashes = expectation.run_hashes(study, verdict.run), (verdict.expectation or {})["hashes"]
-    new = [name for name in hashes if name not in expected_hashes]
+    # a validation is of the model that somebody names, and no part of the study that is expected
+    asked = {file for files in VALIDATION.values() for file in files}
+    new = [name for name in hashes if name not in expected_hashes and name not in asked]
     verdict.other_bytes = [name for name, value in expected_hashes.items() if hashes.get(name) != value] + new
     if verdict.same_bytes:
         return

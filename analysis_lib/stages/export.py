@@ -16,16 +16,18 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.common.files import SUMS
-from analysis_lib.core.parameters import SYNTHETIC_NOTE
+from analysis_lib.core.parameters import SYNTHETIC_NOTE, TUMOUR
 from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import high_risk
-from analysis_lib.coxnet.model import RadiomicsSurvivalModel
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.coxnet.scaling import FeatureScaler
 from analysis_lib.coxnet.training_range import QUANTILE, TrainingRange
 from analysis_lib.stages import MODEL, StageError
 from analysis_lib.stages.predict import load_model
 
 LEAST = 5  # patients, or deaths, behind each number
+CASE_MIX = ["characteristic", "n", "value", "low", "high"]
+MEASURED = ("age", "bmi", "sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", "smi", "pmi", "os_months")
 NOTE = f"\n**{SYNTHETIC_NOTE}** Its risks say nothing about a patient.\n"
 
 
@@ -47,7 +49,9 @@ def export_model(study: Study) -> str:
     shared = shareable(fitted, features, months, event)
     change = compared(fitted, shared, features, study.params.statistics.horizons_months)
     folder = study.build / "model_to_share"
-    shared.save(folder, fitted.description["provenance"], card(study, shared, train, change))
+    mix = case_mix(train)
+    origin = fitted.description["provenance"] | {"case_mix": plain(mix)}
+    shared.save(folder, origin, card(study, shared, train, change))
     return (
         f"{study.project.name_of(folder)}: for others, with MODEL_CARD.md; risks of the training patients differ "
         f"by at most {change.risk:.2g} from the study's model, {change.groups} of {len(train)} change their group"
@@ -100,6 +104,36 @@ def shareable(
     return replace(shared, cutoff=float(risk[first : first + LEAST].mean()))
 
 
+def case_mix(patients: pd.DataFrame) -> pd.DataFrame:
+    """Who the patients are, none of them to be known by it: CASE_MIX, a row a characteristic.
+
+    ``value`` is the median, ``low`` and ``high`` the quartiles, each the mean of the LEAST values nearest to it; or, of
+    what a patient has or has not, the share to two digits alone. ``n`` is of how many it is known.
+    """
+    yes_or_no = {"men": patients["sex"].map({"M": 1.0, "F": 0.0})} | {name: patients.get(name) for name in TUMOUR}
+    rows = []
+    for name in MEASURED:
+        values = patients.get(name, pd.Series(dtype=float)).astype(float).dropna()
+        rows.append((name, len(values), *(quantile(values.to_numpy(), q) for q in (0.5, 0.25, 0.75))))
+    for name, column in (yes_or_no | {"died": patients["os_event"]}).items():
+        known = pd.Series(dtype=float) if column is None else column.astype(float).dropna()
+        rows.append((name, len(known), round(known.mean(), 2) if len(known) >= LEAST else np.nan, np.nan, np.nan))
+    return pd.DataFrame(rows, columns=CASE_MIX)
+
+
+def plain(table: pd.DataFrame) -> dict[str, list]:
+    """A table by column, as JSON has it: None where there is no number."""
+    return table.astype(object).where(table.notna(), None).to_dict("list")
+
+
+def quantile(values: np.ndarray, q: float) -> float:
+    """Mean of the LEAST values (n,) nearest to a quantile by rank; NaN of fewer values."""
+    if len(values) < LEAST:
+        return np.nan
+    first = int(np.clip(round(q * (len(values) - 1)) - LEAST // 2, 0, len(values) - LEAST))
+    return float(np.sort(values)[first : first + LEAST].mean())
+
+
 def _means(ordered: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Mean (d,) of LEAST values of each sorted column (n, d) from place ``first`` (d,); 0 where so many are not there.
 
@@ -149,9 +183,10 @@ def card(study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, chang
     """The model card, Markdown (after Mitchell M et al. FAT* 2019, doi 10.1145/3287560.3287596)."""
     params, scores = study.params, study.result("c_index")
     scores = scores[scores["model"] == MODEL]
-    made = "extracted with the settings and versions in `model.json`; other ones are refused"
+    made = f"extracted with the settings and versions in `model.json` (HU: {_windows(study)}); other ones are refused"
     if params.features.table:
         made = "extracted as those of the table that it learnt from, of which this file knows the names alone"
+    versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     return f"""# {params.title}: survival model
 {NOTE if params.synthetic else ""}
 Overall survival after surgery from radiomics features of skeletal muscle and psoas on CT at L3: scaling, AutoEncoder,
@@ -160,8 +195,15 @@ decisions on a patient.
 
 - Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
   {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
-- It holds for features that are {made}.
+- It holds for features that are {made}. It computes with {versions}.
 - Use: `make predict STUDY=<yours> MODEL=<this folder>`. Each file is checked against `{SUMS}` first.
+
+## Training patients
+Medians and quartiles, each the mean of {LEAST} patients' values, or a share; also in `model.json`, for `make validate`.
+
+| | known of | median or share | quartiles |
+|---|---|---|---|
+{_mix_rows(case_mix(train))}
 
 ## How well it ranks survival
 | set | C-index (95% interval as in `c_index.csv`) | patients | deaths |
@@ -178,6 +220,20 @@ model is {change.risk:.2g} in risk (whose SD over patients is near 1) and {chang
 survival; {change.groups} of {len(train)} are in the other risk group. The weights of the networks are functions of all
 training patients; that nothing about one could be inferred from them is not proven.
 """
+
+
+def _windows(study: Study) -> str:
+    images = study.params.images
+    windows = {muscle.upper(): getattr(images, muscle).hu_window for muscle in ("sm", "pm")}
+    return ", ".join(f"{name} {f'{w.low:g} to {w.high:g}' if w else 'all'}" for name, w in windows.items())
+
+
+def _mix_rows(mix: pd.DataFrame) -> str:
+    return "\n".join(
+        f"| {row.characteristic} | {row.n} | {row.value:.4g} | "
+        f"{'' if np.isnan(row.low) else f'{row.low:.4g} to {row.high:.4g}'} |"
+        for row in mix[mix["value"].notna()].itertuples()
+    )
 
 
 def _rows(scores: pd.DataFrame) -> str:

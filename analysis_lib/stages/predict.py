@@ -37,7 +37,7 @@ def predict(study: Study, folder: Path, quiet: bool = False) -> str:
     or versions, and a study in which nobody can be predicted.
     """
     params, model = study.params, load_model(folder)
-    notes = _check(model, study, folder)
+    notes = check_applicable(model, study, folder)
     clinical, excluded = read_patient_ids(study.clinical_file, params.clinical)
     located, no_image = clinical, excluded.head(0)
     if not params.features.table:
@@ -110,7 +110,12 @@ def _warning(model: RadiomicsSurvivalModel, outside: pd.Series, share: float, er
 def load_model(folder: Path) -> RadiomicsSurvivalModel:
     """A saved model; PredictError where the folder holds none, or one that is damaged or was changed."""
     try:
-        return RadiomicsSurvivalModel.load(folder)
+        model = RadiomicsSurvivalModel.load(folder)
+        if (origin := model.description["provenance"]) and not (
+            origin.keys() >= {"study", "seed", "synthetic", "required"} and str(origin["study"]).isprintable()
+        ):
+            raise ValueError("model.json does not say where the model comes from")
+        return model
     except FileNotFoundError as error:
         raise PredictError(f"{error}; make study STUDY=<name> saves one in build/<name>/model") from None
     except (ValueError, OSError) as error:
@@ -121,7 +126,7 @@ def load_model(folder: Path) -> RadiomicsSurvivalModel:
         ) from None
 
 
-def _check(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[str]:
+def check_applicable(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[str]:
     """What to tell beside the results; PredictError where the features are not those that the model knows."""
     params = study.params
     provenance = model.description["provenance"]

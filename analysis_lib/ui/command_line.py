@@ -80,6 +80,9 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     predict = stage("predict", "Apply a saved model to patients without outcomes.", _predict)
     predict.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model")
 
+    validate = stage("validate", "Judge a saved model on the study's patients; nothing is trained.", _validate)
+    validate.add_argument("--model", required=True, type=Path, help="folder of the model, build/<study>/model_to_share")
+
     stage("export-model", "Write the fitted model for others, without a number of a single patient.", _export_model)
     stage("multiverse", "Run the choices an analyst could have made instead, and the power calculation.", _multiverse)
     stage("gallery", "Write the small pictures of docs/gallery.", _gallery)
@@ -294,6 +297,12 @@ def _predict(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.predict import predict
 
     print(predict(study, options.model, options.quiet))
+
+
+def _validate(study: Study, options: argparse.Namespace) -> None:
+    from analysis_lib.stages.validate import validate
+
+    print(validate(study, options.model))
 
 
 def _export_model(study: Study, _: argparse.Namespace) -> None:

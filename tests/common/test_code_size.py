@@ -19,7 +19,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 3700, "radiomics": 2275, "survival": 2440, "coxnet": 2510, "standin": 2130}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 13_800
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 14_330
 
 
 def test_no_function_is_too_long_to_read():

@@ -21,6 +21,7 @@ TESTS = {
     "make study": "tests/stages/test_study.py",
     "make check": "tests/stages/test_study.py",
     "make predict": "tests/stages/test_study.py",
+    "make validate": "tests/stages/test_study.py",
     "make report": "tests/stages/test_study.py",
     "make verify": "tests/stages/test_study.py",
     "make compare": "tests/review/test_certify.py",

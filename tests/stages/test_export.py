@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
+from finished import toy_study
 
 from analysis_lib.common.files import seal
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
@@ -19,6 +20,7 @@ from analysis_lib.coxnet.tf_setup import keras
 from analysis_lib.stages import StageError
 from analysis_lib.stages.export import LEAST, coarse_baseline, compared, shareable
 from analysis_lib.stages.predict import PredictError, load_model
+from analysis_lib.stages.validate import about
 
 N = 61  # odd, so that every median is somebody's
 
@@ -182,6 +184,13 @@ def run_me(layer):
     layer["config"] |= {"function": {"class_name": "__lambda__", "config": config}}
 
 
+def with_origin(folder, origin) -> None:
+    """Change where the model says that it comes from."""
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(description | {"provenance": origin}))
+
+
+ORIGIN = {"study": "theirs", "seed": 1, "synthetic": False, "required": {}}
 MADE_UP = {
     "ten million units": lambda f: with_layer(f / "networks.keras", lambda la: la["config"].update(units=10**7)),
     "a layer that runs code": lambda f: with_layer(f / "networks.keras", run_me),
@@ -189,6 +198,9 @@ MADE_UP = {
     "no units": lambda f: with_layer(f / "networks.keras", lambda la: la["config"].pop("units")),
     "deep JSON": lambda f: (f / "model.json").write_text("[" * 100_000),
     "other JSON": lambda f: (f / "scaler.json").write_text("[1, 2]"),
+    "an origin that is none": lambda f: with_origin(f, [1]),
+    "an origin without what it asks for": lambda f: with_origin(f, {"study": "x"}),
+    "a study's name that clears the screen": lambda f: with_origin(f, ORIGIN | {"study": "x\x1b[2J"}),
     "text for a model": lambda f: (f / "autoencoder.keras").write_text("import os"),
     "pickled arrays": lambda f: (f / "ensemble.npz").write_bytes(pickle.dumps(Runs())),
 }
@@ -209,3 +221,21 @@ def test_a_folder_that_somebody_made_up_is_refused_in_one_line_and_runs_no_code(
         load_model(folder)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("mix", ["words", [1], {"n": ["many"], "value": [1]}, {"n": [1, 2], "value": [1]}])
+def test_a_case_mix_that_is_none_is_refused_in_one_line(folder, tmp_path, mix):
+    with_origin(folder, ORIGIN | {"case_mix": mix})
+    seal(folder)
+    with pytest.raises(PredictError, match="case mix in model.json is none") as error:
+        about(load_model(folder), toy_study(tmp_path), folder, [])
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_told_of_a_model_names_no_path_of_this_machine(folder, tmp_path):
+    mix = {"characteristic": ["age"], "n": [20], "value": [51.5], "low": [44.0], "high": [None]}
+    with_origin(folder, ORIGIN | {"case_mix": mix})
+    seal(folder)
+    told = about(load_model(folder), toy_study(tmp_path / "elsewhere"), folder, [])
+    assert told["folder"] == "model" and str(tmp_path) not in json.dumps(told)
+    assert told["case_mix"] == mix and told["n_patients"] == N

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from cells import draw_quickly, run_cells
 from conftest import SHARED
 from made import copy_checkout, make, outputs
 
+import analysis_lib
 from analysis_lib.cohort.columns import MEASURED
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
@@ -19,6 +21,8 @@ from analysis_lib.core.project import Project
 from analysis_lib.stages.assemble import assemble_patients
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
+from analysis_lib.stages.validate import validate
+from analysis_lib.ui.notebook import open_study
 
 ROOT = Path(__file__).resolve().parents[2]
 HNSCC = SHARED / "real-tables" / "hnscc_l3_smi.csv"
@@ -129,6 +133,50 @@ def test_predict_gives_the_risks_of_the_study_to_the_last_digit(checkout):
     assert len(table) == 3 and table["risk"].to_dict() == risk[some["patient_id"]].to_dict()
     assert table["note"].str.contains("synthetic").all()
     result = make(checkout, "predict", "STUDY=later", "MODEL=build/nothing/model", succeed=False)
+    assert "no saved model" in result.stderr
+
+
+def rows_of(checkout, study, name, sets):
+    """Rows of some sets in a table, each cell as it stands in the file."""
+    table = pd.read_csv(checkout / "figures" / study / f"{name}.csv", dtype=str, keep_default_na=False)
+    return [table[table["set"] == one].drop(columns="set").to_numpy().tolist() for one in sets]
+
+
+JUDGED = ["auc_horizons", "c_index_difference", "c_index_intervals", "calibration_summary"]
+
+
+def test_validate_gives_the_rows_of_the_study_to_the_last_digit(checkout, monkeypatch):
+    """`make validate` of the study's own model, in this process: each set by itself, training patients left out."""
+    project = Project(checkout)
+    study = project.study("smoke")
+    assert "its 27 training patients are not judged" in validate(study, study.model)
+    monkeypatch.setattr(analysis_lib, "open_study", lambda name: open_study(name, project))
+    draw_quickly(monkeypatch)
+    run_cells(study, "17_validation")
+    sets = ["discovery", "external", "lt"], ["internal", "external", "lt"]
+    for name in JUDGED:
+        found = rows_of(checkout, "smoke", f"validation_{name}", sets[0])
+        assert found == rows_of(checkout, "smoke", name, sets[1]) and all(found), name
+    ours = rows_of(checkout, "smoke", "validation_c_index", sets[0])
+    assert ours == [rows[: len(MODELS)] for rows in rows_of(checkout, "smoke", "c_index", sets[1])]
+
+
+@pytest.mark.slow
+def test_make_validate_of_two_sets_alone_trains_nothing(checkout):
+    """A site that has these two sets: what the stages and notebook 17 leave, reported, verified and packed as it is."""
+    sets = "{discovery: null, external: {role: train}, lt: {role: test}}"
+    (checkout / "params" / "two.yaml").write_text(f"base: smoke\ndata_dir: data/smoke\ncohort: {{sets: {sets}}}\n")
+    make(checkout, "validate", "STUDY=two", "MODEL=build/smoke/model")
+    sets = ["external", "lt"]
+    for name in JUDGED:
+        assert rows_of(checkout, "two", f"validation_{name}", sets) == rows_of(checkout, "smoke", name, sets), name
+    ours = rows_of(checkout, "two", "validation_c_index", sets)
+    assert ours == [rows[: len(MODELS)] for rows in rows_of(checkout, "smoke", "c_index", sets)]
+    for target in ("report", "verify", "package"):
+        make(checkout, target, "STUDY=two")
+    built = {path.name for path in (checkout / "build" / "two").iterdir()}
+    assert {"validation", "verify.txt", "package"} <= built and not {"model", "risk.csv", "optimism.csv"} & built
+    result = make(checkout, "validate", "STUDY=two", "MODEL=build/nothing", succeed=False)
     assert "no saved model" in result.stderr
 
 

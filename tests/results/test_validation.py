@@ -1,0 +1,155 @@
+"""A saved model judged on patients it was not trained on: the same numbers as in its study, and nothing trained."""
+
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from cells import draw_quickly, run_cells
+from finished import toy_params, toy_patients, toy_study
+
+import analysis_lib
+from analysis_lib.core.parameters import SetParams, ValidationParams
+from analysis_lib.results.calibration import calibrations, model_deaths
+from analysis_lib.results.discrimination import discrimination, marker_table
+from analysis_lib.results.validation import RECALIBRATION, case_mixes, judged, recalibrated
+from analysis_lib.review import record
+from analysis_lib.review.package import write_package
+from analysis_lib.review.report import render
+from analysis_lib.review.verify import verify
+from analysis_lib.stages.export import LEAST, MEASURED, case_mix, plain
+from analysis_lib.ui.notebook import Notebook
+
+PARAMS = toy_params()
+FEW = {"bootstrap_replicates": 20, "auc_step_months": 12, "horizons_months": [36.0]}
+STATISTICS = PARAMS.statistics.model_copy(update=FEW)
+
+
+def about(**changes):
+    """What the folder of a model tells, as ``stages.validate.about`` has it."""
+    mix = plain(case_mix(toy_patients(11)))
+    told = {"folder": "model", "sums_sha256": "ab" * 32, "study": "theirs", "synthetic": True, "cutoff": 0.1}
+    told |= {
+        "n_patients": 60,
+        "n_features": 6,
+        "networks": 2,
+        "last_month": 90.0,
+        "case_mix": mix,
+        "notes": ["Beware."],
+    }
+    return told | changes
+
+
+def predictions(patients: pd.DataFrame, risk: np.ndarray, hazard: float = 1 / 80) -> pd.DataFrame:
+    """Of a model with a constant baseline hazard, a month."""
+    table = patients[["patient_id", "set"]].assign(risk=risk, spread=0.2, risk_group="low")
+    for month in STATISTICS.curve_months():
+        table[f"survival_{month:g}_months"] = np.exp(-np.exp(risk) * hazard * month)
+    warning = np.where(np.arange(len(table)) % 5 == 0, "unlike", "")
+    return table.assign(share_outside=0.01 * np.abs(risk), reconstruction_error=0.1, warning=warning, note="")
+
+
+def test_a_set_has_the_rows_that_it_has_in_the_model_s_own_study():
+    patients, rng = toy_patients(), np.random.default_rng(4)
+    risk = rng.normal(size=len(patients))
+    given = predictions(patients, risk)
+    found = judged(patients, given, about(), PARAMS.cohort)
+    assert list(found.labels) == found.cohort.splits == ["discovery", "external", "lt"]
+    own_risk, definitions = pd.Series(risk, patients["patient_id"]), {"PMI": PARAMS.definitions["PMI"]}
+    tables = []
+    for cohort, table in ((found.cohort, found.patients), (PARAMS.cohort, patients)):
+        ranked = discrimination(table, marker_table(table, own_risk, definitions), cohort, STATISTICS, 1)
+        deaths = model_deaths(table, found.survival, cohort)
+        summary = calibrations(deaths, STATISTICS, 1, dict.fromkeys(cohort.test_sets, ""))[1]
+        tables.append([*ranked.values(), summary])
+    for ours, theirs in zip(*tables, strict=True):
+        for name in ("external", "lt"):
+            rows = (t[t["set"] == name].reset_index(drop=True) for t in (ours, theirs))
+            pd.testing.assert_frame_equal(*rows, check_exact=True)
+    assert "train" in set(tables[1][0]["set"]) and "train" not in set(tables[0][0]["set"])
+
+
+def test_recalibration_finds_what_was_put_in():
+    """True log hazard -4.6 + 0.5 risk; the model says -3.9 + risk. Log cumulative hazards are linear in each other."""
+    rng, n = np.random.default_rng(5), 1500
+    risk = rng.normal(size=n)
+    death, end = rng.exponential(np.exp(4.6 - 0.5 * risk)), rng.uniform(30, 120, n)
+    columns = {"set": "external", "split": "external", "os_months": np.minimum(death, end), "os_event": death <= end}
+    patients = pd.DataFrame({"patient_id": [f"P{k}" for k in range(n)]} | columns).astype({"os_event": float})
+    found = judged(patients, predictions(patients, risk, np.exp(-3.9)), about(), PARAMS.cohort)
+    statistics = STATISTICS.model_copy(update={"horizons_months": [18.0, 54.0]})
+    table = recalibrated(found, ValidationParams(recalibrate=True), statistics, 1)
+    assert list(table) == RECALIBRATION and list(table["month"]) == [18, 54]
+    assert table["slope_fitted"].to_numpy() == pytest.approx(0.5, abs=0.12)
+    put_in = np.log(table["month"]) - 4.6 - 0.5 * (np.log(table["month"]) - 3.9)
+    assert (table["intercept"] - put_in).abs().max() < 0.2
+    assert table["ratio"].to_numpy() == pytest.approx(1, abs=0.1) and (table["ici"] < 0.03).all()
+    _, before = calibrations(
+        model_deaths(found.patients, found.survival, found.cohort), statistics, 1, {"external": ""}
+    )
+    assert (before["ratio"] < 0.75).all() and (before["slope_high"] < 0.8).all()
+
+
+def test_a_set_in_which_nobody_died_has_no_recalibration():
+    patients = toy_patients()
+    patients.loc[patients["set"] == "lt", "os_event"] = 0.0
+    given = predictions(patients, np.random.default_rng(4).normal(size=len(patients)))
+    table = recalibrated(judged(patients, given, about(), PARAMS.cohort), ValidationParams(), STATISTICS, 1)
+    assert set(table["set"]) == {"discovery", "external"}
+
+
+def test_the_case_mix_is_nobody_s():
+    patients = toy_patients()
+    mix = case_mix(patients)
+    for row in mix.head(len(MEASURED)).itertuples():
+        values, counts = np.unique(patients[row.characteristic], return_counts=True)
+        assert not np.isin([row.value, row.low, row.high], values[counts < LEAST]).any()
+    for name in ("age", "smi"):
+        row = mix.set_index("characteristic").loc[name]
+        assert row[["low", "value", "high"]].tolist() == pytest.approx(
+            np.quantile(patients[name], [0.25, 0.5, 0.75]), rel=0.02
+        )
+    few = case_mix(patients.head(LEAST - 1))
+    assert few["value"].isna().all() and (few["n"] <= LEAST - 1).all()
+    given = predictions(patients, np.zeros(len(patients)))
+    both = case_mixes(judged(patients, given, about(case_mix={}), PARAMS.cohort))
+    assert set(both["set"]) == {"discovery", "external", "lt"}
+    assert both.query("characteristic == 'unlike_training'")["value"].between(0.15, 0.25).all()
+
+
+# notebook 17 stacks tables of which one may be empty
+@pytest.mark.filterwarnings("ignore:The behavior of DataFrame concatenation")
+def test_a_study_that_was_only_validated(tmp_path, monkeypatch):
+    patients = toy_patients().query("set != 'lt'").reset_index(drop=True)
+    sets = {"external": PARAMS.cohort.sets["external"], "discovery": SetParams(label="Ours", role="train")}
+    study = toy_study(
+        tmp_path,
+        statistics=STATISTICS,
+        cohort=PARAMS.cohort.model_copy(update={"sets": sets}),
+        validation=ValidationParams(recalibrate=True),
+    )
+    ids = pd.Index(patients["patient_id"], name="patient_id")
+    study.write_features(pd.DataFrame(np.ones((len(ids), 2)), ids, ["sm_a", "sm_b"]))
+    study.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
+    study.write_validation(predictions(patients, np.random.default_rng(4).normal(size=len(ids))), about())
+    study.data.mkdir(parents=True)
+    study.clinical_file.write_text("patient_id\n")
+    monkeypatch.setattr(analysis_lib, "open_study", lambda name: Notebook(study.params, study.project))
+    draw_quickly(monkeypatch)
+    run_cells(study, "17_validation")
+    assert study.only_validated and not study.model.exists() and not (study.build / "risk.csv").exists()
+    with record.recorded_stage(study, "validate", record.time.monotonic()):
+        pass
+    run = json.loads(record.write_run(study).read_text())
+    assert {"figures/toy/validation_c_index.csv", "build/toy/validation/predictions.csv"} <= run["outputs"].keys()
+    page = render(study, run)
+    assert (
+        "Nothing was trained. A saved model of study theirs" in page and "Tables and figures of the letter" not in page
+    )
+    assert "were split at random" not in page and "AutoEncoder (" not in page and "all trained on" not in page
+    assert "Validation: TRIPOD+AI" in page and "C-index of the model of study theirs" in page
+    assert verify(study).head.startswith("intact, compared with nothing")
+    with zipfile.ZipFile(write_package(study)) as archive:
+        names = archive.namelist()
+    assert "figures/validation_calibration_summary.csv" in names and not any("predictions" in name for name in names)
