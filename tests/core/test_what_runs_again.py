@@ -25,7 +25,7 @@ TARGETS = {
     "optimism": "optimism.csv",
     "10_stability": "10_stability.done",
 }
-ALWAYS = {"15_multiverse", "16_search"}  # run whenever make multiverse and make search are asked for
+ALWAYS = {"15_multiverse", "16_search", "17_validation"}  # run whenever make is asked for them
 TARGETS |= {name: f"notebooks/{name}.ipynb" for name in ALL_NOTEBOOKS if name not in {*TARGETS, *ALWAYS}}
 
 
