@@ -196,7 +196,8 @@ decisions on a patient.
 - Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
   {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
 - It holds for features that are {made}. It computes with {versions}.
-- Use: `make predict STUDY=<yours> MODEL=<this folder>`. Each file is checked against `{SUMS}` first.
+- Use: `make predict STUDY=<yours> MODEL=<this folder>`, or `make validate` where outcomes are known. Each file is
+  checked against `{SUMS}` first.
 
 ## Training patients
 Medians and quartiles, each the mean of {LEAST} patients' values, or a share; also in `model.json`, for `make validate`.
