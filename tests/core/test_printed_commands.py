@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import shutil
+import subprocess
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 from conftest import write_seg, write_series
+from made import as_a_user, copy_checkout
 
 from analysis_lib.core.project import Project
 from analysis_lib.ui.command_line import _parser, main
@@ -50,6 +54,15 @@ NO_TEST = {
     "make bench": "takes minutes to hours, and other libraries beside ours",
     "pytest": "runs the tests",
 }
+UNRUN = {  # of the make commands that are tested; the other ones run as they are printed
+    "make compare": "a name in a sentence; it needs two studies",
+    "make explore": "stays open; tests/ui/test_explore_browser.py",
+    "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
+    "make study STUDY=public_crlm": "needs patients that are not ours to pass on",
+    "make study STUDY=public_hcc_tace": "the same",
+    "make study STUDY=public_hnscc": "the same; tests/stages/test_study.py has it where the table is there",
+}
+FIRST = ("make study STUDY=standin", "make study STUDY=smoke", "make study", "make export-model", "make expect")
 FOR = {"STUDY": "smoke", "NAME": "smoke", "<study>": "smoke", "<name>": "smoke", "<stage>": "measure", "N": "1"}
 
 
@@ -98,6 +111,47 @@ def test_the_command_line_knows_what_is_printed(command):
         words = re.sub(rf"(?<![\w-]){re.escape(name)}(?!\w)", value, words)
     if words.split() not in (["fit"], ["indices"]):  # a name in a sentence
         _parser(Project()).parse_args(shlex.split(words.replace("|", " ")))
+
+
+@pytest.fixture
+def small(tmp_path, compiled):
+    """A copy of the checkout whose default study is as small as smoke, with the studies that the documents name."""
+    copy_checkout(tmp_path)
+    for name in ("docs", "tests/expected"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*.cff"), *ROOT.glob("*.yml"), ROOT / "LICENSE"]:
+        shutil.copy2(path, tmp_path)
+    params = tmp_path / "params"
+    (params / "standin.yaml").rename(params / "full.yaml")
+    smoke = (params / "smoke.yaml").read_text(encoding="utf-8").replace("base: standin", "base: full")
+    for name in ("standin", "smoke"):
+        (params / f"{name}.yaml").write_text(smoke, encoding="utf-8")
+        shutil.rmtree(tmp_path / "tests" / "expected" / name)
+    same = "base: standin\ndata_dir: data/standin\n"
+    readme, guide = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    own = {
+        "mytweak": textwrap.dedent(re.search(r"^ {4}# params/mytweak.yaml\n((?: {4}.*\n)+)", readme, re.MULTILINE)[1]),
+        "mydefinition": re.search(r"<!-- test: definition -->\n```yaml\n(.*?)```", guide, re.DOTALL)[1],
+        **dict.fromkeys(("mysite", "clinic"), same),
+    }
+    for name, text in own.items():
+        (params / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_make_commands_run_as_they_are_printed(small):
+    """In the order of a reader: first the studies, what others need, then the rest."""
+    commands = [
+        c for c in printed() if kind(c) in TESTS and c.startswith("make ") and not re.search(r"<|\.\.\.|NAME", c)
+    ]
+    assert set(UNRUN) <= set(commands)
+    order = {c: k for k, c in enumerate(FIRST)} | {
+        c: len(FIRST) for c in commands if c.startswith("make study STUDY=my")
+    }
+    for command in sorted({*commands} - {*UNRUN}, key=lambda c: (order.get(c, 100), c)):
+        result = subprocess.run(shlex.split(command), cwd=small, env=as_a_user(), capture_output=True, text=True)
+        assert result.returncode == 0, f"{command}: {result.stdout[-1500:]}{result.stderr[-1500:]}"
 
 
 @pytest.fixture
