@@ -185,12 +185,11 @@ def _check_copies(table: pd.DataFrame, sets: pd.Series, cohort: CohortParams, fi
     varying = table.loc[:, table.nunique() > 1]
     if varying.shape[1] < FEWEST_FEATURES or len(varying) < 2:
         return
-    from scipy.spatial.distance import pdist  # here, because few studies ask for it
+    from scipy.spatial import cKDTree  # here, because few studies ask for it
 
-    z = ((varying - varying.mean()) / varying.std() / varying.shape[1] ** 0.5).to_numpy()
-    close = pdist(z) <= COPY
-    first, second = (places[close] for places in np.triu_indices(len(z), 1))
-    pairs = list(zip(table.index[first], table.index[second], strict=True))
+    z = (varying - varying.mean()) / varying.std() / varying.shape[1] ** 0.5
+    found = cKDTree(z).query_pairs(COPY, output_type="ndarray")
+    pairs = sorted(map(tuple, table.index.to_numpy()[found]))
     across = [
         (a, b)
         for a, b in pairs
