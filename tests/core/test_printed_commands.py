@@ -73,27 +73,29 @@ def test_the_command_line_knows_what_is_printed(command):
 @pytest.fixture
 def small(tmp_path, compiled):
     """A copy of the checkout whose default study is as small as smoke, with the studies that the documents name."""
-    copy_checkout(tmp_path)
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    copy_checkout(copy)
     for name in ("docs", "tests/expected"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(ROOT / name, copy / name)
     for path in [*ROOT.glob("*.md"), *ROOT.glob("*.cff"), *ROOT.glob("*.yml"), ROOT / "LICENSE"]:
-        shutil.copy2(path, tmp_path)
-    params = tmp_path / "params"
+        shutil.copy2(path, copy)
+    params = copy / "params"
     (params / "standin.yaml").rename(params / "full.yaml")
     smoke = (params / "smoke.yaml").read_text(encoding="utf-8").replace("base: standin", "base: full")
     for name in ("standin", "smoke"):
         (params / f"{name}.yaml").write_text(smoke, encoding="utf-8")
-        shutil.rmtree(tmp_path / "tests" / "expected" / name)
+        shutil.rmtree(copy / "tests" / "expected" / name)
     same = "base: standin\ndata_dir: data/standin\n"
     readme, guide = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
     own = {
         "mytweak": textwrap.dedent(re.search(r"^ {4}# params/mytweak.yaml\n((?: {4}.*\n)+)", readme, re.MULTILINE)[1]),
         "mydefinition": re.search(r"<!-- test: definition -->\n```yaml\n(.*?)```", guide, re.DOTALL)[1],
-        **dict.fromkeys(("mysite", "clinic"), same),
+        **dict.fromkeys(("mysite", "clinic", "theirs"), same),
     }
     for name, text in own.items():
         (params / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return tmp_path
+    return copy
 
 
 @pytest.mark.slow
@@ -106,6 +108,9 @@ def test_make_commands_run_as_they_are_printed(small):
     for command in sorted(commands - left_out, key=lambda c: (order.get(c, 100), c)):
         result = subprocess.run(shlex.split(command), cwd=small, env=as_a_user(), capture_output=True, text=True)
         assert result.returncode == 0, f"{command}: {result.stdout[-1500:]}{result.stderr[-1500:]}"
+        if command == "make export-model":  # what others send
+            for place in (small / "theirs", small.parent / "from_them" / "model_to_share"):
+                shutil.copytree(small / "build" / "standin" / "model_to_share", place)
 
 
 @pytest.fixture
