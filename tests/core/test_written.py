@@ -24,12 +24,13 @@ def written(tmp_path) -> Study:
         (tmp_path / "params").mkdir(exist_ok=True)
         (tmp_path / "params" / path.name).write_bytes(path.read_bytes())
     study = Study(load_params("smoke"), Project(tmp_path))
-    for stage, name in FILES.items():
-        since = time.time_ns()
+    for number, (stage, name) in enumerate(FILES.items()):
+        when_ns = time.time_ns() + (number - len(FILES)) * 10**10  # given, for a file system's clock lags
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"written by " + stage.encode())
-        note_written(study, stage, since + 10**9)
+        os.utime(path, ns=(when_ns, when_ns))
+        note_written(study, stage, when_ns)
     prepare(study)
     return study
 
