@@ -8,10 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import dcurves
 import nbformat
-import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -19,7 +16,7 @@ from analysis_lib.core.artefacts import possible_notebooks, wanted_notebooks
 from analysis_lib.core.project import Project, Study
 from analysis_lib.figures import style
 
-SAVEFIG, DCA = Figure.savefig, dcurves.dca
+SAVEFIG = Figure.savefig
 
 
 def quick_savefig(fig: Figure, path: Path, *, format: str, **kwargs) -> None:
@@ -30,15 +27,10 @@ def quick_savefig(fig: Figure, path: Path, *, format: str, **kwargs) -> None:
         SAVEFIG(fig, path, format=format, **kwargs)
 
 
-def quick_dca(*, thresholds: np.ndarray, **kwargs) -> pd.DataFrame:
-    return DCA(thresholds=thresholds[::15], **kwargs)
-
-
 def draw_quickly(patch: pytest.MonkeyPatch) -> None:
     """Coarse pictures and no PDF: for tests of what the notebooks compute."""
     patch.setitem(style.STYLE, "savefig.dpi", 30)
     patch.setattr(Figure, "savefig", quick_savefig)
-    patch.setattr(dcurves, "dca", quick_dca)
 
 
 def run_cells(study: Study, name: str) -> dict:

@@ -23,12 +23,12 @@ WORDS = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with these words, and each name once in a section."""
+class _Loader(yaml.CSafeLoader):
+    """PyYAML's safe loader, by libyaml in a tenth of the time, with these words, and each name once in a section."""
 
     yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0].rpartition(":")[2] in ("null", "merge")]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

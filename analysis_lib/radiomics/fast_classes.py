@@ -86,6 +86,12 @@ class _FirstOrder(getFeatureClasses()["firstorder"]):  # type: ignore[misc]  # P
     def _moment(self, _, moment: int = 1) -> np.ndarray:
         return np.array([self._moments[moment]])
 
+    def getStandardDeviationFeatureValue(self):
+        return np.sqrt(np.array([self._moments[2]]))
+
+    def getVarianceFeatureValue(self):
+        return self.getStandardDeviationFeatureValue() ** 2
+
     def _percentile(self, percent: float) -> float:
         """That of ``numpy.percentile`` (linear), to the last bit."""
         position = percent / 100 * (len(self._sorted) - 1)

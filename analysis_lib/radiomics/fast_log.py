@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
-_BAND = 32  # lines that are filtered at once
+_BAND = 24  # lines that are filtered at once
 _AT_ONCE = 2**18  # voxels that are converted to double precision at once: 2 MB stay in the cache
 _FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
 
@@ -105,7 +105,7 @@ class LaplacianOfGaussian:
         for z, inside in enumerate(self.inside, start=self.box[0].start):
             for i, sigma in enumerate(self.sigmas_mm):
                 smooth, second = self.contract(z)[2 * i : 2 * i + 2]
-                out[sigma].append(self._in_plane(sigma, smooth, second)[inside])
+                out[sigma].append(self._in_plane(sigma, smooth, second, inside)[inside])
         return {sigma: np.concatenate(slices) for sigma, slices in out.items()}
 
     def contract(self, z: int) -> np.ndarray:
@@ -129,18 +129,26 @@ class LaplacianOfGaussian:
         weights[first : first + len(w)] = w
         return weights
 
-    def along(self, plane: np.ndarray, sigma: float, axis: int, order: int) -> np.ndarray:
-        """Filter a plane of ``near[sigma]`` along y (axis 1) or x (axis 2), for the outputs in the box alone."""
+    def along(
+        self, plane: np.ndarray, sigma: float, axis: int, order: int, needed: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Filter a plane of ``near[sigma]`` along y (axis 1) or x (axis 2), for the outputs in the box alone.
+
+        Outputs that are not ``needed`` (bool, of the outputs' shape) may be anything.
+        """
         start = self.near[sigma][axis - 1].start
         part = slice(self.box[axis].start - start, self.box[axis].stop - start)
         kernel = self.kernels[sigma, axis, order]
-        return _band(plane, kernel, part) if axis == 1 else _band(plane.T, kernel, part).T
+        if axis == 1:
+            return _band(plane, kernel, part, needed)
+        return _band(plane.T, kernel, part, None if needed is None else needed.T).T
 
-    def _in_plane(self, sigma: float, smooth: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _in_plane(self, sigma: float, smooth: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:
         dz, dy, dx = (s * s for s in self.spacing_mm)
         smooth, second = smooth[within(self.near[sigma], self.widest)], second[within(self.near[sigma], self.widest)]
         rows = self.along(second, sigma, 1, 0) / dz + self.along(smooth, sigma, 1, 2) / dy
-        return self.along(rows, sigma, 2, 0) + self.along(self.along(smooth, sigma, 1, 0), sigma, 2, 2) / dx
+        across = self.along(self.along(smooth, sigma, 1, 0), sigma, 2, 2, inside)
+        return self.along(rows, sigma, 2, 0, inside) + across / dx
 
 
 def within(part: tuple[slice, ...], whole: tuple[slice, ...]) -> tuple[slice, ...]:
@@ -158,17 +166,25 @@ def weighted_sums(volume: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return out
 
 
-def _band(plane: np.ndarray, response: np.ndarray, part: slice) -> np.ndarray:
-    """Filter (n, m) along its first axis with edge values repeated, only for the outputs in ``part``."""
+def _band(plane: np.ndarray, response: np.ndarray, part: slice, needed: np.ndarray | None = None) -> np.ndarray:
+    """Filter (n, m) along its first axis with edge values repeated, only for the outputs in ``part``.
+
+    ``needed`` (outputs, m): columns that a band of lines does not need are left out of its product.
+    """
     half, last = len(response) // 2, len(plane) - 1
     toeplitz = np.zeros((_BAND, _BAND + 2 * half))
     for i in range(_BAND):
         toeplitz[i, i : i + len(response)] = response  # symmetric
-    out = np.empty((part.stop - part.start, plane.shape[1]))
+    out = np.zeros((plane.shape[1], part.stop - part.start)).T
     for start in range(part.start, part.stop, _BAND):
         stop = min(start + _BAND, part.stop)
         first, end = start - half, stop + half
-        inside = first >= 0 and end <= last + 1
-        seen = plane[first:end] if inside else plane[np.clip(np.arange(first, end), 0, last)]
-        np.matmul(toeplitz[: stop - start, : end - first], seen, out=out[start - part.start : stop - part.start])
+        weights, lines = toeplitz[: stop - start, : end - first], slice(start - part.start, stop - part.start)
+        seen = slice(first, end) if first >= 0 and end <= last + 1 else np.clip(np.arange(first, end), 0, last)
+        if needed is None:
+            np.matmul(weights, plane[seen], out=out[lines])
+        else:
+            columns = np.flatnonzero(needed[lines].any(axis=0))
+            picked = plane.T[columns, seen] if isinstance(seen, slice) else plane.T[np.ix_(columns, seen)]
+            out.T[columns, lines] = picked @ weights.T
     return out

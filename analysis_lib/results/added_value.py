@@ -167,11 +167,11 @@ def decision_curves(
     kept: Path | None = None,
     compared: Sequence[str] = MODELS,
 ) -> pd.DataFrame:
-    """Net benefit of each of the models ``compared`` by threshold, at each horizon in each test set (package dcurves).
+    """Net benefit of each of the models ``compared`` by threshold, at each horizon in each test set.
 
     Columns panel, set, month, model, threshold, net_benefit; models 'all' and 'none' treat everybody and nobody.
-    Empty where the patients above a threshold are not followed to the horizon. dcurves takes a second or more for
-    each set and horizon: ``kept`` is a folder for its answers, so that a run on the same predictions has them at once.
+    Empty where the patients above a threshold are not followed to the horizon. ``kept`` is a folder for the answers, so
+    that a run on the same predictions has them at once.
     """
     curves = keeping(net_benefit, kept)
     lowest, highest = statistics.decision_thresholds

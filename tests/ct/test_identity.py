@@ -63,7 +63,7 @@ MASKS_READ = ["M06", "M07", "M08"]  # the name in the mask's header, or in the p
 @pytest.fixture(scope="module")
 def run(project):  # noqa: F811
     """A study of patients whose headers name them, some of them broken, up to the first notebook."""
-    study = TinyStudy(project, "secret")
+    study = TinyStudy(project, "secret", ONE_WORKER)
     for name in [*HEALTHY, *BROKEN]:
         folder = study.add_patient(name)
         for number, file in enumerate(sorted(folder.iterdir())):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from dcurves import dca
 from made_up import PARAMS, PATIENTS, STATISTICS
 
 from analysis_lib.figures.curves import calibration_grid, decision_grid
@@ -24,6 +25,7 @@ from analysis_lib.results.added_value import (
 from analysis_lib.results.calibration import COLUMNS, calibrations, model_deaths
 from analysis_lib.results.discrimination import discrimination, marker_table
 from analysis_lib.survival import survival
+from analysis_lib.survival.decision import net_benefit
 
 MONTHS = [6.0, 12.0, 24.0, 36.0, 60.0]
 
@@ -125,7 +127,7 @@ def test_the_true_model_is_calibrated_useful_and_new():
     assert (nri["nri_low"] <= nri["nri_high"]).all() and len(nri) == 18
 
 
-def test_decision_curves_are_those_written_out(tmp_path):
+def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path):
     """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
     found, _, _ = probabilities()
     cell = found[(found["set"] == "lt") & (found["month"] == 36)]
@@ -140,6 +142,17 @@ def test_decision_curves_are_those_written_out(tmp_path):
             gain = len(treated) / len(own) * (risk - (1 - risk) * threshold / (1 - threshold))
             assert some[name, threshold] == pytest.approx(gain, rel=1e-9)
     assert (some["none"] == 0).all()
+    wide = cell.pivot(index="patient_id", columns="model", values="probability")[[MODEL, CLINICAL]]
+    truth = cell.drop_duplicates("patient_id").set_index("patient_id").loc[wide.index, ["os_months", "os_event"]]
+    thresholds = np.linspace(0.05, 0.95, 7)
+    theirs = dca(
+        data=wide.join(truth.astype({"os_event": bool})), outcome="os_event", modelnames=[MODEL, CLINICAL],
+        thresholds=thresholds, time=36, time_to_outcome_col="os_months",
+    )  # fmt: skip
+    columns = truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), wide.to_numpy(), list(wide), thresholds, 36
+    pd.testing.assert_frame_equal(
+        net_benefit(*columns), theirs[["model", "threshold", "net_benefit"]].reset_index(drop=True), check_exact=True
+    )
     for _ in range(2):  # the second time from what was kept
         pd.testing.assert_frame_equal(decision_curves(cell, STATISTICS, tmp_path), curves)
     assert len(list(tmp_path.rglob("*.pickle"))) == 1

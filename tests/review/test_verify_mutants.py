@@ -41,6 +41,7 @@ AMOUNT = {
 }
 # Rows of each rule that are changed, spread over those that it has a number in.
 ROWS = [1, pytest.param(3, marks=pytest.mark.slow)]
+SLOW = "standin"  # the rules are one and the same; its tables are longer
 
 
 @cache
@@ -49,7 +50,8 @@ def tables(study):
 
 
 def every_table():
-    return [(study, name) for study in STUDIES for name in tables(study)]
+    slow = {SLOW: [pytest.mark.slow]}
+    return [pytest.param(study, name, marks=slow.get(study, [])) for study in STUDIES for name in tables(study)]
 
 
 def conclusions_changed(expected, found, stem):

@@ -54,7 +54,7 @@ MASK_FAULTS = {f"M{k:02d}": name for k, name in enumerate(sorted({*test_mask_fau
 @pytest.fixture(scope="module")
 def studies(project):  # noqa: F811
     """The same three patients alone, and among one patient for each fault."""
-    clean, broken = TinyStudy(project, "clean"), TinyStudy(project, "broken")
+    clean, broken = TinyStudy(project, "clean", ONE_WORKER), TinyStudy(project, "broken")
     for name in GOOD:
         clean.add_patient(name)
     shutil.copytree(clean.data, broken.data, dirs_exist_ok=True)
