@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import pandera.pandas as pa
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UID = re.compile(r"[0-9.]{1,64}")
@@ -111,6 +114,8 @@ MEASURED = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", *AREA_OF) 
 
 def schema(set_names: list[str]) -> pa.DataFrameSchema:
     """Pandera schema of one checked table (text columns as text, all others numeric)."""
+    import pandera.pandas as pa  # here, because every notebook loads this module and none reads a clinical table
+
     columns = {}
     for column in KEPT:
         nullable = not column.required

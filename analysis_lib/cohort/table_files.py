@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
@@ -163,6 +162,8 @@ def _xlsx(path: Path, settings: ClinicalParams):
             raise ClinicalTableError(
                 f"{path.name} is protected by a password or an old .xls; save it as .xlsx without a password"
             )
+    import openpyxl  # here, because every notebook loads this module and none reads a workbook
+
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())

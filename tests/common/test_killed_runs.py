@@ -85,7 +85,8 @@ def single(finished, project) -> TinyStudy:  # noqa: F811
     return study
 
 
-@pytest.mark.parametrize("kilobytes", [pytest.param(8, marks=pytest.mark.slow), 40])
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [8, 40])
 def test_no_room_for_a_file_and_then_the_bytes_of_several_workers(finished, single, kilobytes):
     """Files may have a few kilobytes only: the small tables are written, a feature file or table is not."""
     study, expected = single, {name.replace("killed", "single"): data for name, data in finished[1].items()}

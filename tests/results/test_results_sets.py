@@ -145,6 +145,7 @@ def test_no_internal_set_and_nobody_in_a_test_set(run, further):
     assert list(own) == list(probabilities) == COLUMNS
 
 
+@pytest.mark.slow
 def test_test_sets_of_one_patient(run):
     patients = toy_patients()
     first = ~patients.duplicated("set")
