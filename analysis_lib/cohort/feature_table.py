@@ -17,6 +17,7 @@ import pandas as pd
 from analysis_lib.cohort import mapping
 from analysis_lib.cohort.columns import SAFE_ID
 from analysis_lib.cohort.table_files import ClinicalTableError, RawTable, fold, read_table
+from analysis_lib.common.settings import FORMULA
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.core.parameters import CohortParams
 from analysis_lib.coxnet.covariates import PROVENANCE
@@ -127,6 +128,11 @@ def _check_names(names: pd.Index, file: str) -> None:
         raise ClinicalTableError(
             f"{file}: {len(twice)} features have names that differ only in case, blanks or hyphens ({shown}): two "
             "exports put together? Delete one of each, or rename it"
+        )
+    if formulas := [name for name in names if name.lstrip(" ").startswith(FORMULA)]:
+        raise ClinicalTableError(
+            f"{file}: {len(formulas)} features have names that begin with =, +, - or @, which a spreadsheet takes for "
+            "a formula in the tables of results; rename them"
         )
     if names.empty:
         raise ClinicalTableError(f"{file} holds no feature, only the column of patients; look at its headings")

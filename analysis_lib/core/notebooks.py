@@ -40,6 +40,8 @@ def run_notebook(study: Study, name: str) -> None:
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(ALL_NOTEBOOKS)}")
     if name not in possible_notebooks(params):
         return  # an analysis that this study leaves out
+    if name != "17_validation":
+        params.cohort.check_trained()
     check_parameter_cell(source)
     target = study.executed(name)
     # A kernel of the same name in the user's home must not stand in for the study's environment.

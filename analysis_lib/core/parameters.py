@@ -58,15 +58,27 @@ class CohortParams(Section):
     )
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> CohortParams:
-        if not any(s.role != "test" for s in self.sets.values()):
-            raise ValueError("at least one set must have role 'discovery' or 'train'; there is nothing to train on")
+    def _names(self) -> CohortParams:
+        if not self.sets:
+            raise ValueError("at least one set must be there")
         if reserved := set(self.sets) & {"train", "internal", "unknown"}:
             raise ValueError(f"set names {sorted(reserved)} are kept for the parts of the discovery set; rename")
         for name in self.sets:
             if not name or len(name) > 64 or any(not (c.isalnum() or c in "._- ") for c in name):
                 raise ValueError("set names may hold letters, digits, blanks, '.', '_' and '-' only, at most 64")
         return self
+
+    def command(self, study: str) -> str:
+        """What makes the results of a study of these sets."""
+        return f"make study STUDY={study}" if self.trained else f"make validate STUDY={study} MODEL=<folder>"
+
+    def check_trained(self) -> None:
+        """Raise ParameterError where no set is trained on, as of a site that judges a saved model alone."""
+        if not self.trained:
+            raise ParameterError(
+                "no set of cohort.sets has the role 'discovery' or 'train', so there is nothing to train on; give one "
+                f"of them, or judge a saved model: {self.command('<study>')}"
+            )
 
     @property
     def trained(self) -> list[str]:
@@ -81,6 +93,7 @@ class CohortParams(Section):
     @property
     def discovery(self) -> str:
         """The first set that is trained on."""
+        self.check_trained()
         return self.trained[0]
 
     @property

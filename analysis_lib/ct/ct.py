@@ -186,15 +186,14 @@ def _choose(scan: Scan, covering: np.ndarray | None, series_uid: str, grid: Geom
         longest += [s for s in chosen if s not in longest and _same_voxels(s.geometry, longest[0].geometry)]
     if len(longest) > 1:
         raise _tie(longest)
-    chosen = longest
     for other in refused:
         if other.axial and len(other.slices) >= most and _may_contain(other.slices, covering):
             raise ImageError(
                 f"{other.label}has {len(other.slices)} slices and would be the choice, but: {other.reason}. "
                 "Mend it, or name the series to use in the column series_uid"
             )
-    _refuse_damage(scan, chosen[0])
-    return chosen[0]
+    _refuse_damage(scan, longest[0])
+    return longest[0]
 
 
 def _candidates(scan: Scan, series_uid: str) -> tuple[list[CtSeries], list[_Refused]]:

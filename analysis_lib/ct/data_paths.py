@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,12 +31,11 @@ def inside(folder: Path, text: str, column: str) -> Path:
     return path
 
 
-def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[str, Path]:
+def named_after(folder: Path, patient_id: str, suffixes: Sequence[str]) -> dict[str, Path]:
     """What in ``folder`` is called ``patient_id``, with a suffix or alone; the keys are what a message says of each.
 
-    Raises ImageError where nothing is, and a name is the same but for capitals, signs or leading zeros.
+    Raises ImageError where nothing is but a zip, or a name that is the same but for capitals, signs or leading zeros.
     """
-    suffixes = tuple(suffixes)
     try:
         candidates = {}
         for suffix in suffixes:
@@ -47,6 +46,8 @@ def named_after(folder: Path, patient_id: str, suffixes: Iterable[str]) -> dict[
         names = [] if found or not folder.is_dir() else [path.name for path in folder.iterdir()]
     except OSError:  # a patient_id that is too long for a file name
         return {}
+    if f"{patient_id}.zip" in names:
+        raise ImageError(f"{folder.name}/ has a zip archive of this patient; unpack it into a folder <patient_id>")
     stems = {name[: -len(end)] for name in names for end in suffixes if name.lower().endswith(end)}
     for what, rule in (("in capitals", str.casefold), ("in capitals, signs or leading zeros", _bare)):
         if any(rule(stem) == rule(patient_id) for stem in stems.union(names)):

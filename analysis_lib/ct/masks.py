@@ -209,9 +209,9 @@ def _read_dicom(path: Path) -> list[Segment]:
 
 
 def _read_folder(folder: Path, label_table: Path | None, wanted: Sequence[SegmentParams]) -> list[Segment]:
-    files = [path for path in files_below(folder) if path.name.upper() != "DICOMDIR"]
-    kinds = {path: kind_of(path) for path in files}
-    images = [p for p in files if kinds[p] in ("nrrd", "nifti", "mha", "dicom")]
+    kinds = {path: kind_of(path) for path in files_below(folder) if path.name.upper() != "DICOMDIR"}
+    images = [p for p, kind in kinds.items() if kind in ("nrrd", "nifti", "mha", "dicom")]
+    images = images or [p for p, kind in kinds.items() if kind == "zip"][:1]
     if not images:
         raise ImageError("the mask folder holds no mask; put one file a segment into it, or one DICOM SEG or RTSTRUCT")
     if len(images) == 1:

@@ -54,11 +54,11 @@ it, but de-identify the files before you pass them on.</p>{% endif %}
 {% if not pictures %}<p>No image was read: there is no slice to look at.</p>{% else %}<h2>L3 slices</h2>
 <p>Window 400, level 40 HU. <span style="color:#8a5a00">Orange: SM, skeletal muscle.</span>
 <span style="color:#00577f">Blue: PM, psoas muscle.</span> The patient's right is on the left. Look for slices that are not
-L3 and outlines that are off.</p>
+L3 and outlines that are off. Of who is refused, what could be read: mask and CT, or one of them alone.</p>
 <div class="sheet">
 {% for r in rows if pictures.get(r.patient_id) %}<figure class="{{ r.status }}"><img loading="lazy"
 src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its outlines">
-<figcaption><strong>{{ r.patient_id }}</strong> {{ r.set }}; slice {{ r.slices }}; {{ r.segments }}</figcaption></figure>
+<figcaption><strong>{{ r.patient_id }}</strong> {{ r.set }}; {% if r.status == "refused" %}refused{% else %}slice {{ r.slices }}; {{ r.segments }}{% endif %}</figcaption></figure>
 {% endfor %}</div>
 <h2>What was chosen</h2>
 <table><thead><tr><th scope="col">Patient</th><th scope="col">CT series</th><th scope="col">Series UID</th>
@@ -74,7 +74,7 @@ src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its 
 {% endfor %}</tbody></table>
 <h2>How to go on</h2>
 {% if usable %}<p>{% if refused %}Mend what is listed above and check again, or go on without these patients: {% else %}Run:
-{% endif %}<code>make study STUDY={{ study }}</code></p>
+{% endif %}<code>{{ command }}</code></p>
 {% else %}<p>Nobody can be analysed. Mend what is listed above, then <code>make check STUDY={{ study }}</code></p>{% endif %}
 </body></html>
 """
@@ -102,7 +102,8 @@ def check_page(
         .render(
             study=study, rows=table.to_dict("records"), pictures=pictures, sets=sets, usable=int((~refused).sum()),
             refused=int(refused.sum()), warned=int((table["status"] == "warning").sum()), identity=identity,
-            remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL, width=WIDTH_PX
+            remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL, width=WIDTH_PX,
+            command=cohort.command(study),
         )
     )  # fmt: skip
 

@@ -16,11 +16,12 @@ from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
 from analysis_lib.core.project import Study
-from analysis_lib.ct import ct, indices, masks
+from analysis_lib.ct import ct, indices, masks, plausible
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page, thumbnail
 from analysis_lib.radiomics.plan import too_deep, too_thin
+from analysis_lib.review.pictures import refused_picture
 from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_with_images, reads_images
 
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
@@ -191,8 +192,12 @@ def look_at(
             row["picture"] = _picture(opened, k, hounsfield)
             if counted.doubts:
                 raise indices.no_hu(counted.doubts)
+            for key, mask in opened.masks.items():
+                window, pixel_cm2 = getattr(images, key).hu_window, opened.series.geometry.pixel_area_cm2
+                area, _ = indices.area_and_density(counted.hounsfield, mask[slices], pixel_cm2, window)
+                plausible.check_area(key, area)
     except (ImageError, TooMuchMemory) as error:
-        picture = row["picture"] or _refused_picture(source, images, need_sm)
+        picture = row["picture"] or refused_picture(source, images)
         return row | {"status": "refused", "reason": str(error), "picture": picture}
     affine = opened.series.geometry.affine
     notes = [*opened.notes, *counted.notes, *_no_radiomics(opened, parameter_files or {})]
@@ -214,18 +219,6 @@ def look_at(
 def _picture(opened: indices.Opened, k: int, hounsfield: np.ndarray) -> str:
     spacing, drawn = opened.series.geometry.spacing, {key: mask[k] for key, mask in opened.masks.items()}
     return thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
-
-
-def _refused_picture(source: Source, images: ImageParams, need_sm: bool) -> str:
-    """The middle slice of a mask that is refused for its values or its slices; "" where CT or mask cannot be read."""
-    lenient = images.model_copy(update={"l3_slice": "middle", "min_mask_pixels": 1})
-    try:
-        with memory_limit(images.memory_gb), refusing_damage():
-            opened = indices.open_patient(source.ct(), source.mask(), lenient, **source.where(), need_sm=need_sm)
-            k = int(np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in opened.masks.values()], axis=0))[0])
-            return _picture(opened, k, opened.series.hounsfield([k])[0])
-    except (ImageError, TooMuchMemory):
-        return ""
 
 
 def _empty_row(patient_id: str) -> dict[str, object]:

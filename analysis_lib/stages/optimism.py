@@ -35,6 +35,7 @@ def resample_pipeline(study: Study, quiet: bool = False) -> None:
     if not params.radiomics:
         study.write_no_optimism()
         return
+    params.cohort.check_trained()
     patients, features = study.patients(with_radiomics=True), study.features()
     table = resample(patients, features, params, study.cache / "optimism", quiet)
     study.write_optimism(table)

@@ -34,6 +34,7 @@ DROPOUT, L2, RATE, CODE, NOISE = (0.0, 0.5), (1e-5, 1e-1), (1e-3, 5e-2), (2, 200
 def search_hyperparameters(study: Study, quiet: bool = False) -> None:
     """Search inside the training set: trials to build/<study>/search, values to params/<study>-tuned.yaml."""
     params = study.params
+    params.cohort.check_trained()
     patients = study.patients(with_radiomics=True)
     train = patients[patients["split"] == "train"]
     features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)

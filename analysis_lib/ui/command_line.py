@@ -226,7 +226,7 @@ def _check(study: Study, options: argparse.Namespace) -> int:
         f"look at {study.project.name_of(page_path(study))}"
     )
     if found.usable:
-        print(f"then: make study STUDY={study.name}")
+        print(f"then: {study.params.cohort.command(study.name)}")
     return 0 if found.usable else 2
 
 

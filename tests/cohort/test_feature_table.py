@@ -73,6 +73,7 @@ STOPS = [
         "2 rows have no patient_id, or one with other signs",
     ),
     (lambda t: t.assign(SM_wavelet_llh_GLCM_f3=1.0), "1 features have names that differ only in case.*F3' and 'SM_wav"),
+    *((lambda t, c=c: t.assign(**{f"{c}cmd|x": 1.0}), "1 features have names that begin with =") for c in "=+-@"),
     (lambda t: t[["patient_id"]], "holds no feature"),
     (
         lambda t: t.assign(x=[np.nan] * 13 + [1.0] * 11),

@@ -15,6 +15,15 @@ def study(tmp_path, text):
     return lambda: load_params("mine", tmp_path)
 
 
+@pytest.mark.parametrize("sets", ["discovery: null", "discovery: {role: test}", "discovery: null, lt: null"])
+def test_a_site_of_test_sets_alone_judges_a_saved_model_and_trains_none(tmp_path, sets):
+    cohort = study(tmp_path, f"cohort: {{sets: {{{sets}}}}}\n")().cohort
+    assert cohort.trained == [] and cohort.command("mine") == "make validate STUDY=mine MODEL=<folder>"
+    with pytest.raises(ParameterError, match="nothing to train on; give one of them, or judge a saved model: make val"):
+        cohort.check_trained()
+    assert load_params("standin").cohort.command("a") == "make study STUDY=a"
+
+
 @pytest.mark.parametrize("name", ["defaults", "standin", "smoke", "site.example"])
 def test_shipped_studies_load(name):
     assert load_params(name).study == name
@@ -40,7 +49,7 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("images: {sm: {labels: [0]}}\n", "images.sm.labels.0.*greater than 0"),  # the background
         ("images: {pm: {labels: [1, 0]}}\n", "images.pm.labels.1.*greater than 0"),
         ("images: {sm: {labels: [-1]}}\n", "images.sm.labels.0.*greater than 0"),
-        ("cohort: {sets: {discovery: {role: test}}}\n", "at least one set must have role 'discovery'"),
+        ("cohort: {sets: {discovery: null, external: null, lt: null}}\n", "at least one set must be there"),
         ("cohort: {sets: {internal: {label: x, role: test}}}\n", "are kept for the parts"),
         ("clinical: {columns: {sex: Sex, age: sex}}\n", "clinical.*'sex' of the table twice"),
         ("clinical: {codes: {sex: {M: [1], F: [1]}}}\n", "codes.sex gives '1' two meanings"),

@@ -21,6 +21,7 @@ from test_cases_values import GRID, HU, IMAGES, PIXEL_CM2, PM, SM
 
 from analysis_lib.core.parameters import load_params
 from analysis_lib.ct import mask_files
+from analysis_lib.ct.ct import find_ct
 from analysis_lib.ct.data_paths import files_of
 from analysis_lib.ct.dicom_stream import starts_as_dicom
 from analysis_lib.ct.geometry import Geometry, ImageError, refusing_damage
@@ -347,7 +348,7 @@ def test_a_ct_in_every_encoding_of_nrrd(tmp_path, encoding, space):
 
 
 # ---- archives, indices, sidecars -----------------------------------------------------------------------------
-@pytest.mark.parametrize("what", ["mask", "ct", "ct folder", "gz"])
+@pytest.mark.parametrize("what", ["mask", "mask folder", "ct", "ct folder", "gz"])
 def test_archives_are_to_be_unpacked(ct, tmp_path, what):
     write_seg(tmp_path / "m.seg.nrrd", {"SM": SM, "PM": PM}, GRID)
     (tmp_path / "packed").mkdir()
@@ -358,6 +359,7 @@ def test_archives_are_to_be_unpacked(ct, tmp_path, what):
     (tmp_path / "slices" / "a.dcm.gz").write_bytes(gzip.compress(first.read_bytes()))
     pair = {
         "mask": (ct, tmp_path / "packed" / "a.zip"),
+        "mask folder": (ct, tmp_path / "packed"),
         "ct": (tmp_path / "packed" / "a.zip", tmp_path / "m.seg.nrrd"),
         "ct folder": (tmp_path / "packed", tmp_path / "m.seg.nrrd"),
         "gz": (tmp_path / "slices", tmp_path / "m.seg.nrrd"),
@@ -526,6 +528,13 @@ def test_no_message_holds_the_name_of_an_exception(fault):
     with pytest.raises(ImageError) as caught, refusing_damage():
         raise fault
     assert type(fault).__name__ not in str(caught.value)
+
+
+@pytest.mark.parametrize("find", [find_mask, find_ct])
+def test_a_zip_of_the_patients_name_is_to_be_unpacked(tmp_path, find):
+    (tmp_path / "P1.zip").touch()
+    with pytest.raises(ImageError, match="has a zip archive of this patient; unpack it"):
+        find(tmp_path, "P1")
 
 
 def test_a_mask_of_each_suffix_is_found(tmp_path):

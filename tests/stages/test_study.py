@@ -169,8 +169,8 @@ def test_validate_gives_the_rows_of_the_study_to_the_last_digit(checkout, monkey
 
 @pytest.mark.slow
 def test_make_validate_of_two_sets_alone_trains_nothing(checkout):
-    """A site that has these two sets: what the stages and notebook 17 leave, reported, verified and packed as it is."""
-    sets = "{discovery: null, external: {role: train}, lt: {role: test}}"
+    """A site of test sets: what the stages and notebook 17 leave, reported, verified and packed as it is."""
+    sets = "{discovery: null}"
     (checkout / "params" / "two.yaml").write_text(f"base: smoke\ndata_dir: data/smoke\ncohort: {{sets: {sets}}}\n")
     make(checkout, "validate", "STUDY=two", "MODEL=build/smoke/model")
     same_rows(checkout, "two", {"external": "external", "lt": "lt"})
@@ -180,6 +180,8 @@ def test_make_validate_of_two_sets_alone_trains_nothing(checkout):
     assert {"validation", "verify.txt", "package"} <= built and not {"model", "risk.csv", "optimism.csv"} & built
     result = make(checkout, "validate", "STUDY=two", "MODEL=build/nothing", succeed=False)
     assert "no saved model" in result.stderr
+    result = make(checkout, "study", "STUDY=two", succeed=False)
+    assert "there is nothing to train on" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_second_run_runs_nothing(checkout):
