@@ -12,7 +12,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env check study predict search multiverse docs gallery test test-slow lint lint-check lock bench explore clean distclean \
+.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow lint lint-check lock bench explore clean distclean \
         FORCE report validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -26,6 +26,12 @@ ENV := .venv/.ready
 env: $(ENV) ## build .venv from requirements.lock (every other target does so on first use)
 $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/zig.lock
 	@tools/setup_env.sh && touch $@
+
+# What only make fetch and make masks need, each in an environment of its own from a lock of its own.
+.venv-%/.ready: requirements/%.lock $(ENV)
+	@uv=$$(command -v uv || echo .tools/bin/uv); export UV_SYSTEM_CERTS=$$(test -e /etc/ssl/certs/ca-certificates.crt && echo 1 || echo 0); \
+	"$$uv" venv --quiet --clear --python $(PYTHON) $(@D) && \
+	"$$uv" pip install --quiet --require-hashes --no-deps --python $(@D)/bin/python -r $< && touch $@
 
 # ---- the study ---------------------------------------------------------------------------------------
 # Each section of the parameters has a file of its own under $(B)/params that changes only when its values do,
@@ -48,6 +54,11 @@ study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY
 $(B)/run.json: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done
 	@$(RUN) record --study $(STUDY)
 
+fetch: $(ENV) .venv-fetch/.ready ## CT and clinical table of a public collection, into data/$(STUDY); goes on where it stopped
+	@$(RUN) fetch --study $(STUDY)
+DEVICE ?= gpu
+masks: $(ENV) .venv-masks/.ready ## outline the muscles by TotalSegmentator, on DEVICE=gpu or cpu; goes on where it stopped
+	@$(RUN) masks --study $(STUDY) --device $(DEVICE)
 check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
 	@$(RUN) check --study $(STUDY)
 
@@ -93,7 +104,7 @@ $(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/statistics.json $(P)/autoenco
                                     $(P)/comparators.json $(B)/stability.done
 $(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json params/published.yaml \
+$(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) \
                                 $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
 $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
@@ -157,12 +168,14 @@ lint: $(ENV) ## format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 # Not after $(ENV): a changed pyproject.toml would first rebuild the environment from the lock that lacks the change.
 # A lock that stays the same keeps its date, and with it the environment.
-lock: ## renew requirements.lock from pyproject.toml; versions stay, but UPGRADE="name name"
-	@uv=$$(command -v uv || echo .tools/bin/uv); mkdir -p build; cp requirements.lock build/requirements.lock; \
-	"$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra dev \
-	    $(UPGRADE:%=--upgrade-package %) pyproject.toml --output-file build/requirements.lock >/dev/null || exit; \
-	if cmp -s build/requirements.lock requirements.lock; then echo "requirements.lock stays as it is"; \
-	else mv build/requirements.lock requirements.lock; git --no-pager diff --stat requirements.lock; fi
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+lock: ## renew the locks from pyproject.toml and requirements/*.in; versions stay, but UPGRADE="name name"
+	@uv=$$(command -v uv || echo .tools/bin/uv); mkdir -p build/requirements; \
+	for lock in requirements.lock requirements/fetch.lock requirements/masks.lock; do cp $$lock build/$$lock; \
+	if [ $$lock = requirements.lock ]; then from="--extra dev pyproject.toml"; else from=$${lock%.lock}.in; fi; \
+	"$$uv" $(COMPILE) $(UPGRADE:%=--upgrade-package %) $$from --output-file build/$$lock >/dev/null || exit; \
+	if cmp -s build/$$lock $$lock; then echo "$$lock stays as it is"; \
+	else mv build/$$lock $$lock; git --no-pager diff --stat $$lock; fi; done
 docs: $(ENV) ## write the generated pages of docs/
 	$(RUN) docs
 gallery: study ## write the small pictures of docs/gallery from this study's figures
@@ -175,5 +188,5 @@ clean: ## remove the outputs of all studies, synthetic data included
 	@rm -rf build figures/*/
 	@for folder in data/*/; do if [ -d "$$folder.drawn" ]; then rm -rf "$$folder"; fi; done
 distclean: clean ## remove the environment too
-	@rm -rf .venv .tools
+	@rm -rf .venv .venv-fetch .venv-masks .tools
 FORCE:

@@ -14,7 +14,7 @@ from analysis_lib.core.clinical_params import ClinicalParams
 
 KILOGRAMS_PER_POUND = 0.45359237
 # Unit: factor to the study's unit, which comes first.
-TIMES = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "years": 365.25 / DAYS_PER_MONTH}
+TIMES = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "weeks": 7 / DAYS_PER_MONTH, "years": 365.25 / DAYS_PER_MONTH}
 FACTORS = {
     "height_m": {"m": 1.0, "cm": 0.01},
     "os_months": TIMES,

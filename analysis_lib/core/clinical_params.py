@@ -13,7 +13,7 @@ class ClinicalUnits(Section):
     """Units of the table, where they are not the study's."""
 
     height: Literal["m", "cm"] = Field("m", description="Unit of height_m in the table.")
-    time: Literal["months", "days", "years"] = Field(
+    time: Literal["months", "days", "weeks", "years"] = Field(
         "months", description="Unit of os_months and rfs_months in the table; a month is 30.4375 days."
     )
     tumour_size: Literal["cm", "mm"] = Field("cm", description="Unit of tumour_size_cm in the table.")

@@ -19,6 +19,7 @@ from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
 from analysis_lib.common.settings import Fraction, Label, Positive, Section, Width
 from analysis_lib.common.yaml_files import read_yaml
+from analysis_lib.core.archive_params import FetchParams, MaskParams
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.ct.settings import HuWindow, ImageParams
@@ -345,9 +346,16 @@ class Params(Section):
         "A study that names one reads it and never writes there.",
     )
 
+    published: str = Field(
+        "published",
+        pattern=r"^published\w*$",
+        description="File of printed numbers that notebook 07 sets beside the study's, in params/ and without .yaml.",
+    )
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
     cohort: CohortParams = Field(description="Sets and split.")
     clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
+    fetch: FetchParams | None = Field(None, description="A public collection to take the patients from (make fetch).")
+    masks: MaskParams = Field(default_factory=MaskParams, description="Automatic masks (make masks).")
     images: ImageParams = Field(description="CT and masks.")
     definitions: dict[Label, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
     further_definitions: dict[Label, DefinitionParams] = Field(

@@ -27,6 +27,7 @@ LOG_LIMITS = (0.05, 50.0)
 
 # which quantities are drawn, each in a panel of its own: the axis label, and the statistic that has an interval
 PANELS = {("HR", "estimate"): "Hazard ratio", ("sarcopenic", "%"): "Prevalence, %", ("C-index", "estimate"): "C-index"}
+PANELS |= {("HR per SD", "estimate"): "Hazard ratio per SD"}
 
 
 def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -39,7 +40,8 @@ def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = 
         part = comparison[(comparison["quantity"] == quantity) & (comparison["statistic"] == statistic)]
         names = part["set"].map(lambda name: sets.get(name, name))
         labels = (names + ", " + part["marker"] + " " + part["outcome"]).str.rstrip()
-        pieces.append(part.assign(group=group, label=labels))
+        if len(part):
+            pieces.append(part.assign(group=group, label=labels))
     frame = pd.concat(pieces, ignore_index=True)
     return frame[["group", "label", "item", "published", "ours", "low", "high", "inside", "difference"]]
 
@@ -74,7 +76,7 @@ def paper_comparison(frame: pd.DataFrame, confidence: float = 0.95) -> Figure:
         column, y = places[group]
         name_mm = max(style.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
         ax = style.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
-        _comparison_panel(ax, part, group == "Hazard ratio")
+        _comparison_panel(ax, part, group.startswith("Hazard ratio"))
         ax.set_xlabel(group)
         style.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
         style.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")

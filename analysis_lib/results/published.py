@@ -1,6 +1,6 @@
-"""The letter's printed numbers beside this study's.
+"""A paper's printed numbers beside this study's: the letter's, or those that the parameter ``published`` names.
 
-Printed values come from ``params/published.yaml`` and are only ever compared, never used.
+Printed values come from ``params/published.yaml`` and the like and are only ever compared, never used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import stats
 
 from analysis_lib.core.parameters import PARAMS_DIR
 from analysis_lib.results import MODEL
+from analysis_lib.survival.survival import cox_continuous
 
 KEYS = ["table", "set", "marker", "outcome", "quantity", "statistic"]
 COLUMNS = ["item", "published", "ours", "low", "high", "inside", "difference"]
@@ -32,9 +33,10 @@ SEXES = {"male": "M", "female": "F"}
 UNKNOWN = (np.nan, np.nan, np.nan)
 
 
-def printed_numbers() -> dict:
-    """Contents of ``params/published.yaml``."""
-    return yaml.safe_load((PARAMS_DIR / "published.yaml").read_text(encoding="utf-8"))
+def printed_numbers(name: str = "published") -> dict:
+    """Contents of ``params/<name>.yaml``, each table that the paper does not have empty."""
+    printed = yaml.safe_load((PARAMS_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    return dict.fromkeys(("table1", "table2", "c_index", "per_sd"), {}) | printed
 
 
 def compare(
@@ -43,6 +45,7 @@ def compare(
     c_index: pd.DataFrame,
     confidence: float,
     tumour_threshold_cm: float = PRINTED_THRESHOLD_CM,
+    printed: dict | None = None,
 ) -> pd.DataFrame:
     """Every printed number beside ours.
 
@@ -52,17 +55,18 @@ def compare(
     table2, c_index : as in table2.csv and c_index.csv.
     confidence : level of the intervals of means and percentages.
     tumour_threshold_cm : what a tumour diameter was compared with; at another than the letter's there is none of ours.
+    printed : as from ``printed_numbers``, which is the default.
 
     Returns one row a printed number. What it is: table (of the letter, or figure), set, marker (definition of
-    sarcopenia or model), outcome, quantity (patients, a key of NAMES, sarcopenic, HR, C-index) and statistic (n, %,
-    mean, SD, estimate, low, high, P), empty where there is none; item says the same in words. Its values: published,
-    ours, low, high (our interval), inside (whether the printed value lies in it) and difference (ours - published).
-    Counts, interval ends and P values have no interval of their own: low, high and inside are empty there. Ours is
-    empty where this run has no such set or value.
+    sarcopenia or model), outcome, quantity (patients, a key of NAMES, sarcopenic, HR, HR per SD, C-index) and
+    statistic (n, %, mean, SD, estimate, low, high, P), empty where there is none; item says the same in words. Its
+    values: published, ours, low, high (our interval), inside (whether the printed value lies in it) and difference
+    (ours - published). Counts, interval ends and P values have no interval of their own: low, high and inside are empty
+    there. Ours is empty where this run has no such set or value.
     """
     if tumour_threshold_cm != PRINTED_THRESHOLD_CM:
         patients = patients.assign(tumour_diameter_over_5cm=np.nan)
-    printed = printed_numbers()
+    printed = printed or printed_numbers()
     rows: list[tuple] = []
     for name, cells in printed["table1"].items():
         rows += _table1_rows(name, cells, patients[patients["set"] == name], confidence)
@@ -74,6 +78,8 @@ def compare(
     for name, values in printed["c_index"].items():
         ours = ours_c.loc[name, ["c_index", "low", "high"]] if name in ours_c.index else UNKNOWN
         rows += _estimate(("Fig. 5", name, MODEL, "", "C-index"), values, ours)
+    for name, cells in printed["per_sd"].items():
+        rows += _per_sd_rows(name, cells, patients[patients["set"] == name], confidence)
     table = pd.DataFrame(rows, columns=[*KEYS, *COLUMNS[1:5]]).astype(dict.fromkeys(COLUMNS[1:5], float))
     table.insert(len(KEYS), "item", [_item(*key) for key in table[KEYS].itertuples(index=False)])
     known = table[["ours", "low", "high"]].notna().all(axis=1)
@@ -165,6 +171,23 @@ def _table2_rows(name: str, definition: str, cells: dict, ours: pd.DataFrame, co
         rows += _estimate(key, ratio, row[["hr", "hr_low", "hr_high"]])
         rows.append((*key, "P", p, row["p"], np.nan, np.nan))
     return rows
+
+
+def _per_sd_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) -> list[tuple]:
+    """Hazard ratio of death for one SD more of an index, its mean and SD taken within each sex."""
+    known = part[[cells["column"], "sex", "os_months", "os_event"]].dropna()
+    by_sex = known.groupby("sex")[cells["column"]]
+    score = ((known[cells["column"]] - by_sex.transform("mean")) / by_sex.transform("std")).dropna()
+    fit = dict.fromkeys(("hr", "low", "high", "p"), np.nan)
+    if len(score):
+        time, dead = (known.loc[score.index, column] for column in ("os_months", "os_event"))
+        fit = cox_continuous(time, dead, score, confidence, per_sd=False)
+    key, (ratio, p) = ("Abstract", name, cells["marker"], "OS", "HR per SD"), cells["OS"]
+    return [
+        ("Abstract", name, "", "", "patients", "n", cells["n"], len(score) or np.nan, np.nan, np.nan),
+        (*key, "estimate", ratio, fit["hr"], fit["low"], fit["high"]),
+        (*key, "P", p, fit["p"], np.nan, np.nan),
+    ]
 
 
 def _percentage(count: float, total: float, confidence: float) -> tuple[float, float, float]:

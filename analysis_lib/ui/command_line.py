@@ -67,6 +67,10 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     stage("prepare", "Check the parameters and write each section for make.", _prepare)
     stage("cohort", "Write the synthetic cohort (studies with a standin section and no data_dir of another).", _cohort)
     stage("inputs", "List the input files, so that make sees when one changed.", _inputs)
+    stage("fetch", "Take the patients of a public collection: CT and, where it has one, the clinical table.", _fetch)
+    masks = stage("masks", "Outline the muscles of every patient by TotalSegmentator.", _masks)
+    masks.add_argument("--program", default=".venv-masks/bin/TotalSegmentator", help="TotalSegmentator's command")
+    masks.add_argument("--device", default="gpu", help="gpu, cpu or mps, as TotalSegmentator has it")
     stage("check", "Read everything and show what was found, before anything is computed.", _check)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     _add_features(commands, project)
@@ -213,6 +217,20 @@ def _inputs(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.core.prepare import list_inputs
 
     list_inputs(study)
+
+
+def _fetch(study: Study, options: argparse.Namespace) -> None:
+    from analysis_lib.stages.fetch import fetch
+
+    print(fetch(study, options.quiet))
+
+
+def _masks(study: Study, options: argparse.Namespace) -> int:
+    from analysis_lib.stages.masks import segment_patients
+
+    text, failed = segment_patients(study, options.program, options.device, options.quiet)
+    print(text)
+    return 1 if failed else 0
 
 
 def _check(study: Study, options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 3700, "radiomics": 2295, "survival": 2455, "coxnet": 2510, "standin": 2130}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 14_440
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 15_090
 
 
 def test_no_function_is_too_long_to_read():

@@ -192,7 +192,7 @@ def test_every_kept_result_is_on_the_page():
 
 
 def test_the_page_tells_which_notebook_makes_what():
-    rows = {quoted(row[0])[0]: row for row in rows_of(section("The data's way"))[len(STAGES) + 2 :]}
+    rows = {quoted(row[0])[0]: row for row in rows_of(section("The data's way"))[len(STAGES) + 4 :]}
     assert rows.keys() == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     for name, files in ALL_NOTEBOOKS.items():
         made = {Path(file).stem for file in files}
@@ -246,8 +246,8 @@ def told(cell: str) -> set[str]:
     return steps
 
 
-# make multiverse, make search and make validate always run.
-NEVER_SEEN = {f"build/STUDY/params/{name}.json" for name in ("search", "multiverse", "validation")}
+# make multiverse, make search, make validate, make fetch and make masks always run.
+NEVER_SEEN = {f"build/STUDY/params/{name}.json" for name in ("search", "multiverse", "validation", "fetch", "masks")}
 
 
 def test_what_runs_again_is_as_the_page_says():
@@ -332,7 +332,7 @@ def test_the_columns_of_every_artefact_are_those_that_verify_knows():
 
 # Columns that hold words or choices; a new column of numbers has its unit on the page.
 WORDS = (
-    "added_to against answer asked below cause centre characteristic class column conclusion covariates ct_notes "
+    "added_to against answer asked below cause centre characteristic class column conclusion covariates ct_notes empty "
     "ct_series cut_off definition expected family feature file form found grade group groups image index item kind "
     "label marker meaning measure model node note option outcome panel parent part patient_id quantity reason region "
     "rfs_cause row series_uid set sex source split stage state statistic table text title unit variant window"

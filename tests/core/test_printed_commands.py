@@ -31,8 +31,12 @@ NOT_RUN = {
     "make bench": "takes minutes to hours, and other libraries beside ours",
     "make explore": "stays open; tests/ui/test_explore_browser.py",
     "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
-    "make study STUDY=public_crlm": "needs patients that are not ours to pass on",
+    "make fetch": "needs internet; tests/stages/test_fetch.py has it on the loopback",
+    "make masks": "needs TotalSegmentator; tests/stages/test_masks.py has a stand-in for it",
+    "make check STUDY=public_hcc_tace": "needs patients that are not ours to pass on",
     "make study STUDY=public_hcc_tace": "the same",
+    "make export-model STUDY=public_waw_tace": "the same",
+    "make validate STUDY=public_hcc_tace MODEL=build/public_waw_tace/model_to_share": "the same",
     "make study STUDY=public_hnscc": "the same; tests/stages/test_study.py has it where the table is there",
 }
 IN_A_SENTENCE = {"make compare"}  # needs two studies, and stands with them elsewhere

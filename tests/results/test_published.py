@@ -3,9 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from lifelines import CoxPHFitter
 
 from analysis_lib.core.artefacts import ARTEFACTS
-from analysis_lib.results.published import KEYS, compare, printed_numbers
+from analysis_lib.core.parameters import load_params
+from analysis_lib.figures.comparison import comparison_frame, paper_comparison
+from analysis_lib.results import answers
+from analysis_lib.results.published import KEYS, compare, inside_counts, printed_numbers, published_intervals
 
 
 def results():
@@ -99,3 +103,38 @@ def test_interval_of_a_mean_is_students():
     assert row[["low", "high"]].tolist() == pytest.approx([35.15862, 84.84138], abs=1e-5)
     assert row["difference"] == pytest.approx(60 - row["published"])
     assert table.loc["Table 1 discovery age, years, SD", "ours"] == pytest.approx(10)
+
+
+def test_the_numbers_of_another_paper_stand_beside_the_runs_own():
+    """Density per SD, normalised by sex, in one of its two sets; the Cox fit is that of lifelines."""
+    rng = np.random.default_rng(4)
+    n = 120
+    patients = pd.DataFrame({"set": "hcc_tace", "sex": rng.choice(["M", "F"], n, p=[0.7, 0.3]), "os_event": 1})
+    patients["sm_mean_hu"] = np.where(patients["sex"] == "M", 40, 30) + rng.normal(0, 8, n)
+    patients["os_months"] = rng.exponential(24 * np.exp(0.02 * patients["sm_mean_hu"]))
+    patients.loc[:4, "sm_mean_hu"], patients.loc[100:, "os_event"] = np.nan, 0
+    printed = printed_numbers(load_params("public_hcc_tace").published)
+    assert load_params("public_waw_tace").published == "published_tace"
+    tables = pd.DataFrame(columns=["set", "definition", "outcome"]), pd.DataFrame(columns=["set", "model"])
+    table = compare(patients, *tables, 0.95, printed=printed)
+    rows = table.set_index("item")
+    sexes = patients.groupby("sex")["sm_mean_hu"]
+    score = (patients["sm_mean_hu"] - sexes.transform("mean")) / sexes.transform("std")
+    fit = CoxPHFitter().fit(
+        patients.assign(score=score)[["score", "os_months", "os_event"]].dropna(), "os_months", "os_event"
+    )
+    row = rows.loc["Abstract hcc_tace MA OS HR per SD"]
+    truth = [fit.hazard_ratios_["score"], *np.exp(fit.confidence_intervals_.loc["score"])]
+    assert row[["ours", "low", "high"]].tolist() == pytest.approx(truth, rel=1e-5)
+    assert row["published"] == 0.79 and row["inside"] == (truth[1] <= 0.79 <= truth[2])
+    assert rows.at["Abstract hcc_tace MA OS P", "ours"] == pytest.approx(fit.summary.at["score", "p"], rel=1e-4)
+    assert rows.loc["Abstract hcc_tace patients, n", ["published", "ours"]].tolist() == [100, n - 5]
+    assert len(rows) == 6 and rows.filter(like="waw_tace", axis=0)["ours"].isna().all()
+    assert rows.at["Abstract waw_tace MA OS HR per SD", "published"] == 0.84
+
+    intervals = published_intervals(pd.DataFrame(columns=["set", "model"]), printed["c_index"])
+    assert intervals.empty and inside_counts(table)["printed"].sum() == 6
+    frame = comparison_frame(table, {"hcc_tace": "HCC-TACE-Seg"})
+    assert frame["group"].unique().tolist() == ["Hazard ratio per SD"] and frame["label"][1] == "HCC-TACE-Seg, MA OS"
+    assert len(paper_comparison(frame).axes) == 1
+    assert answers.published(table, intervals, "").split(" printed")[0] in ("0 of the 1", "1 of the 1")
