@@ -107,6 +107,12 @@ def _segment(source: Source, folder: Path, study: Study, command: list[str]) -> 
             subset = ["--roi_subset", *classes] if task in WITH_SUBSET else []
             run = subprocess.run([*command, *asked, *subset], capture_output=True, text=True, check=False)
             if run.returncode:
+                if "requires a license" in run.stdout:
+                    raise StageError(
+                        f"TotalSegmentator's task {task} needs a licence, free for non-commercial use: ask for it at "
+                        "backend.totalsegmentator.com/license-academic and set it by totalseg_set_license, or name "
+                        "other classes in masks.tasks (docs/public_data.md)"
+                    )
                 why = _last_line(run.stderr or run.stdout)
                 raise ImageError(f"TotalSegmentator, task {task}, ended with {run.returncode}: {why}")
             for name in classes:

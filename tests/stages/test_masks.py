@@ -44,7 +44,10 @@ with open(os.path.join(here, "runs.log"), "a") as log:
     print(task, patient, option["--device"], *subset, file=log)
 todo = plan[patient].get(task, "")
 if todo == "no licence":
-    sys.exit("Traceback\\nno license number")
+    print("In contrast to the other tasks this task is not openly available.\\nIt requires a license. For\\n")
+    sys.exit(1)
+if todo == "no memory":
+    sys.exit("Traceback\\nout of memory")
 os.mkdir(option["-o"])
 for name in subset or ["skeletal_muscle", "torso_fat"]:
     source, target = os.path.join(here, "classes"), os.path.join(option["-o"], name + ".nii.gz")
@@ -113,7 +116,7 @@ def runs(root: Path) -> list[str]:
 
 
 def test_masks_are_made_once_and_one_failure_stops_nobody_else(site):
-    faults = {"P2": "no licence", "P3": "no file", "P4": "another grid", "P5": "damaged", "P6": "empty"}
+    faults = {"P2": "no memory", "P3": "no file", "P4": "another grid", "P5": "damaged", "P6": "empty"}
     tasks = dict.fromkeys(faults, "total") | {"P2": "tissue_types"}
     project = site({"P1": {}, **{name: {tasks[name]: fault} for name, fault in faults.items()}, "P7": {}})
     study, root = project.study("site"), project.root
@@ -122,7 +125,7 @@ def test_masks_are_made_once_and_one_failure_stops_nobody_else(site):
     assert failed == 5 and "masks of 2 patients made, 0 were there, 5 failed" in text
     assert "in 1 of them no vertebrae_L3 was found" in text
     table = pd.read_csv(study.build / "masks.csv", keep_default_na=False).set_index("patient_id")
-    said = {"P2": "no license number", "P3": "wrote no iliopsoas_right", "P4": "another grid", "P5": "damaged"}
+    said = {"P2": "out of memory", "P3": "wrote no iliopsoas_right", "P4": "another grid", "P5": "damaged"}
     assert all(text in table.at[name, "reason"] for name, text in said.items()) and table.at["P7", "reason"]
     made = {path.relative_to(study.data / "masks").as_posix() for path in (study.data / "masks").rglob("*")}
     classes = [f"{name}.nii.gz" for name in (*LABELS, "skeletal_muscle")]
@@ -131,12 +134,20 @@ def test_masks_are_made_once_and_one_failure_stops_nobody_else(site):
     assert log[0] == f"total P1 cpu {' '.join(LABELS)}" and log[1] == "tissue_types P1 cpu"
 
     shutil.copy(root / "ct.nii.gz", study.data / "ct" / "P7.nii.gz")  # all is mended but P2
-    site({"P1": {}, **{name: {} for name in faults}, "P2": {"tissue_types": "no licence"}, "P7": {}})
+    site({"P1": {}, **{name: {} for name in faults}, "P2": {"tissue_types": "no memory"}, "P7": {}})
     text, failed = segment_patients(study, "TotalSegmentator", quiet=True)
     assert failed == 1 and "masks of 4 patients made, 2 were there, 1 failed" in text
     assert not [line for line in runs(root)[len(log) :] if " P1 " in line or " P6 " in line]
     measured = indices.measure(study.data / "ct/P1.nii.gz", study.data / "masks/P1", study.params.images)
     assert measured["pm_slices"] == [6] and measured["pm_area_cm2"] == pytest.approx(2 * 70 * 0.56 / 100)
+
+
+def test_a_licence_that_nobody_has_stops_the_run_and_says_where_it_is(site):
+    project = site({"P1": {}, "P2": {"tissue_types": "no licence"}, "P3": {}})
+    study = project.study("site")
+    with pytest.raises(StageError, match=r"tissue_types needs a licence.*license-academic.*masks.tasks"):
+        segment_patients(study, "TotalSegmentator", quiet=True)
+    assert [path.name for path in (study.data / "masks").iterdir()] == ["P1"]
 
 
 def test_masks_by_hand_are_left_alone_and_halves_are_named(site):
