@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 from scipy import stats
 
+from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.core.parameters import PARAMS_DIR
 from analysis_lib.results import MODEL
 from analysis_lib.survival.survival import cox_continuous
@@ -34,8 +35,12 @@ UNKNOWN = (np.nan, np.nan, np.nan)
 
 
 def printed_numbers(name: str = "published") -> dict:
-    """Contents of ``params/<name>.yaml``, each table that the paper does not have empty."""
-    printed = yaml.safe_load((PARAMS_DIR / f"{name}.yaml").read_text(encoding="utf-8"))
+    """Contents of ``params/<name>.yaml``, each table that the paper does not have empty; ParameterError without it."""
+    path = PARAMS_DIR / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(other.stem for other in PARAMS_DIR.glob("published*.yaml"))
+        raise ParameterError(f"published: there is no params/{name}.yaml{suggest(name, known)}")
+    printed = yaml.safe_load(path.read_text(encoding="utf-8"))
     return dict.fromkeys(("table1", "table2", "c_index", "per_sd"), {}) | printed
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 
+from analysis_lib.common.errors import ParameterError
 from analysis_lib.core.artefacts import ARTEFACTS
 from analysis_lib.core.parameters import load_params
 from analysis_lib.figures.comparison import comparison_frame, paper_comparison
@@ -103,6 +104,11 @@ def test_interval_of_a_mean_is_students():
     assert row[["low", "high"]].tolist() == pytest.approx([35.15862, 84.84138], abs=1e-5)
     assert row["difference"] == pytest.approx(60 - row["published"])
     assert table.loc["Table 1 discovery age, years, SD", "ours"] == pytest.approx(10)
+
+
+def test_a_paper_that_is_not_there_is_named():
+    with pytest.raises(ParameterError, match="no params/published_tac.yaml; did you mean 'published_tace'"):
+        printed_numbers("published_tac")
 
 
 def test_the_numbers_of_another_paper_stand_beside_the_runs_own():

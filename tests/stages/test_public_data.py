@@ -109,7 +109,8 @@ def test_the_licence_free_classes_together_are_the_muscle(here):
 
 
 def example(name: str) -> str:
-    return re.search(rf"<!-- test: {name} -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)[1]
+    """What the page says to write into a study's parameter file, as a study of its own."""
+    return "base: public_hcc_tace\n" + re.search(rf"<!-- test: {name} -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("source", ["spreadsheet", "copy"])
