@@ -50,6 +50,8 @@ def segment_patients(study: Study, program: str, device: str = "gpu", quiet: boo
         try:
             if source.mask_path or _has_mask(folder, name, study):
                 rows.append((name, "there", "", ""))
+            elif not source.ct().exists():
+                rows.append((name, "without CT", "", ""))
             else:
                 rows.append((name, "made", ", ".join(_segment(source, folder, study, command)), ""))
         except ImageError as error:
@@ -148,11 +150,12 @@ def _last_line(text: str) -> str:
 
 
 def _told(study: Study, table: pd.DataFrame) -> tuple[str, int]:
-    counts = {state: int((table["state"] == state).sum()) for state in ("made", "there", "failed")}
+    counts = {state: int((table["state"] == state).sum()) for state in ("made", "there", "failed", "without CT")}
     failed = table[table["state"] == "failed"]
     for row in failed.itertuples(index=False):
         print(f"failed: {row.patient_id}: {row.reason}", file=sys.stderr)
     lines = [f"masks of {counts['made']} patients made, {counts['there']} were there, {counts['failed']} failed"]
+    lines += [f"{counts['without CT']} patients have no CT"] if counts["without CT"] else []
     found_nowhere = table.loc[table["empty"] != "", "empty"].str.split(", ").explode().value_counts()
     lines += [f"in {n} of them no {name} was found" for name, n in found_nowhere.items()]
     if study.params.images.l3_slice == "all":

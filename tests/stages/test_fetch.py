@@ -19,12 +19,16 @@ import pandas as pd
 import pytest
 import yaml
 from made import as_a_user
+from test_masks import PROGRAM
+from test_public_data import CRLM, assert_measured, write_classes
 
 from analysis_lib.core.archive_params import FetchParams
 from analysis_lib.core.parameters import load_params
 from analysis_lib.core.project import Project
 from analysis_lib.stages import StageError
 from analysis_lib.stages.fetch import _Commons, choose_series, fetch
+from analysis_lib.stages.masks import segment_patients
+from analysis_lib.stages.measure import measure_patients
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-fetch" / "bin" / "python"
@@ -130,7 +134,7 @@ def server(real_ct, tmp_path):
     """An S3 server with the CT of one patient and a clinical table; its address and its log of objects."""
     table = tmp_path / "clinical"
     table.mkdir()
-    pd.DataFrame({"dicom_patient_id": [PATIENT], "sex": [2]}).to_parquet(table / "000.parquet")
+    pd.DataFrame([CRLM | {"dicom_patient_id": PATIENT, "patient_id": "7"}]).to_parquet(table / "000.parquet")
     log = tmp_path / "sent.log"
     log.touch()
     command = [PYTHON, ROOT / "tests/stages/s3_server.py", "0", log, "0.1"]
@@ -186,7 +190,19 @@ def test_a_killed_download_goes_on_and_ends_whole(server, real_ct, tmp_path):
     listed = "".join(f"{hashlib.sha256(truth[name]).hexdigest()}  {name}\n" for name in sorted(truth))
     assert row["sha256"] == hashlib.sha256(listed.encode()).hexdigest()
     assert not (data / ".fetching").exists()
-    assert pd.read_parquet(data / project.params("public_crlm").clinical.file)["sex"].tolist() == [2]
+    study = project.study("public_crlm")
+    assert pd.read_parquet(study.clinical_file)["patient_id"].tolist() == [PATIENT]
+
+    # The three commands: masks by a stand-in for the segmenter, then the study's own measures.
+    (tmp_path / "requirements").symlink_to(ROOT / "requirements")
+    program = tmp_path / "TotalSegmentator"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    (tmp_path / "plan.json").write_text(json.dumps({PATIENT.split("-")[-1]: {}}))
+    write_classes(tmp_path / "classes", real_ct)
+    assert segment_patients(study, "TotalSegmentator", quiet=True)[1] == 0
+    measure_patients(study, quiet=True)
+    assert_measured(study.measured().iloc[0], real_ct)
 
     # Nothing again, a damaged folder again, and one patient whose files do not come does not harm the other.
     before = quiet_since(log)

@@ -136,10 +136,18 @@ def test_masks_are_made_once_and_one_failure_stops_nobody_else(site):
     shutil.copy(root / "ct.nii.gz", study.data / "ct" / "P7.nii.gz")  # all is mended but P2
     site({"P1": {}, **{name: {} for name in faults}, "P2": {"tissue_types": "no memory"}, "P7": {}})
     text, failed = segment_patients(study, "TotalSegmentator", quiet=True)
-    assert failed == 1 and "masks of 4 patients made, 2 were there, 1 failed" in text
+    assert failed == 1 and "masks of 4 patients made, 2 were there, 1 failed" in text and "no CT" not in text
     assert not [line for line in runs(root)[len(log) :] if " P1 " in line or " P6 " in line]
     measured = indices.measure(study.data / "ct/P1.nii.gz", study.data / "masks/P1", study.params.images)
     assert measured["pm_slices"] == [6] and measured["pm_area_cm2"] == pytest.approx(2 * 70 * 0.56 / 100)
+
+
+def test_who_has_no_ct_is_no_failure(site):
+    """As those of a collection of whom make fetch found no series."""
+    study = site({"P1": {}, "P2": {}}).study("site")
+    (study.data / "ct" / "P2.nii.gz").unlink()
+    text, failed = segment_patients(study, "TotalSegmentator", quiet=True)
+    assert "masks of 1 patients made, 0 were there, 0 failed\n1 patients have no CT" in text and not failed
 
 
 def test_a_licence_that_nobody_has_stops_the_run_and_says_where_it_is(site):

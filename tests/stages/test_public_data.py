@@ -73,11 +73,9 @@ def test_a_mask_by_hand_makes_a_study(real_ct, here):
     assert features.shape == (1, 1343) and np.isfinite(features).all(axis=None)
 
 
-def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
-    """One file a class over many slices, left and right apart; SM and PM count in the middle slice of the vertebra."""
-    study = crlm(here, real_ct)
-    folder = study.data / "masks" / PATIENT
-    folder.mkdir()
+def write_classes(folder, real_ct) -> None:
+    """What a segmenter would write: a file a class over many slices, left and right apart, L3 around the slice."""
+    folder.mkdir(parents=True)
     images = {name: sitk.ReadImage(str(real_ct / "masks" / f"{name}.nii.gz")) for name in ("sm", "pm")}
     arrays = {name: sitk.GetArrayFromImage(image) for name, image in images.items()}
     (level,) = np.flatnonzero(arrays["sm"].any(axis=(1, 2)))
@@ -93,6 +91,12 @@ def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
         image = sitk.GetImageFromArray(array.astype(np.uint8))
         image.CopyInformation(images["sm"])
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
+
+
+def test_an_automatic_segmenters_folder_is_read_as_it_comes(real_ct, here):
+    """SM and PM count in the middle slice of the vertebra."""
+    study = crlm(here, real_ct)
+    write_classes(study.data / "masks" / PATIENT, real_ct)
     measure_patients(study, quiet=True)
     assert_measured(study.measured().iloc[0], real_ct)
 
