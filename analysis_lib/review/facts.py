@@ -30,7 +30,7 @@ def facts(study: Study) -> Facts:
     found = Facts(
         all="; ".join(text for text in sets.values() if text),
         discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
-        train=parts["train"] or "No training set",
+        train=parts.get("train") or "No training set",
         tests="; ".join(parts[name] for name in cohort.test_sets if parts[name]),
         excluded=excluded_text(exclusions),
         definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),

@@ -6,6 +6,7 @@ import lzma
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,13 @@ def test_captions_name_nothing_unknown(finished):
         for text in (entry.caption, entry.alt):
             assert "{" not in text.format_map(found), stem
     assert found["discovery"].startswith("Discovery: n = 60, ")
+
+
+def test_captions_of_a_study_of_test_sets_alone(finished):
+    params = finished.params.model_copy(update={"cohort": finished.params.cohort.judged(["external", "lt"])})
+    found = facts(replace(finished, params=params))
+    assert (found["train"], found["discovery"]) == ("No training set", "No discovery set")
+    assert found["tests"].count("n = 25, ") == 2
 
 
 def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
