@@ -75,7 +75,7 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 $(B)/inputs.txt $(B)/feature_inputs.txt: $(B)/.inputs ;@:
 
 $(B)/measured.parquet: $(B)/again/measure $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
-                       $(C)/measure.txt
+                       $(P)/reference.json $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(B)/feature_inputs.txt $(P)/features.json \
                        $(wildcard params/features_*.yaml) $(C)/features.txt

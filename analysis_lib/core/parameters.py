@@ -28,10 +28,23 @@ from analysis_lib.standin.settings import StandinParams
 PARAMS_DIR = Path(__file__).resolve().parents[2] / "params"  # of this checkout
 SYNTHETIC_NOTE = "Synthetic images and outcomes: no patient data. Nothing here says anything about patients."
 
+# What a definition may be of.
+IndexColumn = Literal[
+    "pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu", "nama_index", "lama_index",
+    "pm_area_cm2_z", "pmi_z", "pm_mean_hu_z", "smi_z", "sm_mean_hu_z", "nama_index_z", "lama_index_z",
+]  # fmt: skip
+
 # The clinical covariates, here and nowhere else; the stand-in cohort has the same, of its own settings.
 Covariate = Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]
 COVARIATES: tuple[Covariate, ...] = get_args(Covariate)
 TUMOUR = COVARIATES[3:]
+
+
+def in_the_data_folder(name: str) -> str:
+    """A name of a file; ValueError where it has a path."""
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise ValueError("table is a name in the data folder, without a path")
+    return name
 
 
 class SetParams(Section):
@@ -140,8 +153,8 @@ class DefinitionParams(Section):
 
     source: Label = Field(description="First author and year.")
     doi: Label = Field(description="DOI of the publication.")
-    column: Literal["pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu"] = Field(
-        description="Measured index that is compared."
+    column: IndexColumn = Field(
+        description="Measured index that is compared, or its z-score by the reference, as smi_z."
     )
     label: Label = Field(description="Name of the index in words.")
     unit: Label = Field(description="Unit of index and cut-off.")
@@ -156,9 +169,25 @@ class DefinitionParams(Section):
     @model_validator(mode="after")
     def _possible(self) -> DefinitionParams:
         cut_offs = [self.men, self.women, *(c for group in self.bmi_classes for c in (group.men, group.women))]
-        if not self.column.endswith("_hu") and min(cut_offs) <= 0:  # an area is positive, a density need not be
+        # An area is positive; a density or a z-score need not be.
+        if not self.column.endswith(("_hu", "_z")) and min(cut_offs) <= 0:
             raise ValueError(f"a cut-off of {self.column} must be above 0, not {min(cut_offs):g}")
         return self
+
+
+class ReferenceParams(Section):
+    """Published values by age and sex, to which the indices are compared as z-scores and percentiles."""
+
+    table: str = Field(
+        "",
+        description="File in the data folder: .csv, .xlsx or .parquet with the columns sex, age, index, L, M, S; empty "
+        "for none.",
+    )
+
+    @field_validator("table")
+    @classmethod
+    def _in_the_data_folder(cls, name: str) -> str:
+        return in_the_data_folder(name)
 
 
 class RoiFeatures(Section):
@@ -196,9 +225,7 @@ class FeatureParams(Section):
     @field_validator("table")
     @classmethod
     def _in_the_data_folder(cls, name: str) -> str:
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise ValueError("table is a name in the data folder, without a path")
-        return name
+        return in_the_data_folder(name)
 
 
 class StabilityParams(Section):
@@ -361,6 +388,9 @@ class Params(Section):
     further_definitions: dict[Label, DefinitionParams] = Field(
         default_factory=dict,
         description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
+    )
+    reference: ReferenceParams = Field(
+        default_factory=ReferenceParams, description="Published values of the indices by age and sex."
     )
     features: FeatureParams = Field(
         default_factory=FeatureParams, description="Radiomics; null for a study of the indices alone."

@@ -95,6 +95,11 @@ class Study:
         return self.data / self.params.features.table
 
     @property
+    def reference_file(self) -> Path:
+        """The table of published values by age and sex, in a study that has one (``reference.table``)."""
+        return self.data / self.params.reference.table
+
+    @property
     def build(self) -> Path:
         """Folder of everything that is computed on the way."""
         return self.project.root / "build" / self.name

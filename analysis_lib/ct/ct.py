@@ -41,6 +41,7 @@ class CtSeries:
     description: str = ""
     notes: tuple[str, ...] = ()
     identity: bool = False
+    phase: str = "unknown"  # of contrast medium, by words of the headers
     slices: tuple[Slice, ...] = field(default=(), repr=False)
     turns: tuple[bool, bool, bool] = (False, False, False)  # as of Volume
     volume: sitk.Image | None = field(default=None, repr=False)  # of a single file, read as a whole
@@ -229,6 +230,7 @@ def _series(scan: Scan, uid: str, volume: Volume, which: str, n_volumes: int) ->
         description=f"{which}{part}, {_size_text(volume.geometry)}",
         notes=volume.notes,
         identity=scan.identity,
+        phase=volume.slices[0].phase,
         slices=volume.slices,
         turns=volume.turns,
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
+from analysis_lib.ct.contrast import phase_of_header
 from analysis_lib.ct.data_paths import files_below
 from analysis_lib.ct.dicom_complete import pixels_are
 from analysis_lib.ct.dicom_identity import IDENTITY_TAGS, carries_identity
@@ -46,7 +47,8 @@ _TAGS = [
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "GantryDetectorTilt",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "LossyImageCompression", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "PatientIdentityRemoved", *SPLIT_BY, *IDENTITY_TAGS,
+    "PerFrameFunctionalGroupsSequence", "PatientIdentityRemoved", "SeriesDescription", "ContrastBolusAgent",
+    *SPLIT_BY, *IDENTITY_TAGS,
 ]  # fmt: skip
 
 
@@ -71,6 +73,7 @@ class Slice:
     lossy: bool = False
     cut_short: bool = False  # the file ends before its pixels do
     splits: dict[str, str] = field(default_factory=dict)
+    phase: str = "unknown"  # of contrast medium
     fault: str = ""  # why the slice cannot be used
 
 
@@ -249,6 +252,7 @@ def _slice(
         tilt_degrees=tilt,
         lossy=str(header.get("LossyImageCompression") or "") == "01",
         splits={name: str(get(name)) for name in SPLIT_BY if get(name) is not None},
+        phase=phase_of_header(str(header.get("SeriesDescription") or ""), str(header.get("ContrastBolusAgent") or "")),
         fault=_header_fault(header, get, slope, intercept, spacing, (*position, *orientation, tilt)),
     )
 

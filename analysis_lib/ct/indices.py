@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from analysis_lib.ct import ct, masks, plausible
+from analysis_lib.ct import ct, flags, masks, plausible
 from analysis_lib.ct.geometry import ImageError
-from analysis_lib.ct.mask_segments import UnionSegment
+from analysis_lib.ct.mask_segments import Segment, UnionSegment
 from analysis_lib.ct.segment_names import printable
 from analysis_lib.ct.settings import HuWindow, ImageParams, SegmentParams
 
 MEASURES = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu")
+ATTENUATION = ("nama_area_cm2", "lama_area_cm2")
 
 
 def area_and_density(
@@ -37,6 +38,16 @@ def area_and_density(
     return counted.sum() * pixel_area_cm2 / occupied, float(hounsfield[counted].mean(dtype=np.float64))
 
 
+def area_within(hounsfield: np.ndarray, mask: np.ndarray, pixel_area_cm2: float, window: HuWindow) -> float:
+    """Area in cm2 of the pixels within ``window``, in whole HU so that none falls between two windows; may be 0.
+
+    Arrays and mean over slices as of ``area_and_density``.
+    """
+    whole = np.rint(hounsfield)
+    counted = mask & (whole >= window.low) & (whole <= window.high)
+    return float(counted.sum() * pixel_area_cm2 / mask.any(axis=(1, 2)).sum())
+
+
 @dataclass(frozen=True)
 class Opened:
     """A patient's CT and the masks of the slices that count, on its grid."""
@@ -47,6 +58,8 @@ class Opened:
     names: dict[str, str]  # "sm", "pm" -> the segment's name in the file, or the names that make it up, in quotes
     identity: bool  # headers of CT or mask say who the patient is
     segment_names: tuple[str, ...] = ()  # all of the mask, for the terminal of who runs a command and for no file
+    segments: Sequence[Segment] = ()  # likewise
+    mask_files: Sequence[Path] = ()
 
 
 def open_patient(
@@ -106,7 +119,7 @@ def open_patient(
     )
     notes = series.notes + _mask_notes(on_ct, segments, images.pm) + slips + unused
     all_names = tuple(printable(segment.name) for segment in segments)
-    return Opened(series, on_ct, notes, names, identity, all_names)
+    return Opened(series, on_ct, notes, names, identity, all_names, segments, [Path(file) for file in files])
 
 
 def _slips(on_ct: dict[str, np.ndarray], chosen: dict[str, masks.Segment], series: ct.CtSeries) -> tuple[str, ...]:
@@ -222,7 +235,7 @@ def _mask_notes(on_ct: dict[str, np.ndarray], segments: Sequence[masks.Segment],
 
 
 def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams, **where: Any) -> dict[str, Any]:
-    """Measure one patient: areas in cm2, densities in HU, and the slices used.
+    """Measure one patient: areas in cm2, densities in HU, the slices used, and what speaks against it (``FLAGS``).
 
     NaN for a muscle without segment, and for what depends on HU where it is in doubt whether the CT holds any (with a
     note, and ``doubts`` not empty). ``segment_names`` may be persons': they are for a terminal and for no file.
@@ -232,6 +245,7 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
     """
     opened = open_patient(ct_path, mask_path, images, **where)
     series, counted = opened.series, counted_slices(opened, images)
+    pixel_cm2 = series.geometry.pixel_area_cm2
     row: dict[str, Any] = {
         "series_uid": series.series_uid,
         "n_slices": series.geometry.size[2],
@@ -241,6 +255,9 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
         "identity_in_headers": opened.identity,
         "segment_names": opened.segment_names,
     }
+    row |= dict.fromkeys(ATTENUATION, np.nan) | (judged := flags.judge(opened, counted, images)).numbers
+    row["flagged"] = flags.raised(judged.numbers, images.flags)
+    row["flags"] = "; ".join(row["flagged"])
     for key, settings in (("sm", images.sm), ("pm", images.pm)):
         row |= {f"{key}_area_cm2": np.nan, f"{key}_mean_hu": np.nan, f"{key}_slices": []}
         if key not in opened.masks:
@@ -249,11 +266,14 @@ def measure(ct_path: Path, mask_path: Path | Sequence[Path], images: ImageParams
         slices = np.flatnonzero(mask.any(axis=(1, 2))).tolist()
         hounsfield = counted.hounsfield[np.searchsorted(counted.slices, slices)]
         window = None if counted.doubts else settings.hu_window
-        area, density = area_and_density(hounsfield, mask[slices], series.geometry.pixel_area_cm2, window)
+        area, density = area_and_density(hounsfield, mask[slices], pixel_cm2, window)
         plausible.check_area(key, area)
         row[f"{key}_slices"] = slices
         if not counted.doubts:
             row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density}
+            for name, part in (("nama", images.nama), ("lama", images.lama)) if key == "sm" else ():
+                if part is not None:
+                    row[f"{name}_area_cm2"] = area_within(hounsfield, mask[slices], pixel_cm2, part)
         elif settings.hu_window is None:
             row[f"{key}_area_cm2"] = area
     row["slices_z_mm"] = [

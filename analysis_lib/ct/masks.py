@@ -223,8 +223,24 @@ def _read_folder(folder: Path, label_table: Path | None, wanted: Sequence[Segmen
         return [segment for path in paths for segment in mask_files.read(path, kinds[path], label_table, True)]
 
     names = [name for one in wanted for name in [*one.names, *(name for parts in one.parts for name in parts)]]
-    first = [p for p in images if any(same_name(mask_files.stem(p), name) for name in names)]
+    first = _of_names(images, names)
     segments = read(first)
     if wanted and all(choose(segments, one) is not None for one in wanted):
         return segments
     return segments + read([p for p in images if p not in first])
+
+
+def _of_names(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    return [path for path in paths if any(same_name(mask_files.stem(path), name) for name in names)]
+
+
+def named_files(folder: Path, names: Sequence[str]) -> list[Segment]:
+    """Segments of the files of these names in a folder with a file a segment, but those that cannot be read."""
+    found: list[Segment] = []
+    for path in _of_names(files_below(folder), names):
+        try:
+            if (kind := kind_of(path)) in ("nrrd", "nifti", "mha"):
+                found += mask_files.read(path, kind, None, True)
+        except (ImageError, OSError):
+            continue
+    return found

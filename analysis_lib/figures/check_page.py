@@ -17,6 +17,7 @@ from analysis_lib.figures.style import ORANGE, SKY, SYNTHETIC_LABEL
 WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
 WIDTH_PX = 260
 OUTLINES = {"sm": ORANGE, "pm": SKY}
+FILLED = {"level": "#ffffff", "fault": "#ff2020"}
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -51,14 +52,24 @@ it, but de-identify the files before you pass them on.</p>{% endif %}
 {% for r in rows if r.status != "ok" %}<tr class="{{ r.status }}"><th scope="row">{{ r.patient_id }}</th><td>{{ r.set }}</td>
 <td>{{ r.status }}</td><td>{{ r.reason or r.warnings }}</td></tr>
 {% endfor %}</tbody></table>{% endif %}
+{% if flags %}<h2>Flags of the measurement</h2>
+<p>Whoever is flagged has a warning above and a frame around the picture below, with what is at fault in red.</p>
+<table><thead><tr><th scope="col">Flag</th><th scope="col">Number</th><th scope="col">Patients flagged</th>
+<th scope="col">Of</th><th scope="col">Values</th><th scope="col">Flagged where</th></tr></thead><tbody>
+{% for f in flags %}<tr{% if f.patients %} class="warning"{% endif %}><th scope="row">{{ f.flag }}</th><td>{{ f.number }}</td><td>{{ f.patients }}</td>
+<td>{{ f.of }}</td><td>{{ f["values"] }}</td><td>{{ f.limit }}</td></tr>
+{% endfor %}</tbody></table>{% endif %}
 {% if not pictures %}<p>No image was read: there is no slice to look at.</p>{% else %}<h2>L3 slices</h2>
 <p>Window 400, level 40 HU. <span style="color:#8a5a00">Orange: SM, skeletal muscle.</span>
-<span style="color:#00577f">Blue: PM, psoas muscle.</span> The patient's right is on the left. Look for slices that are not
+<span style="color:#00577f">Blue: PM, psoas muscle.</span> <span style="color:#b00000">Red: what is flagged</span> (on
+the arms, outside the body, at the edge of the field of view; the midline where the sides are unlike; beside a white bar, the
+vertebra, where the slice lies). The patient's right is on the left. Look for slices that are not
 L3 and outlines that are off. Of who is refused, what could be read: mask and CT, or one of them alone.</p>
 <div class="sheet">
 {% for r in rows if pictures.get(r.patient_id) %}<figure class="{{ r.status }}"><img loading="lazy"
 src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its outlines">
-<figcaption><strong>{{ r.patient_id }}</strong> {{ r.set }}; {% if r.status == "refused" %}refused{% else %}slice {{ r.slices }}; {{ r.segments }}{% endif %}</figcaption></figure>
+<figcaption><strong>{{ r.patient_id }}</strong> {{ r.set }}; {% if r.status == "refused" %}refused{% else %}slice {{ r.slices }}; {{ r.segments }}{% endif %}{% if r.flags %};
+<strong>{{ r.flags }}</strong>{% endif %}</figcaption></figure>
 {% endfor %}</div>
 <h2>What was chosen</h2>
 <table><thead><tr><th scope="col">Patient</th><th scope="col">CT series</th><th scope="col">Series UID</th>
@@ -82,12 +93,12 @@ src="{{ pictures[r.patient_id] }}" alt="L3 slice of {{ r.patient_id }} with its 
 
 def check_page(
     table: pd.DataFrame, pictures: dict[str, str], study: str, cohort: CohortParams, identity: int, synthetic: bool,
-    remarks: list[str], columns: pd.DataFrame,
+    remarks: list[str], columns: pd.DataFrame, flags: pd.DataFrame | None = None,
 ) -> str:  # fmt: skip
     """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id.
 
     ``identity`` is the number of patients whose headers say who they are; ``remarks`` concern no single patient;
-    ``columns`` is the clinical table as read (column, unit, known, values).
+    ``columns`` is the clinical table as read (column, unit, known, values), ``flags`` as of ``ct.flags.flag_table``.
     """
     refused = table["status"] == "refused"
     sets = []
@@ -102,14 +113,23 @@ def check_page(
         .render(
             study=study, rows=table.to_dict("records"), pictures=pictures, sets=sets, usable=int((~refused).sum()),
             refused=int(refused.sum()), warned=int((table["status"] == "warning").sum()), identity=identity,
-            remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL, width=WIDTH_PX,
+            remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL,
+            width=WIDTH_PX, flags=[] if flags is None else flags.to_dict("records"),
             command=cohort.command(study),
         )
     )  # fmt: skip
 
 
-def thumbnail(hounsfield: np.ndarray, masks: dict[str, np.ndarray], spacing: tuple[float, float]) -> str:
-    """A JPEG data URI of one slice with outlines; arrays (row, column), spacing (row, column) in mm."""
+def thumbnail(
+    hounsfield: np.ndarray,
+    masks: dict[str, np.ndarray],
+    spacing: tuple[float, float],
+    overlay: dict[str, np.ndarray] | None = None,
+) -> str:
+    """A JPEG data URI of one slice with outlines; arrays (row, column), spacing (row, column) in mm.
+
+    ``overlay``: pixels "fault" and "level" that are filled, however few.
+    """
     rows, columns = hounsfield.shape
     size = (WIDTH_PX, max(1, round(WIDTH_PX * rows * spacing[0] / (columns * spacing[1]))))
     low, high = WINDOW_HU
@@ -121,6 +141,10 @@ def thumbnail(hounsfield: np.ndarray, masks: dict[str, np.ndarray], spacing: tup
         small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 127
         colour = OUTLINES[key].lstrip("#")
         picture[small & ~_inside(small)] = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
+    for key, pixels in (overlay or {}).items():
+        colour = FILLED[key].lstrip("#")
+        shown = np.asarray(Image.fromarray(pixels.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
+        picture[shown] = [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,11 +12,13 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, ClinicalTableError, 
 from analysis_lib.cohort.columns import KEPT, MEASURED
 from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.index_columns import from_table
+from analysis_lib.cohort.reference import read_reference
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
 from analysis_lib.core.project import Study
 from analysis_lib.ct import ct, indices, masks, plausible
+from analysis_lib.ct.flags import excluding, flag_table, judge, raised
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page, thumbnail
@@ -24,7 +26,7 @@ from analysis_lib.radiomics.plan import too_deep, too_thin
 from analysis_lib.review.pictures import refused_picture
 from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_with_images, reads_images
 
-COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "warnings", "reason"]
+COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "flags", "warnings", "reason"]
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
 
 
@@ -55,6 +57,7 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     jobs = [(source, params.images, study.parameter_files, need_sm) for source in sources(study, read).values()]
     looked = map_patients(look_at, jobs, workers=params.workers, label="check", quiet=quiet or not jobs, died=_killed)
     pictures = {row["patient_id"]: row.pop("picture") for row in looked}
+    judged = pd.DataFrame([row.pop("numbers") | {"flags": row["flags"]} for row in looked if row["numbers"]])
     looked += [_empty_row(name) | {"status": "ok"} for name in clinical["patient_id"] if read.empty]
     if not given.columns.empty:
         remarks.append(_with_given(looked, given))
@@ -75,6 +78,11 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     no_images = rows[rows["status"] == "refused"].set_index("patient_id")["reason"]
     stop, lost = lost_with_images(clinical, no_images)
     remarks += [*([f"make study will stop: {stop}"] if stop else []), *lost]
+    if params.reference.table:
+        try:
+            read_reference(study.reference_file)
+        except ClinicalTableError as error:
+            remarks.append(f"make study will stop: {error}")
     remarks += _without_row(study, {*clinical["patient_id"], *excluded["patient_id"]}, clinical)
     page = check_page(
         table,
@@ -85,6 +93,7 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
         params.synthetic,
         remarks,
         table_as_read(clinical),
+        flag_table(judged, params.images.flags) if len(judged) else None,
     )
     write_text(folder / "check.html", page)
     return Checked(table, pictures, usable, remarks)
@@ -190,17 +199,23 @@ def look_at(
             slices, middle = counted.slices, (len(counted.slices) - 1) // 2
             k, hounsfield = slices[middle], counted.hounsfield[middle]
             row["picture"] = _picture(opened, k, hounsfield)
+            judged = judge(opened, counted, images)
+            said = raised(judged.numbers, images.flags)
+            row |= {"numbers": judged.numbers, "flags": "; ".join(said)}
+            row["picture"] = _picture(opened, k, hounsfield, judged.overlay(k, [*said], images.flags))
             if counted.doubts:
                 raise indices.no_hu(counted.doubts)
             for key, mask in opened.masks.items():
                 window, pixel_cm2 = getattr(images, key).hu_window, opened.series.geometry.pixel_area_cm2
                 area, _ = indices.area_and_density(counted.hounsfield, mask[slices], pixel_cm2, window)
                 plausible.check_area(key, area)
+            if reason := excluding(said, images.flags):
+                raise ImageError(reason)
     except (ImageError, TooMuchMemory) as error:
         picture = row["picture"] or refused_picture(source, images)
         return row | {"status": "refused", "reason": str(error), "picture": picture}
     affine = opened.series.geometry.affine
-    notes = [*opened.notes, *counted.notes, *_no_radiomics(opened, parameter_files or {})]
+    notes = [*opened.notes, *counted.notes, *said.values(), *_no_radiomics(opened, parameter_files or {})]
     heights = [f"{(affine @ [0, 0, s, 1])[2]:.1f}" for s in slices]
     where = ", ".join(f"{s} (z = {z} mm)" for s, z in zip(slices[:5], heights, strict=False))
     return row | {
@@ -216,13 +231,15 @@ def look_at(
     }
 
 
-def _picture(opened: indices.Opened, k: int, hounsfield: np.ndarray) -> str:
+def _picture(
+    opened: indices.Opened, k: int, hounsfield: np.ndarray, overlay: dict[str, np.ndarray] | None = None
+) -> str:
     spacing, drawn = opened.series.geometry.spacing, {key: mask[k] for key, mask in opened.masks.items()}
-    return thumbnail(hounsfield, drawn, (spacing[1], spacing[0]))
+    return thumbnail(hounsfield, drawn, (spacing[1], spacing[0]), overlay)
 
 
 def _empty_row(patient_id: str) -> dict[str, object]:
-    return {"patient_id": patient_id, "picture": "", "identity": False, "warnings": ""}
+    return {"patient_id": patient_id, "picture": "", "identity": False, "warnings": "", "flags": "", "numbers": {}}
 
 
 def _killed(source: Source, *_: object) -> dict[str, object]:

@@ -148,6 +148,7 @@ def _saved_model(saved: dict[str, Any]) -> str:
 def _given(params: Params, patients: pd.DataFrame) -> str:
     """Where the indices come from: images, the clinical table, or both."""
     taken, i, text = taken_from_table(patients), params.images, ""
+    out = [name for name, rule in i.flags.items() if rule.exclude]
     if taken:
         names = ", ".join(BY_NAME[name].meaning.split(",")[0] for name in taken)
         text = f"Taken from the clinical table, where they had been measured already: {names}. "
@@ -159,6 +160,7 @@ def _given(params: Params, patients: pd.DataFrame) -> str:
         f"{'The other indices of skeletal' if taken else 'Skeletal'} muscle (SM) and psoas muscle (PM) were measured on the "
         f"slices of their masks at the third lumbar vertebra: area and mean attenuation of SM pixels "
         f"{_window(i.sm.hu_window)}, and of PM pixels {_window(i.pm.hu_window)}. "
+        + (f"Patients whose measurement was flagged ({', '.join(out)}) were excluded. " if out else "")
     )
 
 

@@ -23,6 +23,7 @@ from analysis_lib.common.formatting import NOT_AVAILABLE, format_estimate, forma
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, notebook_of, produced, stems
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
+from analysis_lib.ct.flags import flag_table
 from analysis_lib.figures.style import SYNTHETIC_LABEL
 from analysis_lib.figures.tables import html_table, table2_for_reading
 from analysis_lib.results.published import printed_numbers, quantity_text
@@ -98,11 +99,25 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         methods=methods(
             params, study.patients(), study.n_features, study.validation()[1] if study.only_validated else None
         ),
+        flags=_flags(study),
         notebooks={n: path for n, path in notebooks.items() if study.executed(n).is_file()},
         packages=_versions(run),
         finished=_readable_time(run["finished"]),
         unfolded=unfolded,
     )
+
+
+def _flags(study: Study) -> str:
+    """What was flagged of the measurements that were made, as a table; "" where none was."""
+    if not (study.build / "measured.parquet").is_file() or not study.params.images.flags:
+        return ""
+    measured = study.measured()
+    if "flags" not in measured or not (measured["ct_series"] != "").any():
+        return ""
+    table = flag_table(measured, study.params.images.flags)
+    if not table["patients"].any():
+        return f"None of {len(measured)} patients was flagged ({', '.join(table['flag'])})."
+    return html_table(table, 1, unbroken=True)
 
 
 def _versions(run: dict) -> list[tuple[str, str | None]]:

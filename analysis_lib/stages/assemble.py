@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from analysis_lib.cohort import cohort
+from analysis_lib.cohort.reference import OF_REFERENCE
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
+from analysis_lib.ct.flags import FLAGS
 from analysis_lib.radiomics import RADIOMICS_STAGE
 
 # What the images give to measured.parquet and patients.parquet.
-IMAGE_COLUMNS = (*indices.MEASURES, "smi", "pmi", "series_uid", "ct_series", "ct_notes", "slices_z_mm")
+IMAGE_COLUMNS = (
+    *indices.MEASURES,
+    *("smi", "pmi", "series_uid", "ct_series", "ct_notes", "slices_z_mm"),
+    *indices.ATTENUATION,
+    *("nama_index", "lama_index"),
+    *FLAGS,
+)
 
 
 def assemble_patients(study: Study) -> None:
@@ -18,10 +26,11 @@ def assemble_patients(study: Study) -> None:
     indices_only = failures.loc[failures["stage"] == RADIOMICS_STAGE, "patient_id"].tolist()
     if not params.radiomics:
         indices_only = measured["patient_id"].tolist()
-    clinical_columns = measured.columns.difference(IMAGE_COLUMNS, sort=False)
+    z_columns = [name for name in measured if name.endswith(OF_REFERENCE)]
+    clinical_columns = measured.columns.difference([*IMAGE_COLUMNS, *z_columns], sort=False)
     patients = cohort.assemble(
         measured[clinical_columns],
-        measured[["patient_id", *IMAGE_COLUMNS]],
+        measured[["patient_id", *IMAGE_COLUMNS, *z_columns]],
         [*study.featured(), *indices_only],
         params.cohort,
         params.seed,

@@ -84,7 +84,8 @@ def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id:
     """Hash of what a patient's images depend on: the bytes of CT and mask, how both are chosen, the code that reads."""
     source = found[patient_id]
     # What counts for the indices alone, or changes no result.
-    apart: dict[str, Any] = {"sm": {"hu_window"}, "pm": {"hu_window"}, "memory_gb": True}
+    apart: dict[str, Any] = {"sm": {"hu_window"}, "pm": {"hu_window"}}
+    apart |= dict.fromkeys(("memory_gb", "nama", "lama", "body", "phase", "flags"), True)
     choice = [images.model_dump(mode="json", exclude=apart), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
     mask = source.mask()
     table = source.where()["label_table"] or find_label_table(mask)

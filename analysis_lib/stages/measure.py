@@ -16,15 +16,17 @@ from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import AREA_OF, MEASURED
 from analysis_lib.cohort.index_columns import TAKEN, from_table
+from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.height import add_indices
 from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
-from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
+from analysis_lib.ct.flags import FLAGS, excluding
 from analysis_lib.ct.geometry import ImageError, refusing_damage
-from analysis_lib.ct.settings import ImageParams
+from analysis_lib.ct.settings import NUMBERS, ImageParams
 from analysis_lib.stages import StageError
 
 
@@ -51,9 +53,12 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     if not given.columns.empty:  # a heading may be there that nobody mapped
         print(f"note: no image is opened for what the clinical table has: {', '.join(given)}", file=sys.stderr)
     measured = measured.drop(columns="identity_in_headers")
-    table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
+    table = add_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     for name in given.columns.intersection(list(AREA_OF)):  # as printed
         table[name] = table["patient_id"].map(given[name]).fillna(table[name])
+    table, notes = add_scores(table, study)
+    for text in notes:
+        print(f"note: {text}", file=sys.stderr)
     study.write_measured(table)
 
 
@@ -80,13 +85,16 @@ def measured_or_given(study: Study, clinical: pd.DataFrame, quiet: bool = False)
     asked = clinical if reads_images(study, clinical) else clinical.head(0)
     rows, failures = measured_rows(study, asked, quiet or asked.empty, need_sm="sm_area_cm2" not in given)
     reasons = failures.set_index("patient_id")["reason"].reindex(given.index)
-    texts = ["ct_series", "ct_notes", "series_uid", "slices_z_mm"]
+    texts = ["ct_series", "ct_notes", "series_uid", "slices_z_mm", "phase", "flags"]
+    numbers = [*indices.MEASURES, *indices.ATTENUATION, *NUMBERS]
     columns = ["ct_series", "ct_notes", "identity_in_headers", *indices.MEASURES, "series_uid", "slices_z_mm"]
+    columns += [*indices.ATTENUATION, *FLAGS]
     table = rows.set_index("patient_id").reindex(index=given.index, columns=columns)
-    table = table.astype(dict.fromkeys(texts, object) | dict.fromkeys(indices.MEASURES, float))
+    table = table.astype(dict.fromkeys(texts, object) | dict.fromkeys(numbers, float))
     table["ct_notes"] = table["ct_notes"].where(table["ct_notes"].notna(), reasons).fillna("")
     table["ct_notes"] = (f"{TAKEN}{', '.join(given.columns)}; " + table["ct_notes"]).str.removesuffix("; ")
     table["series_uid"] = table["series_uid"].where(table["series_uid"].notna(), own["series_uid"])
+    table["phase"] = table["phase"].where(table["phase"].notna(), "unknown")
     table[texts] = table[texts].where(table[texts].notna(), "")
     table["identity_in_headers"] = table["identity_in_headers"].eq(True)
     table = table.assign(**given[given.columns.intersection(list(indices.MEASURES))])
@@ -129,6 +137,13 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
             "dates, numbers or institutions); no output shows it, but de-identify the files before passing them on",
             file=sys.stderr,
         )
+    counts = measured["flags"][measured["flags"] != ""].str.split("; ").explode().value_counts()
+    if len(counts):
+        print(
+            f"warning: flags of {len(measured)} measured patients: "
+            f"{', '.join(f'{name} {count}' for name, count in counts.items())}; make check shows them",
+            file=sys.stderr,
+        )
     uids = measured["series_uid"]
     if shared := int((uids.duplicated(keep=False) & (uids != "")).sum()):
         print(
@@ -147,6 +162,8 @@ def measure_one(source: Source, images: ImageParams, need_sm: bool = True) -> di
             row = indices.measure(source.ct(), source.mask(), images, **source.where(), need_sm=need_sm)
         if row["doubts"]:  # its features would be of the same values
             raise indices.no_hu([row["doubts"]])
+        if reason := excluding(row["flagged"], images.flags):
+            raise ImageError(reason)
     except (ImageError, TooMuchMemory) as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
     return {
@@ -155,6 +172,7 @@ def measure_one(source: Source, images: ImageParams, need_sm: bool = True) -> di
         **{name: row[name] for name in indices.MEASURES},
         "series_uid": row["series_uid"],
         "slices_z_mm": json.dumps(row["slices_z_mm"]),
+        **{name: row[name] for name in (*indices.ATTENUATION, *FLAGS)},
     }
 
 

@@ -371,8 +371,9 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _indices(project: Project, options: argparse.Namespace) -> None:
     from analysis_lib.cohort.columns import COLUMNS
-    from analysis_lib.common.sarcopenia import add_height_indices, cut_offs, sarcopenic
-    from analysis_lib.ct.indices import MEASURES, measure
+    from analysis_lib.common.height import BY_HEIGHT, add_indices
+    from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
+    from analysis_lib.ct.indices import ATTENUATION, MEASURES, measure
     from analysis_lib.ct.masks import listed
 
     params = project.params(options.study)
@@ -398,9 +399,10 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    row = {name: measured[name] for name in MEASURES} | {"sex": options.sex, "height_m": options.height_m}
-    table = add_height_indices(pd.DataFrame([row]).astype({"height_m": float}))
-    names = [*MEASURES, *table.columns.difference([*row], sort=False)]
+    areas = (*MEASURES, *ATTENUATION)
+    row = {name: measured[name] for name in areas} | {"sex": options.sex, "height_m": options.height_m}
+    table = add_indices(pd.DataFrame([row]).astype({"height_m": float}))
+    names = [*areas, *table.columns.difference([*row], sort=False)]
     values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in names}
     verdicts: dict[str, dict[str, Any]] = {}
     for name, definition in params.definitions.items():
@@ -414,25 +416,21 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
         }
     slices = {"sm": measured["sm_slices"], "pm": measured["pm_slices"], "z_mm": measured["slices_z_mm"]}
     if options.json:
-        series = {"series": measured["ct_series"], "notes": measured["ct_notes"]}
+        series = {"series": measured["ct_series"], "notes": measured["ct_notes"], "flags": measured["flagged"]}
         print(json.dumps(values | {"slices": slices, "ct": series, "definitions": verdicts}, indent=2))
         return
-    units = {
-        "sm_area_cm2": "cm²",
-        "sm_mean_hu": "HU",
-        "pm_area_cm2": "cm²",
-        "pm_mean_hu": "HU",
-        "smi": "cm²/m²",
-        "pmi": "cm²/m²",
-    }
+    units = {"_area_cm2": "cm²", "_mean_hu": "HU", **dict.fromkeys(BY_HEIGHT, "cm²/m²")}
     for name, value in values.items():
-        shown = _why_no_value(measured, values, name) if value is None else f"{value:10.4f} {units.get(name, '')}"
+        unit = next((text for end, text in units.items() if name.endswith(end)), "")
+        shown = _why_no_value(measured, values, name) if value is None else f"{value:10.4f} {unit}"
         print(f"{name:<12} {shown}".rstrip())
     print(
         f"slices       {', '.join(map(str, sorted({*slices['sm'], *slices['pm']})))} (0 = most caudal), "
         f"z = {slices['z_mm']} mm"
     )
     print(f"CT           {'; '.join(filter(None, [measured['ct_series'], measured['ct_notes']]))}")
+    for text in measured["flagged"].values():
+        print(f"flag         {text}")
     if not (slices["sm"] and slices["pm"]):
         print(f"mask         {listed(measured['segment_names'])}")
     for name, verdict in verdicts.items():
@@ -450,10 +448,13 @@ NO_SEGMENT, NO_HU = "no segment", "needs HU, see CT"
 
 def _why_no_value(row: dict[str, Any], values: dict[str, float | None], name: str) -> str:
     """An index by height has its muscle's area and no height; else there is no mask, or it is in doubt whether HU."""
-    measured = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}.get(name, name)
+    from analysis_lib.common.height import BY_HEIGHT
+
+    measured = BY_HEIGHT.get(name, name)
     if values[measured] is not None:
         return "needs --height-m"
-    return NO_HU if row["doubts"] and row[f"{measured[:2]}_slices"] else NO_SEGMENT
+    muscle = "pm" if measured.startswith("pm") else "sm"  # normal and low attenuation are of SM
+    return NO_HU if row["doubts"] and row[f"{muscle}_slices"] else NO_SEGMENT
 
 
 def _why_no_verdict(
