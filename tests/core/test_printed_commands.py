@@ -32,7 +32,7 @@ NOT_RUN = {
     "make explore": "stays open; tests/ui/test_explore_browser.py",
     "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
     "make fetch": "needs internet; tests/stages/test_fetch.py has it on the loopback",
-    "make masks": "needs TotalSegmentator; tests/stages/test_masks.py has a stand-in for it",
+    "make masks": "needs TotalSegmentator; tests/stages/test_make_masks.py has a stand-in for it",
     "make check STUDY=public_hcc_tace": "needs patients that are not ours to pass on",
     "make study STUDY=public_hcc_tace": "the same",
     "make export-model STUDY=public_waw_tace": "the same",
