@@ -18,12 +18,21 @@ SHELL := bash
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
 
-help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+# The text after ## says what a target does; the word in brackets before it, under which heading help lists it.
+HEADINGS := run:Run_a_study look:Look_at_it,_and_pass_it_on change:Ask_again own:Patients_of_your_own maintain:Maintain
+help: ## [maintain] print the targets
+	@echo "make TARGET STUDY=$(STUDY)    STUDY names the parameter file, params/$(STUDY).yaml; JOBS=$(JOBS) side by side"
+	@for heading in $(HEADINGS); do printf '\n%s\n' "$$(tr _ ' ' <<<"$${heading#*:}")"; awk -F ':.*## ' -v group="[$${heading%%:*}] " \
+	    'index($$2, group) == 1 { printf "  make %-13s %s\n", $$1, substr($$2, length(group) + 1) }' Makefile; done
+# A word that is no target; a file that is missing comes here, too.
+.DEFAULT:
+	@near=$$(python3 -c 'import difflib, re, sys; names = re.findall(r"^([a-z-]+):.*##", open("Makefile").read(), re.M); \
+	    print(*difflib.get_close_matches(sys.argv[1], names, 1))' '$@' 2>/dev/null); \
+	echo "make: nothing makes '$@'$${near:+; did you mean make $$near?}" >&2; exit 2
 
 # ---- environment -------------------------------------------------------------------------------------
 ENV := .venv/.ready
-env: $(ENV) ## build .venv from requirements.lock (every other target does so on first use)
+env: $(ENV) ## [run] build .venv from requirements.lock (every other target does so on first use)
 $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/zig.lock
 	@tools/setup_env.sh && touch $@
 
@@ -49,17 +58,17 @@ $(C)/.written: $(wildcard analysis_lib/*.py analysis_lib/*/*.py notebooks/*.ipyn
 	@mkdir -p $(@D) && $(RUN) code && touch $@
 $(C)/%.txt: $(C)/.written ;@:
 
-study: $(B)/run.json ## from DICOM to every table and figure, in figures/$(STUDY)
+study: $(B)/run.json ## [run] from DICOM to every table and figure, in figures/$(STUDY)
 	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
 $(B)/run.json: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done
 	@$(RUN) record --study $(STUDY)
 
-fetch: $(ENV) .venv-fetch/.ready ## CT and clinical table of a public collection, into data/$(STUDY); goes on where it stopped
+fetch: $(ENV) .venv-fetch/.ready ## [own] CT and clinical table of a public collection, into data/$(STUDY); goes on where it stopped
 	@$(RUN) fetch --study $(STUDY)
 DEVICE ?= gpu
-masks: $(ENV) .venv-masks/.ready ## outline the muscles by TotalSegmentator, on DEVICE=gpu or cpu; goes on where it stopped
+masks: $(ENV) .venv-masks/.ready ## [own] outline the muscles by TotalSegmentator, on DEVICE=gpu or cpu; goes on where it stopped
 	@$(RUN) masks --study $(STUDY) --device $(DEVICE)
-check: $(ENV) ## read everything, compute nothing: build/$(STUDY)/check/check.html
+check: $(ENV) ## [run] read everything, compute nothing: build/$(STUDY)/check/check.html
 	@$(RUN) check --study $(STUDY)
 
 $(B)/.prepared: $(ENV) FORCE
@@ -113,36 +122,36 @@ $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 MODEL ?= build/standin/model
-predict: $(B)/cohort.done ## apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
+predict: $(B)/cohort.done ## [own] apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
-validate: $(B)/patients.parquet ## judge MODEL=<folder> on STUDY's patients, whose outcomes are known; nothing is trained
+validate: $(B)/patients.parquet ## [own] judge MODEL=<folder> on STUDY's patients, whose outcomes are known; nothing is trained
 	@$(RUN) validate --study $(STUDY) --model $(MODEL) && $(RUN) notebook 17_validation --study $(STUDY) && $(RUN) record --study $(STUDY)
-export-model: $(B)/run.json ## the fitted model for others, without a number of a single patient: build/$(STUDY)/model_to_share
+export-model: $(B)/run.json ## [look] the fitted model for others, without a number of a single patient: build/$(STUDY)/model_to_share
 	@$(RUN) export-model --study $(STUDY)
-search: $(B)/patients.parquet ## search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
+search: $(B)/patients.parquet ## [change] search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
 	@$(RUN) search --study $(STUDY) && $(RUN) notebook 16_search --study $(STUDY)
-multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## the choices an analyst could have made instead, and the power page
+multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## [change] the choices an analyst could have made instead, and the power page
 	@$(RUN) multiverse --study $(STUDY) && $(RUN) notebook 15_multiverse --study $(STUDY)
 
 # ---- reading, checking and passing on a finished run -------------------------------------------------------
 # A study that was only validated is reported and packed as it is; nothing is trained for it.
 RAN = $(if $(wildcard $(B)/validation/model.json),$(if $(wildcard $(B)/model),$(B)/run.json,$(ENV)),$(B)/run.json)
-report: $(RAN) ## one self-contained HTML page of the results, and a PDF if Chromium is there
+report: $(RAN) ## [look] one self-contained HTML page of the results, and a PDF if Chromium is there
 	@$(RUN) report --study $(STUDY)
 # B on the command line names a study here, and hides the folder $(B), which this target does not use.
-compare: $(ENV) ## what changed between two studies: make compare A=standin B=mytweak
+compare: $(ENV) ## [look] what changed between two studies: make compare A=standin B=mytweak
 	@$(if $(and $(A),$(filter command,$(origin B))),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)
 	@$(RUN) compare $(A) $(B)
-package: $(RAN) ## one zip of the results for a journal, without any patient
+package: $(RAN) ## [look] one zip of the results for a journal, without any patient
 	@$(RUN) package --study $(STUDY)
-verify: $(ENV) ## check a run's files and conclusions against the committed expectation
+verify: $(ENV) ## [look] check a run's files and conclusions against the committed expectation
 	@$(RUN) verify --study $(STUDY)
-expect: $(ENV) ## keep a run's tables as the expectation, or add this processor to one with the same bytes
+expect: $(ENV) ## [maintain] keep a run's tables as the expectation, or add this processor to one with the same bytes
 	@$(RUN) expect --study $(STUDY)
-reproduce: ## clone, install, run and verify in an empty folder; writes REPRODUCTION.md
+reproduce: ## [run] clone, install, run and verify in an empty folder; writes REPRODUCTION.md
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
 
-explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab with this study's parameters
+explore: $(N)/04_autoencoder_deepsurv.ipynb ## [look] open the notebooks in JupyterLab with this study's parameters
 	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) $(PYTHON) -c \
 	    'import analysis_lib, sys; from jupyterlab.labapp import main; sys.exit(main())' --notebook-dir=notebooks \
 	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
@@ -152,9 +161,9 @@ explore: $(N)/04_autoencoder_deepsurv.ipynb ## open the notebooks in JupyterLab 
 # and the long files start first, in the order of tests/conftest.py.
 SPELLED := analysis_lib tests notebooks docs params tools benchmarks Makefile $(wildcard *.md *.toml *.yml)
 PYTEST := $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=25
-test: lint-check ## the tests, after the style, the arrows between the rooms, dependencies, spelling and types
+test: lint-check ## [maintain] the tests, after the style, the arrows between the rooms, dependencies, spelling and types
 	$(PYTEST) -m "not slow"
-test-slow: $(ENV) ## the tests that take minutes
+test-slow: $(ENV) ## [maintain] the tests that take minutes
 	$(PYTEST) -m slow
 lint-check: $(ENV)
 	@mkdir -p build
@@ -164,29 +173,29 @@ lint-check: $(ENV)
 	@.venv/bin/deptry --no-ansi . 2>build/dependencies.txt || { cat build/dependencies.txt; exit 1; }
 	.venv/bin/codespell $(SPELLED)
 	.venv/bin/mypy
-lint: $(ENV) ## format the code
+lint: $(ENV) ## [maintain] format the code
 	$(PYTHON) -m ruff check --fix . && $(PYTHON) -m ruff format .
 # Not after $(ENV): a changed pyproject.toml would first rebuild the environment from the lock that lacks the change.
 # A lock that stays the same keeps its date, and with it the environment.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
-lock: ## renew the locks from pyproject.toml and requirements/*.in; versions stay, but UPGRADE="name name"
+lock: ## [maintain] renew the locks from pyproject.toml and requirements/*.in; versions stay, but UPGRADE="name name"
 	@uv=$$(command -v uv || echo .tools/bin/uv); mkdir -p build/requirements; \
 	for lock in requirements.lock requirements/fetch.lock requirements/masks.lock; do cp $$lock build/$$lock; \
 	if [ $$lock = requirements.lock ]; then from="--extra dev pyproject.toml"; else from=$${lock%.lock}.in; fi; \
 	"$$uv" $(COMPILE) $(UPGRADE:%=--upgrade-package %) $$from --output-file build/$$lock >/dev/null || exit; \
 	if cmp -s build/$$lock $$lock; then echo "$$lock stays as it is"; \
 	else mv build/$$lock $$lock; git --no-pager diff --stat $$lock; fi; done
-docs: $(ENV) ## write the generated pages of docs/
+docs: $(ENV) ## [maintain] write the generated pages of docs/
 	$(RUN) docs
-gallery: study ## write the small pictures of docs/gallery from this study's figures
+gallery: study ## [maintain] write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
-bench: $(ENV) ## time the engines side by side with others, into build/bench
+bench: $(ENV) ## [maintain] time the engines side by side with others, into build/bench
 	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; $(PYTHON) $$script || failed="$$failed $$script"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
-clean: ## remove the outputs of all studies, synthetic data included
+clean: ## [maintain] remove the outputs of all studies, synthetic data included
 	@rm -rf build figures/*/
 	@for folder in data/*/; do if [ -d "$$folder.drawn" ]; then rm -rf "$$folder"; fi; done
-distclean: clean ## remove the environment too
+distclean: clean ## [maintain] remove the environment too
 	@rm -rf .venv .venv-fetch .venv-masks .tools
 FORCE:

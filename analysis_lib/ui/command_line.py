@@ -22,6 +22,7 @@ from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.project import Project, Study
 from analysis_lib.ct.settings import HuWindow
 from analysis_lib.review.commands import add_commands
+from analysis_lib.ui.help import GroupedParser
 from analysis_lib.ui.interrupts import stop_with_make
 
 STARTED = time.monotonic()  # before the heavy imports, which count as part of a stage
@@ -52,8 +53,8 @@ def main(arguments: list[str] | None = None, project: Project | None = None) -> 
 
 
 def _parser(project: Project) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis_lib", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = GroupedParser(prog="python -m analysis_lib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser)
 
     def stage(
         name: str, text: str, function: Callable[[Study, argparse.Namespace], int | None]
