@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -65,10 +66,29 @@ with _quiet():
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
-    """Save in Keras' own format, without the NumPy deprecations inside Keras."""
+    """Save in Keras' own format, the same bytes for the same weights, without the NumPy deprecations inside Keras."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         model.save(path)
+    _settle(path)
+
+
+def _settle(path: Path) -> None:
+    """Write the archive again without what differs from save to save: times, and addresses in memory as names."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(content["metadata.json"])
+    metadata.pop("date_saved", None)
+    content["metadata.json"] = json.dumps(metadata).encode()
+    numbers: dict[bytes, int] = {}  # objects in the order of their first mention
+    content["config.json"] = re.sub(
+        rb'(?<="shared_object_id": )\d+',
+        lambda found: b"%d" % numbers.setdefault(found[0], len(numbers) + 1),
+        content["config.json"],
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # of 1980, as Keras has it
 
 
 def load_keras(path: Path) -> keras.Model:
