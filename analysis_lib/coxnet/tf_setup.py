@@ -74,18 +74,13 @@ def save_keras(model: keras.Model, path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Write the archive again without what differs from save to save: times, and addresses in memory as names."""
+    """Write the archive again without what differs from save to save: times, and addresses in memory."""
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(content["metadata.json"])
     metadata.pop("date_saved", None)
     content["metadata.json"] = json.dumps(metadata).encode()
-    numbers: dict[bytes, int] = {}  # objects in the order of their first mention
-    content["config.json"] = re.sub(
-        rb'(?<="shared_object_id": )\d+',
-        lambda found: b"%d" % numbers.setdefault(found[0], len(numbers) + 1),
-        content["config.json"],
-    )
+    content["config.json"] = re.sub(rb', "shared_object_id": \d+', b"", content["config.json"])
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in content.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # of 1980, as Keras has it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,10 @@ def test_loaded_model_predicts_the_same_bits(data, fitted, tmp_path):
     fitted.save(tmp_path / "model")
     fitted.save(tmp_path / "model")  # replaces itself
     loaded = RadiomicsSurvivalModel.load(tmp_path / "model")
+    loaded.save(tmp_path / "again")
+    sums = [(tmp_path / name / "SHA256SUMS").read_bytes() for name in ("model", "again")]
+    assert sums[0] == sums[1], "another process, another day: the same bytes"
+    shutil.rmtree(tmp_path / "again")
     pd.testing.assert_series_equal(loaded.risk(features), fitted.risk(features), check_exact=True)
     pd.testing.assert_frame_equal(
         loaded.survival(features, [12, 36]), fitted.survival(features, [12, 36]), check_exact=True
