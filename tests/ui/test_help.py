@@ -28,7 +28,7 @@ def test_help_has_a_line_for_each(capsys):
     assert "  measure       Measure areas and densities from CT and masks." in lines
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("mesure", "measure"), ("Report", "report"), ("compar", "compare")])
+@pytest.mark.parametrize(("wrong", "near"), [("measured", "measure"), ("Report", "report"), ("compares", "compare")])
 def test_a_misspelt_command_gets_the_nearest(wrong, near, capsys):
     with pytest.raises(SystemExit) as ended:
         main([wrong])
