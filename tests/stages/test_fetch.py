@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 from made import as_a_user
-from test_masks import PROGRAM
+from test_make_masks import PROGRAM
 from test_public_data import CRLM, assert_measured, write_classes
 
 from analysis_lib.core.archive_params import FetchParams
