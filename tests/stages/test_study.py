@@ -19,6 +19,7 @@ from analysis_lib.common.height import BY_HEIGHT
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
 from analysis_lib.core.project import Project
+from analysis_lib.ct.flags import FLAGS
 from analysis_lib.ct.indices import ATTENUATION
 from analysis_lib.stages.assemble import assemble_patients
 from analysis_lib.stages.features import extract_features
@@ -390,7 +391,7 @@ def test_tables_give_what_images_gave_to_everything_that_reads_it(checkout):
     assemble_patients(study)
     images = Project(checkout).study("smoke")
     pd.testing.assert_frame_equal(study.features(), images.features(), check_exact=True)
-    of_images = ["series_uid", "ct_series", "ct_notes", "slices_z_mm"]
+    of_images = ["series_uid", "ct_series", "ct_notes", "slices_z_mm", *FLAGS]
     of_images += [*ATTENUATION, *(index for index, area in BY_HEIGHT.items() if area in ATTENUATION)]
     ours, theirs = (s.patients().drop(columns=of_images) for s in (study, images))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
