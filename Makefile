@@ -36,11 +36,12 @@ env: $(ENV) ## [run] build .venv from requirements.lock (every other target does
 $(ENV): requirements.lock pyproject.toml tools/setup_env.sh tools/uv.lock tools/zig.lock
 	@tools/setup_env.sh && touch $@
 
+# As tools/setup_env.sh finds it, or has fetched it, with the system's certificates.
+UV = $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),UV_SYSTEM_CERTS=1) "$$(command -v uv || echo .tools/bin/uv)"
 # What only make fetch and make masks need, each in an environment of its own from a lock of its own.
 .venv-%/.ready: requirements/%.lock $(ENV)
-	@uv=$$(command -v uv || echo .tools/bin/uv); export UV_SYSTEM_CERTS=$$(test -e /etc/ssl/certs/ca-certificates.crt && echo 1 || echo 0); \
-	"$$uv" venv --quiet --clear --python $(PYTHON) $(@D) && \
-	"$$uv" pip install --quiet --require-hashes --no-deps --python $(@D)/bin/python -r $< && touch $@
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D)
+	@$(UV) pip install --quiet --require-hashes --no-deps --python $(@D)/bin/python -r $< && touch $@
 
 # ---- the study ---------------------------------------------------------------------------------------
 # Each section of the parameters has a file of its own under $(B)/params that changes only when its values do,
@@ -179,10 +180,10 @@ lint: $(ENV) ## [maintain] format the code
 # A lock that stays the same keeps its date, and with it the environment.
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock: ## [maintain] renew the locks from pyproject.toml and requirements/*.in; versions stay, but UPGRADE="name name"
-	@uv=$$(command -v uv || echo .tools/bin/uv); mkdir -p build/requirements; \
+	@mkdir -p build/requirements; \
 	for lock in requirements.lock requirements/fetch.lock requirements/masks.lock; do cp $$lock build/$$lock; \
 	if [ $$lock = requirements.lock ]; then from="--extra dev pyproject.toml"; else from=$${lock%.lock}.in; fi; \
-	"$$uv" $(COMPILE) $(UPGRADE:%=--upgrade-package %) $$from --output-file build/$$lock >/dev/null || exit; \
+	$(UV) $(COMPILE) $(UPGRADE:%=--upgrade-package %) $$from --output-file build/$$lock >/dev/null || exit; \
 	if cmp -s build/$$lock $$lock; then echo "$$lock stays as it is"; \
 	else mv build/$$lock $$lock; git --no-pager diff --stat $$lock; fi; done
 docs: $(ENV) ## [maintain] write the generated pages of docs/

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis_lib.common.sarcopenia import BY_HEIGHT
+
 if TYPE_CHECKING:
     import pandera.pandas as pa
 
@@ -108,7 +110,7 @@ BY_NAME = {c.name: c for c in COLUMNS}
 NUMERIC = [c.name for c in COLUMNS if c.kind == "number"]
 KEPT = [c for c in COLUMNS if c.kept]
 OPTIONAL = [c.name for c in KEPT if not c.required]
-AREA_OF = {"smi": "sm_area_cm2", "pmi": "pm_area_cm2"}  # each index over height squared
+AREA_OF = {index: BY_HEIGHT[index] for index in ("smi", "pmi")}
 MEASURED = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", *AREA_OF)  # what images give, or a table
 
 

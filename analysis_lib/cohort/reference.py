@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from analysis_lib.cohort.table_files import ClinicalTableError, fold, read_table
-from analysis_lib.common.height import BY_HEIGHT
+from analysis_lib.common.sarcopenia import BY_HEIGHT
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.core.project import Study
 

@@ -45,12 +45,19 @@ class Definition(CutOffs, Protocol):
         """Classes of BMI with cut-offs of their own."""
 
 
+# The area of each index by height: of SM and PM, and of SM of normal and of low attenuation.
+BY_HEIGHT = {
+    "smi": "sm_area_cm2",
+    "pmi": "pm_area_cm2",
+    "nama_index": "nama_area_cm2",
+    "lama_index": "lama_area_cm2",
+}
+
+
 def add_height_indices(table: pd.DataFrame) -> pd.DataFrame:
-    """Add SMI and PMI in cm2/m2 from the areas and ``height_m``."""
-    return table.assign(
-        smi=table["sm_area_cm2"] / table["height_m"] ** 2,
-        pmi=table["pm_area_cm2"] / table["height_m"] ** 2,
-    )
+    """Add the indices BY_HEIGHT in cm2/m2 of the areas that the table has, from ``height_m``."""
+    there = {index: area for index, area in BY_HEIGHT.items() if area in table}
+    return table.assign(**{index: table[area] / table["height_m"] ** 2 for index, area in there.items()})
 
 
 def cut_offs(table: pd.DataFrame, definition: Definition) -> pd.Series:

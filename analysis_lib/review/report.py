@@ -93,6 +93,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         label=SYNTHETIC_LABEL,
         note=study.note,
         letter=printed_numbers()["doi"],
+        printed=printed_numbers(params.published)["doi"],
         paper=[e for e in entries if e["part"] == "paper"],
         extended=[e for e in entries if e["part"] == "extended"],
         answers={name: found for name, found in study.answers().items() if name in ALL_NOTEBOOKS},
@@ -177,10 +178,10 @@ def _table(study: Study, stem: str) -> tuple[pd.DataFrame, int]:
 
 
 def beside(rows: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
-    """The letter's numbers beside ours, an estimate in one row with its interval and P, a count with its percentage.
+    """Printed numbers beside ours, an estimate in one row with its interval and P, a count with its percentage.
 
-    ``rows`` are rows of ``published.compare``. Returns set (its label), item, letter, this run, and whether the
-    letter's value lies in this run's interval.
+    ``rows`` are rows of ``published.compare``. Returns set (its label), item, printed, this run, and whether the
+    printed value lies in this run's interval.
     """
     table = []
     for (_, name, *what), part in rows.groupby(["table", "set", "marker", "outcome", "quantity"], sort=False):
@@ -191,7 +192,7 @@ def beside(rows: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
         shape = {"n": ", n", "mean": ", mean ± SD"}.get(values.index[0], "") + (" (%)" if "%" in values.index else "")
         cells = (_value(values[column], what[-1]) for column in ("published", "ours"))
         table.append((label, quantity_text(*what) + shape, *cells, holds))
-    return pd.DataFrame(table, columns=["set", "item", "letter", "this run", "letter's value in our interval"])
+    return pd.DataFrame(table, columns=["set", "item", "printed", "this run", "printed value in our interval"])
 
 
 def _value(values: pd.Series, quantity: str) -> str:

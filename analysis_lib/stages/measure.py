@@ -19,9 +19,9 @@ from analysis_lib.cohort.index_columns import TAKEN, from_table
 from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
-from analysis_lib.common.height import add_indices
 from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
+from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.flags import FLAGS, excluding
@@ -53,7 +53,7 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     if not given.columns.empty:  # a heading may be there that nobody mapped
         print(f"note: no image is opened for what the clinical table has: {', '.join(given)}", file=sys.stderr)
     measured = measured.drop(columns="identity_in_headers")
-    table = add_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
+    table = add_height_indices(clinical.merge(measured, on="patient_id", validate="one_to_one"))
     for name in given.columns.intersection(list(AREA_OF)):  # as printed
         table[name] = table["patient_id"].map(given[name]).fillna(table[name])
     table, notes = add_scores(table, study)

@@ -372,8 +372,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _indices(project: Project, options: argparse.Namespace) -> None:
     from analysis_lib.cohort.columns import COLUMNS
-    from analysis_lib.common.height import BY_HEIGHT, add_indices
-    from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
+    from analysis_lib.common.sarcopenia import BY_HEIGHT, add_height_indices, cut_offs, sarcopenic
     from analysis_lib.ct.indices import ATTENUATION, MEASURES, measure
     from analysis_lib.ct.masks import listed
 
@@ -402,7 +401,7 @@ def _indices(project: Project, options: argparse.Namespace) -> None:
 
     areas = (*MEASURES, *ATTENUATION)
     row = {name: measured[name] for name in areas} | {"sex": options.sex, "height_m": options.height_m}
-    table = add_indices(pd.DataFrame([row]).astype({"height_m": float}))
+    table = add_height_indices(pd.DataFrame([row]).astype({"height_m": float}))
     names = [*areas, *table.columns.difference([*row], sort=False)]
     values = {name: None if pd.isna(v := table.at[0, name]) else float(v) for name in names}
     verdicts: dict[str, dict[str, Any]] = {}
@@ -449,7 +448,7 @@ NO_SEGMENT, NO_HU = "no segment", "needs HU, see CT"
 
 def _why_no_value(row: dict[str, Any], values: dict[str, float | None], name: str) -> str:
     """An index by height has its muscle's area and no height; else there is no mask, or it is in doubt whether HU."""
-    from analysis_lib.common.height import BY_HEIGHT
+    from analysis_lib.common.sarcopenia import BY_HEIGHT
 
     measured = BY_HEIGHT.get(name, name)
     if values[measured] is not None:

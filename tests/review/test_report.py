@@ -8,7 +8,7 @@ import pytest
 from finished import toy_study
 
 from analysis_lib.core.parameters import load_params
-from analysis_lib.results.published import KEYS
+from analysis_lib.results.published import KEYS, printed_numbers
 from analysis_lib.review.methods import methods
 from analysis_lib.review.record import read_run
 from analysis_lib.review.report import ReportError, beside, render, write_report
@@ -45,6 +45,7 @@ def test_report_follows_the_letter_and_links_the_notebooks(root):
     html = (root / "figures" / "toy" / "report.html").read_text(encoding="utf-8")
     order = [html.index(f'<section id="{stem}">') for stem in ("fig1", "table1", "table2", "fig2", "fig3", "c_index")]
     assert order == sorted(order)
+    assert f"The numbers of doi {printed_numbers()['doi']} beside ours" in html
     for href in re.findall(r'href="([^"#:]+)"', html):
         assert (root / "figures" / "toy" / href).is_file(), href
     for image in re.findall(r"<img [^>]*>", html):

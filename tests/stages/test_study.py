@@ -15,7 +15,7 @@ from made import copy_checkout, make, outputs
 
 import analysis_lib
 from analysis_lib.cohort.columns import MEASURED
-from analysis_lib.common.height import BY_HEIGHT
+from analysis_lib.common.sarcopenia import BY_HEIGHT
 from analysis_lib.core.artefacts import NOTEBOOKS
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
 from analysis_lib.core.project import Project
