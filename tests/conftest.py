@@ -23,6 +23,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from analysis_lib.ct.geometry import Geometry
 
+pytest_plugins = ["evidence"]
+
 # Tests of one room use cases of another's, also where one file is run alone.
 sys.path += [str(folder) for folder in Path(__file__).parent.iterdir() if folder.is_dir()]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
