@@ -231,19 +231,18 @@ def _in_order(values):  # pragma: no cover - compiled
     top = np.uint64(1) << np.uint64(63)
     for i in range(bits.size):  # keys that rise as the numbers do
         bits[i] = ~bits[i] if bits[i] & top else bits[i] | top
-    other = np.empty_like(bits)
-    for shift in range(0, 64, 11):
-        digit = np.uint64(shift)
-        place = np.zeros(2049, np.int64)
-        for key in bits:
-            place[((key >> digit) & np.uint64(2047)) + np.uint64(1)] += 1
-        if place.max() == bits.size:
+    other, place, digits = np.empty_like(bits), np.zeros((6, 2049), np.int64), np.uint64(2047)
+    for key in bits:
+        for k in range(6):
+            place[k, ((key >> np.uint64(11 * k)) & digits) + np.uint64(1)] += 1
+    for k in range(6):
+        if place[k].max() == bits.size:
             continue  # all have the same digit
-        place = np.cumsum(place)
+        here = np.cumsum(place[k])
         for key in bits:
-            k = (key >> digit) & np.uint64(2047)
-            other[place[k]] = key
-            place[k] += 1
+            digit = (key >> np.uint64(11 * k)) & digits
+            other[here[digit]] = key
+            here[digit] += 1
         bits, other = other, bits
     for i in range(bits.size):
         bits[i] = bits[i] & ~top if bits[i] & top else ~bits[i]

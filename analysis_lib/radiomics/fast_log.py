@@ -4,20 +4,20 @@ PyRadiomics filters the whole image and then looks at the mask. The filter is se
 on a few slices follow from one weighted sum through the plane and filters in the plane of those slices alone.
 Nothing is cropped: weights down to 1e-11 of the largest take part, a thousandth of what ITK's rounding loses.
 
-It is ITK's recursive filter. Its impulse response is known in closed form, and outside the image it repeats the
-edge value. What ITK's single precision adds to it is the matter of ``fast_log_rounding``.
+It is ITK's recursive filter. Its impulse response is known in closed form, which serves through the plane, where few
+slices are wanted; in the plane the recursion itself is faster. Outside the image the edge value goes on. What ITK's
+single precision adds to it is the matter of ``fast_log_rounding``.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import numba
 import numpy as np
 import SimpleITK as sitk
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
-_BAND = 24  # lines that are filtered at once
-_AT_ONCE = 2**18  # voxels that are converted to double precision at once: 2 MB stay in the cache
 _FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
 
 # Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
@@ -43,6 +43,23 @@ def _response(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
         half *= sigma_mm**2 / np.sum(half * np.arange(len(n)) ** 2)  # x^2 / 2 gives sigma^2
     half = half[: max(4, int(np.ceil(_FAR * sigma_mm / spacing_mm))) + 1]
     return np.concatenate([half[:0:-1], half])
+
+
+@lru_cache(maxsize=256)
+def _gains(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
+    """The response as ITK computes it, by recursion: gains ahead and back, (2, 5), see ``_recursion``."""
+    half = len(response := _response(sigma_mm, spacing_mm, order)) // 2
+    poles = np.append(1.0, _poles(sigma_mm, spacing_mm))
+    ahead = np.convolve(response[half : half + 4], poles)[:4]
+    back = np.convolve(response[half + 1 : half + 5], poles)[:4]
+    return np.array([np.append(ahead, 0.0), np.append(0.0, back)])
+
+
+@lru_cache(maxsize=256)
+def _poles(sigma_mm: float, spacing_mm: float) -> np.ndarray:
+    """Coefficients of the four outputs before, the same for each order of derivative."""
+    pair = np.exp((np.array(_L) + 1j * np.array(_W)) * (spacing_mm / sigma_mm))
+    return np.poly([*pair, *pair.conj()]).real[1:]
 
 
 def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
@@ -89,13 +106,14 @@ class LaplacianOfGaussian:
         }
         # what a filter in the plane can see from the box, (rows, columns), of each sigma
         self.near = {sigma: self._near(sigma) for sigma in self.sigmas_mm}
-        self.widest = self.near[self.sigmas_mm[-1]] if self.sigmas_mm else ()
-        self._contracted: tuple[int, np.ndarray] | None = None  # the slice that ``contract`` saw last, its answer
+        self._contracted: tuple[int, dict[float, np.ndarray]] | None = (
+            None  # the slice that ``contract`` saw last, its answer
+        )
 
     def _near(self, sigma: float) -> tuple[slice, ...]:
         far = [len(self.kernels[sigma, axis, 0]) // 2 for axis in (1, 2)]
         return tuple(
-            slice(max(0, part.start - reach), min(size, part.stop + reach))
+            slice(max(0, int(part.start) - reach), min(size, int(part.stop) + reach))
             for part, reach, size in zip(self.box[1:], far, self.volume.shape[1:], strict=True)
         )
 
@@ -103,20 +121,23 @@ class LaplacianOfGaussian:
         """{sigma: float64 values of the mask's voxels}, exact but for ITK's rounding."""
         out: dict[float, list[np.ndarray]] = {sigma: [] for sigma in self.sigmas_mm}
         for z, inside in enumerate(self.inside, start=self.box[0].start):
-            for i, sigma in enumerate(self.sigmas_mm):
-                smooth, second = self.contract(z)[2 * i : 2 * i + 2]
-                out[sigma].append(self._in_plane(sigma, smooth, second, inside)[inside])
+            for sigma in self.sigmas_mm:
+                out[sigma].append(self._in_plane(sigma, self.contract(z)[sigma])[inside])
         return {sigma: np.concatenate(slices) for sigma, slices in out.items()}
 
-    def contract(self, z: int) -> np.ndarray:
-        """Weighted sums through the plane at slice z: (2 x sigmas, y, x) of ``widest``.
-
-        Smoothed and second derivative by turns.
-        """
+    def contract(self, z: int) -> dict[float, np.ndarray]:
+        """{sigma: weighted sums through the plane at slice z, (2, y, x) of ``near``: smoothed, second derivative}."""
         if self._contracted is None or self._contracted[0] != z:
-            weights = np.array([self.through(s, order, z) for s in self.sigmas_mm for order in (0, 2)])
-            self._contracted = z, weighted_sums(self.volume[(slice(None), *self.widest)], weights)
+            weights = {s: np.array([self.through(s, order, z) for order in (0, 2)]) for s in self.sigmas_mm}
+            self._contracted = z, {sigma: self.summed(sigma, w) for sigma, w in weights.items()}
         return self._contracted[1]
+
+    def summed(self, sigma: float, weights: np.ndarray) -> np.ndarray:
+        """Sums over the slices with weights (n, z): (n, y, x) of ``near``, in double precision."""
+        y, x = self.near[sigma]
+        out = np.zeros((len(weights), y.stop - y.start, x.stop - x.start))
+        _weighted_sums(self.volume, weights, y.start, x.start, out)
+        return out
 
     def forget(self) -> None:
         """Free what ``contract`` keeps."""
@@ -129,62 +150,80 @@ class LaplacianOfGaussian:
         weights[first : first + len(w)] = w
         return weights
 
-    def along(
-        self, plane: np.ndarray, sigma: float, axis: int, order: int, needed: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Filter a plane of ``near[sigma]`` along y (axis 1) or x (axis 2), for the outputs in the box alone.
+    def along(self, planes: np.ndarray, sigma: float, axis: int, orders: list[int], factors: list[float]) -> np.ndarray:
+        """Sum of planes (k, rows, columns) of ``near[sigma]``, filtered along y (axis 1) or x (2), on the box's lines.
 
-        Outputs that are not ``needed`` (bool, of the outputs' shape) may be anything.
+        orders, factors: derivative and weight of each plane.
         """
-        start = self.near[sigma][axis - 1].start
+        start, mm = self.near[sigma][axis - 1].start, self.spacing_mm[axis]
         part = slice(self.box[axis].start - start, self.box[axis].stop - start)
-        kernel = self.kernels[sigma, axis, order]
+        gains = np.stack([f * _gains(sigma, mm, order) for f, order in zip(factors, orders, strict=True)], axis=1)
         if axis == 1:
-            return _band(plane, kernel, part, needed)
-        return _band(plane.T, kernel, part, None if needed is None else needed.T).T
+            return _recursion(planes, gains, _poles(sigma, mm), part)
+        return _recursion(planes.transpose(0, 2, 1), gains, _poles(sigma, mm), part).T
 
-    def _in_plane(self, sigma: float, smooth: np.ndarray, second: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        dz, dy, dx = (s * s for s in self.spacing_mm)
-        smooth, second = smooth[within(self.near[sigma], self.widest)], second[within(self.near[sigma], self.widest)]
-        rows = self.along(second, sigma, 1, 0) / dz + self.along(smooth, sigma, 1, 2) / dy
-        across = self.along(self.along(smooth, sigma, 1, 0), sigma, 2, 2, inside)
-        return self.along(rows, sigma, 2, 0, inside) + across / dx
-
-
-def within(part: tuple[slice, ...], whole: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The slices ``part`` of an image as slices of its piece ``whole``."""
-    return tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
+    def _in_plane(self, sigma: float, both: np.ndarray) -> np.ndarray:
+        """both: smoothed and second derivative through the plane, (2, y, x) of ``near``."""
+        dz, dy, dx = (1.0 / (mm * mm) for mm in self.spacing_mm)
+        rows = self.along(both, sigma, 1, [2, 0], [dy, dz])
+        smooth = self.along(both[:1], sigma, 1, [0], [1.0])
+        return self.along(np.stack([rows, smooth]), sigma, 2, [0, 2], [1.0, dx])
 
 
-def weighted_sums(volume: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums over the slices of (z, y, x): (n, y, x) for weights (n, z), in double precision."""
-    out = np.empty((len(weights), *volume.shape[1:]))
-    rows = max(1, _AT_ONCE // volume[:, 0].size)
-    for start in range(0, volume.shape[1], rows):
-        block = volume[:, start : start + rows].astype(np.float64)
-        out[:, start : start + rows] = np.tensordot(weights, block, 1)
-    return out
+@numba.njit(cache=True)
+def _weighted_sums(volume, weights, first_y, first_x, out):  # pragma: no cover - compiled
+    for y in range(out.shape[1]):
+        for z in range(volume.shape[0]):
+            line = volume[z, first_y + y][first_x : first_x + out.shape[2]]
+            for n in range(out.shape[0]):
+                if weights[n, z] != 0:
+                    _add(out[n, y], weights[n, z], line)
 
 
-def _band(plane: np.ndarray, response: np.ndarray, part: slice, needed: np.ndarray | None = None) -> np.ndarray:
-    """Filter (n, m) along its first axis with edge values repeated, only for the outputs in ``part``.
+@numba.njit(cache=True)
+def _add(out, weight, line):  # pragma: no cover - compiled
+    for x in range(out.size):
+        out[x] += weight * line[x]
 
-    ``needed`` (outputs, m): columns that a band of lines does not need are left out of its product.
+
+def _recursion(planes: np.ndarray, gains: np.ndarray, poles: np.ndarray, part: slice) -> np.ndarray:
+    """Sum of the filtered planes (k, n, m) along n, for the outputs in ``part`` alone.
+
+    gains (2, k, 5): ahead and back, of the line itself and of the four before it. The edge values go on for ever.
     """
-    half, last = len(response) // 2, len(plane) - 1
-    toeplitz = np.zeros((_BAND, _BAND + 2 * half))
-    for i in range(_BAND):
-        toeplitz[i, i : i + len(response)] = response  # symmetric
-    out = np.zeros((plane.shape[1], part.stop - part.start)).T
-    for start in range(part.start, part.stop, _BAND):
-        stop = min(start + _BAND, part.stop)
-        first, end = start - half, stop + half
-        weights, lines = toeplitz[: stop - start, : end - first], slice(start - part.start, stop - part.start)
-        seen = slice(first, end) if first >= 0 and end <= last + 1 else np.clip(np.arange(first, end), 0, last)
-        if needed is None:
-            np.matmul(weights, plane[seen], out=out[lines])
-        else:
-            columns = np.flatnonzero(needed[lines].any(axis=0))
-            picked = plane.T[columns, seen] if isinstance(seen, slice) else plane.T[np.ix_(columns, seen)]
-            out.T[columns, lines] = picked @ weights.T
+    out = np.zeros((part.stop - part.start, planes.shape[2]))
+    planes = np.ascontiguousarray(planes)  # strides that the compiler does not know cost it the wide registers
+    for direction, gain in zip((1, -1), gains, strict=True):
+        _sweep(planes[0], planes[-1], gain[0], gain[1:].sum(axis=0), poles, out, part.start, direction)
     return out
+
+
+@numba.njit(cache=True)
+def _sweep(one, other, g, h, poles, out, start, direction):  # pragma: no cover - compiled
+    """Add one direction of the recursion: Deriche's four poles, in the transposed direct form."""
+    state, line = np.zeros((5, one.shape[1])), np.zeros(one.shape[1])
+    first, last = (0, start + len(out)) if direction > 0 else (len(one) - 1, start - 1)
+    held_g, held_h, whole = 0.0, 0.0, 1 + poles.sum()
+    for k in range(3, -1, -1):  # as if the edge value had always been there
+        held_g += g[k + 1] - poles[k] * (g.sum() / whole)
+        held_h += h[k + 1] - poles[k] * (h.sum() / whole)
+        _next(state[k], state[4], 0.0, line, held_g, one[first], held_h, other[first])
+    for i in range(first, last, direction):
+        x, y = one[i], other[i]
+        _first(line, state[0], g[0], x, h[0], y)
+        for k in range(4):
+            _next(state[k], state[k + 1], poles[k], line, g[k + 1], x, h[k + 1], y)
+        if start <= i < start + len(out):
+            out[i - start] += line
+
+
+@numba.njit(cache=True)
+def _first(out, state, g, x, h, y):  # pragma: no cover - compiled
+    for i in range(out.size):
+        out[i] = state[i] + (g * x[i] + h * y[i])
+
+
+@numba.njit(cache=True)
+def _next(out, later, pole, line, g, x, h, y):  # pragma: no cover - compiled
+    for i in range(out.size):
+        out[i] = (later[i] - pole * line[i]) + (g * x[i] + h * y[i])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights, weighted_sums, within
+from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights
 
 _FARTHEST = 27.0  # sigmas until the slower of Deriche's exponentials is below 1e-16
 _FEW_SMALL = 4  # voxels for each of which ITK filters a block of its own
@@ -123,15 +123,15 @@ class ItkLaplacian(LaplacianOfGaussian):
         flat = [voxel for some in voxels.values() for voxel in some]
         for z in range(len(self.volume)):
             if there := [voxel for voxel in flat if voxel.smooth[0][z]]:
-                plane = self.volume[z][self.widest].astype(np.float64)
+                plane = self.volume[z].astype(np.float64)
                 for voxel in there:
                     voxel.add(plane, z)
         for z in {voxel.z for voxel in flat}:
             for sigma, some in voxels.items():
-                plane = _single(self.contract(z)[2 * self.sigmas_mm.index(sigma) + 1])
+                plane = _single(self.contract(z)[sigma][1])
                 for voxel in some:
                     if voxel.z == z:
-                        voxel.add_along_z(plane)
+                        voxel.add_along_z(plane, self.near[sigma])
         return out | {
             sigma: np.array([self._total(v.along_x, v.along_y, v.along_z) for v in some])
             for sigma, some in voxels.items()
@@ -148,14 +148,16 @@ class ItkLaplacian(LaplacianOfGaussian):
             along_x += weight * self._two(plane, sigma, (2, 2), (1, 0))
             along_y += weight * self._two(plane, sigma, (1, 2), (2, 0))
         for k, z in enumerate(slices):
-            plane = weighted_sums(near, self.through(sigma, 2, z)[None])[0]
-            along_z[k] = self.along(_single(self.along(_single(plane), sigma, 2, 0)), sigma, 1, 0)
+            plane = _single(self.summed(sigma, self.through(sigma, 2, z)[None])[0])
+            along_z[k] = self._two(plane, sigma, (2, 0), (1, 0))
         total = self._total(along_x, along_y, along_z)
         return total[tuple((places - [part.start for part in self.box]).T)]
 
     def _two(self, plane: np.ndarray, sigma: float, first: tuple[int, int], then: tuple[int, int]) -> np.ndarray:
         """Two filters of (axis, order), each rounded."""
-        return _single(self.along(_single(self.along(plane, sigma, *first)), sigma, *then))
+        for axis, order in (first, then):
+            plane = _single(self.along(plane[None], sigma, axis, [order], [1.0]))
+        return plane
 
     def _total(self, along_x: Any, along_y: Any, along_z: Any) -> Any:
         dz, dy, dx = (1.0 / (s * s) for s in self.spacing_mm)
@@ -171,14 +173,14 @@ class ItkLaplacian(LaplacianOfGaussian):
             smooth.append(weights)
             second.append(edge_weights(self.kernels[sigma, axis, 2], place[axis], size)[1])
             window.append(slice(first, first + len(weights)))
-        return _Voxel(place[0], within(tuple(window), self.widest), smooth, second)
+        return _Voxel(place[0], tuple(window), smooth, second)
 
 
 @dataclass
 class _Voxel:
     """The three second derivatives at one voxel as ITK has them.
 
-    window: rows and columns of ``widest``; smooth, second: weights along z (all slices), y and x (of the window).
+    window: rows and columns of the image; smooth, second: weights along z (all slices), y and x (of the window).
     """
 
     z: int
@@ -195,9 +197,10 @@ class _Voxel:
         self.along_x += weight * np.float32(_single(part @ self.second[2]) @ self.smooth[1])
         self.along_y += weight * np.float32(_single(self.second[1] @ part) @ self.smooth[2])
 
-    def add_along_z(self, plane: np.ndarray) -> None:
-        """plane: second derivative in z at this voxel's slice."""
-        self.along_z = _single(plane[self.window] @ self.smooth[2]) @ self.smooth[1]
+    def add_along_z(self, plane: np.ndarray, near: tuple[slice, ...]) -> None:
+        """plane: second derivative in z at this voxel's slice, of the rows and columns ``near``."""
+        part = tuple(slice(w.start - n.start, w.stop - n.start) for w, n in zip(self.window, near, strict=True))
+        self.along_z = _single(plane[part] @ self.smooth[2]) @ self.smooth[1]
 
 
 def _single(values: Any) -> Any:
