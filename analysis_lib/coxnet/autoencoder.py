@@ -7,8 +7,9 @@ doi 10.1145/1390156.1390294) keeps 1343 features of 345 patients from being lear
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ import pandas as pd
 
 from analysis_lib.common.files import read_csv
 from analysis_lib.coxnet.fitting import derived_seed
-from analysis_lib.coxnet.products import BLOCK, alike, dense, span
+from analysis_lib.coxnet.products import BLOCK, RANK, alike, dense, product, span
 from analysis_lib.coxnet.scaling import canonical_order
 from analysis_lib.coxnet.settings import AutoEncoderParams
 from analysis_lib.coxnet.tf_setup import keras, load_keras, save_keras, tf
+
+TRAIN_LOSS_EVERY = 5  # epochs
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class AutoEncoder:
     """Fitted AutoEncoder: ``model`` from d features to d features, with a layer named 'code'.
 
     history : a row an epoch, columns step, train_loss, val_loss (mean squared error in SDs, without noise
-    and penalties).
+    and penalties; of the training part at every ``TRAIN_LOSS_EVERY``-th epoch, since it costs as much as learning).
     """
 
     model: keras.Model
@@ -136,59 +139,93 @@ def _train(
     ``features``: over how many the error is a mean, where ``train`` and ``val`` hold fewer axes (see ``span``).
     """
     n, d = train.shape
-    share = d / (features or d)
-    batch = min(params.batch_size, n)
-    optimizer = keras.optimizers.Adam(params.learning_rate)
-    variables = model.trainable_variables
-    optimizer.build(variables)
-    kernels = [v for v in variables if v.path.endswith("kernel")]
-    layers = model.layers[1:]
-    train_t, val_t = tf.constant(train), tf.constant(val)
-
-    def learn(target: tf.Tensor, h: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            penalty = tf.constant(0.0)
-            for layer in layers:
-                h = dense(layer, h, batch)
-                if layer.name == "code" and params.l1_code > 0:
-                    penalty += params.l1_code * tf.reduce_mean(tf.abs(h))
-            if params.l2 > 0:
-                penalty += params.l2 * tf.add_n([tf.reduce_sum(tf.square(k)) for k in kernels])
-            loss = share * tf.reduce_mean(tf.square(h - target)) + penalty
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-
-    # Without autograph, which takes longer to rewrite these lines than the epochs of a small study.
-    @tf.function(input_signature=[tf.TensorSpec((n,), tf.int32), tf.TensorSpec((), tf.int32)], autograph=False)
-    def epoch(order: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        noisy = shuffled = tf.gather(train_t, order)
-        if params.noise > 0:
-            noisy += params.noise * tf.random.stateless_normal((n, d), tf.stack([noise_seed % 2**31, number]))
-
-        def batch_from(first: tf.Tensor | int) -> tuple[tf.Tensor | int]:
-            learn(shuffled[first : first + batch], noisy[first : first + batch])
-            return (first + batch,)
-
-        if batch > BLOCK:  # its size must stand in the graph, so that its products can be cut
-            for first in range(0, n, batch):
-                batch_from(first)
-        else:
-            tf.while_loop(lambda first: first < n, batch_from, (tf.constant(0),))
-        clean = [share * tf.reduce_mean(tf.square(_through(layers, part) - part)) for part in (train_t, val_t)]
-        return tf.stack(clean)
-
-    rows, best, best_step, best_weights = [], np.inf, 0, model.get_weights()
+    layers = tuple((layer.units, layer.activation.__name__, layer.name == "code") for layer in model.layers[1:])
+    epoch, error, weights = _trainer(n, d, layers, min(params.batch_size, n), params.noise > 0, params.l1_code > 0)
+    start = model.get_weights()
+    weights.assign(np.concatenate([w.ravel() for w in start]))
+    fixed = [tf.constant(part) for part in (train, val)]
+    numbers = tf.constant([params.learning_rate, params.noise, params.l1_code, params.l2, d / (features or d)])
+    seed = tf.constant(noise_seed % 2**31)
+    rows, best, best_step, kept = [], np.inf, 0, weights.numpy()
     for step in range(1, params.max_epochs + 1):
         order = tf.constant(rng.permutation(n), tf.int32)
-        train_loss, val_loss = epoch(order, tf.constant(step)).numpy().astype(np.float64)
-        rows.append((step, train_loss, val_loss))
+        val_loss = float(epoch(*fixed, order, tf.constant(step), seed, numbers))
+        rows.append((step, float(error(fixed[0], numbers)) if step % TRAIN_LOSS_EVERY == 1 else np.nan, val_loss))
         if val_loss < best:
-            best, best_step, best_weights = val_loss, step, model.get_weights()
-        if step - best_step >= params.patience or not np.isfinite(train_loss):
+            best, best_step, kept = val_loss, step, weights.numpy()
+        if step - best_step >= params.patience or not np.isfinite(val_loss):
             break
-    if not np.isfinite([row[1] for row in rows]).all():
+    if not np.isfinite([row[2] for row in rows]).all():
         raise ValueError(f"the AutoEncoder's loss was no longer finite; lower learning_rate ({params.learning_rate:g})")
-    model.set_weights(best_weights)
+    ends = np.cumsum([w.size for w in start])[:-1]
+    model.set_weights([part.reshape(w.shape) for part, w in zip(np.split(kept, ends), start, strict=True)])
     return pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
+
+
+@lru_cache(maxsize=8)
+def _trainer(n: int, d: int, layers: tuple[tuple[int, str, bool], ...], batch: int, use_noise: bool, use_l1: bool):
+    """Compile an epoch of ``n`` patients and ``d`` features and the error of others, and the flat weights of both.
+
+    layers: (units, activation, whether it is the code) from the first to the last.
+    """
+    widths = [d, *(units for units, *_ in layers)]
+    shapes = [shape for a, b in itertools.pairwise(widths) for shape in ((a, b), (b,))]
+    counts = [int(np.prod(shape)) for shape in shapes]
+    is_kernel = tf.constant(np.repeat([len(shape) == 2 for shape in shapes], counts).astype(np.float32))
+    flat, slot1, slot2 = (tf.Variable(tf.zeros(sum(counts)), trainable=False) for _ in range(3))
+    raw = tf.raw_ops
+
+    def through(weights: tf.Tensor, h: tf.Tensor, rows: int | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reconstruction and code of h (rows at most, d)."""
+        parts = [tf.reshape(p, s) for p, s in zip(tf.split(weights, counts), shapes, strict=True)]
+        code = h
+        for kernel, bias, (_, activation, is_code) in zip(parts[::2], parts[1::2], layers, strict=True):
+            h = keras.activations.get(activation)(tf.nn.bias_add(product(h, kernel, rows), bias))
+            code = h if is_code else code
+        return h, code
+
+    def learn(target: tf.Tensor, h: tf.Tensor, t: tf.Tensor, numbers: tf.Tensor) -> None:
+        rate, _, l1, l2, share = tf.unstack(numbers)
+        weights = flat.read_value()
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            output, code = through(weights, h, batch)
+            loss = share * tf.reduce_mean(tf.square(output - target))
+            if use_l1:
+                loss += l1 * tf.reduce_mean(tf.abs(code))
+        gradient = tape.gradient(loss, weights) + 2.0 * l2 * (is_kernel * weights)
+        raw.ResourceApplyAdam(
+            var=flat.handle, m=slot1.handle, v=slot2.handle, beta1_power=tf.pow(0.9, t), beta2_power=tf.pow(0.999, t),
+            lr=rate, beta1=0.9, beta2=0.999, epsilon=1e-7, grad=gradient,
+        )  # fmt: skip
+
+    # Without autograph, which takes longer to rewrite these lines than the epochs of a small study.
+    @tf.function(autograph=False)
+    def epoch(train, val, order, number, seed, numbers):
+        first_epoch = tf.equal(number, 1)
+        for slot in (slot1, slot2):  # what the fit before this one left
+            slot.assign(tf.where(first_epoch, tf.zeros_like(slot), slot))
+        noisy = shuffled = tf.gather(train, order)
+        if use_noise:
+            noisy += numbers[1] * tf.random.stateless_normal((n, d), tf.stack([seed, number]))
+        done = tf.cast((number - 1) * -(-n // batch) + 1, tf.float32)
+
+        def batch_from(first: tf.Tensor | int, t: tf.Tensor) -> tuple[tf.Tensor | int, tf.Tensor]:
+            learn(shuffled[first : first + batch], noisy[first : first + batch], t, numbers)
+            return first + batch, t + 1
+
+        if batch > BLOCK:  # its size must stand in the graph, so that its products can be cut
+            for k, first in enumerate(range(0, n, batch)):
+                batch_from(first, done + k)
+        else:
+            tf.while_loop(lambda first, _: first < n, batch_from, (tf.constant(0), done))
+        return error(val, numbers)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def error(part, numbers):
+        return numbers[4] * tf.reduce_mean(tf.square(through(flat.read_value(), part, None)[0] - part))
+
+    return epoch, error, flat
 
 
 def _through(layers: list[keras.layers.Dense], h: tf.Tensor) -> tf.Tensor:
@@ -207,7 +244,8 @@ def explained_variance(z: np.ndarray, reconstructed: np.ndarray) -> float:
 def pca_explained_variance(z_train: np.ndarray, z: np.ndarray, components: int) -> float:
     """What as many principal components of the training patients explain of ``z``, for comparison."""
     mean = z_train.mean(axis=0, dtype=np.float64)
-    axes = np.linalg.svd(z_train - mean, full_matrices=False)[2][:components]
+    _, size, axes = np.linalg.svd(z_train - mean, full_matrices=False)
+    axes = axes[:components][size[:components] > RANK * size[0]]
     return explained_variance(z, mean + ((z - mean) @ axes.T) @ axes)
 
 

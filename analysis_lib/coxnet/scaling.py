@@ -58,7 +58,8 @@ class FeatureScaler:
         n_known = (~missing).sum(axis=0)
         x[:, n_known == 0] = 0.0
         low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
-        q25, median, q75 = np.nanpercentile(x, [25, 50, 75], axis=0)
+        percentile = np.nanpercentile if missing.any() else np.percentile  # the first goes by one column at a time
+        q25, median, q75 = percentile(x, [25, 50, 75], axis=0)
         deviation = np.where(np.isnan(x), 0.0, x - median)
         spread = np.sqrt(np.mean(deviation**2, axis=0))
         # round-off of a constant is no variance: 1e-9 of its size is far above float64, far below a texture
@@ -139,15 +140,17 @@ class FeatureScaler:
 
 
 def canonical_order(x: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """Row numbers sorted by ``keys`` (first key first), then by a digest of the row.
+    """Row numbers sorted by ``keys`` (first key first), then by the mean of the row, then by a digest of it.
 
     Sums of floats and random numbers depend on the order of rows; fitting in this order makes a model
-    independent of the order in which the patients were listed.
+    independent of the order in which the patients were listed. The mean, because a digest alone would deal the random
+    numbers anew when the last digit of one feature is another.
     """
     x = np.ascontiguousarray(x)
+    middle = x.mean(axis=1, dtype=np.float64) if x.size else np.zeros(len(x))
     digest = np.array([hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x], dtype="S8")
     digest = digest.view(">u8") if len(digest) else np.empty(0, ">u8")
-    return np.lexsort((digest, *reversed([np.asarray(k) for k in keys])))
+    return np.lexsort((digest, middle, *reversed([np.asarray(k) for k in keys])))
 
 
 def _numbers(features: pd.DataFrame) -> np.ndarray:

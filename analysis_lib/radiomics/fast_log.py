@@ -106,9 +106,8 @@ class LaplacianOfGaussian:
         }
         # what a filter in the plane can see from the box, (rows, columns), of each sigma
         self.near = {sigma: self._near(sigma) for sigma in self.sigmas_mm}
-        self._contracted: tuple[int, dict[float, np.ndarray]] | None = (
-            None  # the slice that ``contract`` saw last, its answer
-        )
+        # the slice that ``contract`` saw last, and its answer
+        self._contracted: tuple[int, dict[float, np.ndarray]] | None = None
 
     def _near(self, sigma: float) -> tuple[slice, ...]:
         far = [len(self.kernels[sigma, axis, 0]) // 2 for axis in (1, 2)]

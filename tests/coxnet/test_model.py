@@ -108,6 +108,20 @@ def test_order_of_patients_and_columns_changes_nothing(data, fitted):
     np.testing.assert_array_equal(again.risk(features), fitted.risk(features))
 
 
+@pytest.mark.parametrize("n", [40, 250], ids=["trained in the patients' span", "trained as it is"])
+def test_a_last_digit_of_the_features_is_not_another_seed(data, n):
+    """As another library or operating system may give it."""
+    features, time, event, _ = data
+    noise = 1 + 1e-9 * np.random.default_rng(0).standard_normal(features.shape)
+    network = NetworkParams(ensemble=2)
+    one, other = (
+        RadiomicsSurvivalModel.fit(x[:n], time[:n], event[:n], AUTOENCODER, network, seed=1).risk(features)
+        for x in (features, features * noise)
+    )
+    assert one.std() > 0.1
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-3)
+
+
 def test_predicted_survival_is_to_live_beyond_a_month(data, fitted):
     """A death in that very month counts already, as in the Kaplan-Meier curve."""
     month = float(fitted.ensemble.baseline["months"].iloc[20])

@@ -14,6 +14,7 @@ from radiomics.featureextractor import RadiomicsFeatureExtractor
 from scipy.ndimage import gaussian_filter
 
 from analysis_lib.radiomics import fast_classes, fast_radiomics
+from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights
 from analysis_lib.radiomics.fast_log_rounding import ItkLaplacian
 from analysis_lib.radiomics.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.radiomics.fast_mesh import mesh_coefficients
@@ -492,3 +493,23 @@ def test_equals_pyradiomics_on_a_real_ct(muscle: str, parameter_file: Path) -> N
     part = slice(z - 4, z + 5)  # nine slices, so that the reference takes seconds
     image, mask = image[:, :, part], sitk.Cast(mask, sitk.sitkUInt8)[:, :, part]
     assert_same(extract(image, mask, parameter_file), plain(image, mask, parameter_file))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("order", [0, 2])
+@pytest.mark.parametrize(("sigma_mm", "spacing_mm"), [(1.0, 0.7), (5.0, 0.66), (3.0, 2.9), (0.4, 3.0)])
+def test_the_recursion_is_the_closed_form_of_its_response(sigma_mm, spacing_mm, order, axis):
+    volume = np.random.default_rng(1).integers(-1000, 1500, (1, 40, 50)).astype(np.int16)
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing((spacing_mm, spacing_mm, 3.0))
+    box = (slice(0, 1), slice(3, 33), slice(11, 50))
+    log = LaplacianOfGaussian(image, [sigma_mm], box, np.ones((1, 30, 39), bool))
+    y, x = log.near[sigma_mm]
+    got = log.along(volume[:, y, x].astype(float), sigma_mm, axis, [order], [2.0])
+    kernel, lines = log.kernels[sigma_mm, axis, order], volume[0].astype(float)
+    lines = lines[:, x] if axis == 1 else lines[y].T
+    expected = np.empty((box[axis].stop - box[axis].start, lines.shape[1]))
+    for k in range(len(expected)):
+        first, weights = edge_weights(kernel, box[axis].start + k, len(lines))
+        expected[k] = 2 * weights @ lines[first : first + len(weights)]
+    np.testing.assert_allclose(got, expected if axis == 1 else expected.T, rtol=0, atol=2 * 3e-11 * 1500)
