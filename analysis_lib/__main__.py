@@ -1,8 +1,13 @@
-"""``python -m analysis_lib``: the command line, which ``ui.command_line`` holds."""
+"""``python -m analysis_lib``: the command line, which ``ui.command_line`` holds; make's are run by ``common.warm``."""
 
 import sys
 
-from analysis_lib.ui.command_line import main
+from analysis_lib.common.warm import run_warm
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = run_warm(sys.argv[1:])
+    if status is None:
+        from analysis_lib.ui.command_line import main
+
+        status = main()
+    sys.exit(status)

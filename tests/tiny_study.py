@@ -107,9 +107,11 @@ class TinyStudy:
         return found
 
     def forget(self) -> None:
-        """Remove what the runs wrote."""
+        """Remove what the runs wrote, and what is kept for all studies on the same patients."""
         for path in self.outputs():
             (self.project / path).unlink()
+        for kept in ("measured", "features"):
+            shutil.rmtree(self.project / "build" / "cache" / kept, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

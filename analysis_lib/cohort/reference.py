@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from analysis_lib.cohort.table_files import ClinicalTableError, fold, read_table
+from analysis_lib.common.distributions import norm
 from analysis_lib.common.sarcopenia import BY_HEIGHT
 from analysis_lib.core.clinical_params import ClinicalParams
 from analysis_lib.core.project import Study

@@ -12,7 +12,8 @@ from analysis_lib.cohort.clinical import read_clinical
 from analysis_lib.core.project import Study
 from analysis_lib.ct import masks
 from analysis_lib.ct.ct import find_ct
-from analysis_lib.ct.data_paths import inside
+from analysis_lib.ct.data_paths import files_of, inside
+from analysis_lib.ct.label_table import find_label_table
 
 # Where images lie may hold a name, so it goes no further than the clinical table.
 LOCATIONS = ["ct_path", "mask_path", "series_uid", "l3_z_mm", "l3_sop_instance_uid"]
@@ -42,6 +43,17 @@ class Source:
         if self.mask_path:
             return inside(self.data, self.mask_path, "mask_path")
         return masks.find_mask(self.data / "masks", self.patient_id)
+
+    def files(self) -> list[Path]:
+        """Every file of CT and mask, with the table that names a label map's labels; ImageError as of both."""
+        mask = self.mask()
+        table = self.where()["label_table"] or find_label_table(mask)
+        return [path for place in [self.ct(), mask, *filter(None, [table])] for path in files_of(place)]
+
+    @property
+    def choice(self) -> tuple[str, float | None, str]:
+        """What of the files counts: series and slice, as the clinical table names them."""
+        return self.series_uid, self.l3_z_mm, self.l3_sop_uid
 
     def where(self) -> dict[str, Any]:
         """What ``open_patient`` must know beside the paths."""

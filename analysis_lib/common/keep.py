@@ -13,13 +13,13 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.common.code import code_key
-from analysis_lib.common.files import replacing
+from analysis_lib.common.files import remove_leftovers, replacing
 
 R = TypeVar("R")
 
@@ -104,35 +104,50 @@ class Keeping(Generic[R]):
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """The answer to these arguments, kept or computed."""
         path = self.path(*args, **kwargs)
-        found, answer = self._kept(path)
-        if not found:
+        answer = self.known(path)
+        if answer is None:
             answer = self.function(*args, **kwargs)
-            if answer is not None:
-                content = pickle.dumps(answer, protocol=5)
-                with replacing(path, sync=False) as temporary:
-                    temporary.write_bytes(self._head(content) + content)
+            self.keep(answer, path)
         return answer
+
+    def keep(self, answer: R, path: Path) -> None:
+        """Keep an answer that was had otherwise; ``path``: see there."""
+        if answer is not None:
+            content = pickle.dumps(answer, protocol=5)
+            with replacing(path, sync=False) as temporary:
+                temporary.write_bytes(self._head(content) + content)
 
     def path(self, *args: Any, **kwargs: Any) -> Path:
         """Where the answer to these arguments is kept, or will be."""
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
         given = {name: value for name, value in bound.arguments.items() if name not in self.apart}
-        return self.folder / self.function.__name__.strip("_") / f"{hash_of(given)}.pickle"
+        return self.place / f"{hash_of(given)}.pickle"
+
+    @property
+    def place(self) -> Path:
+        """Folder of the answers."""
+        return self.folder / self.function.__name__.strip("_")
 
     def _head(self, content: bytes) -> bytes:
         own = {"code": self.code, "hash": hashlib.blake2b(content, digest_size=16).hexdigest()}
         return json.dumps(own).encode() + b"\n"
 
-    def _kept(self, path: Path) -> tuple[bool, Any]:
-        """Whether there is an answer, whole and of this code, and the answer."""
+    def known(self, path: Path) -> R | None:
+        """The answer that is kept there, whole and of this code; else None."""
         try:
             head, _, content = path.read_bytes().partition(b"\n")
         except FileNotFoundError:
-            return False, None
-        return (True, pickle.loads(content)) if head + b"\n" == self._head(content) else (False, None)
+            return None
+        return pickle.loads(content) if head + b"\n" == self._head(content) else None
 
 
+@overload
+def keeping(function: Callable[..., R], folder: Path, apart: tuple[str, ...] = ()) -> Keeping[R]: ...
+@overload
+def keeping(function: Callable[..., R], folder: None, apart: tuple[str, ...] = ()) -> Callable[..., R]: ...
+@overload
+def keeping(function: Callable[..., R], folder: Path | None, apart: tuple[str, ...] = ()) -> Callable[..., R]: ...
 def keeping(function: Callable[..., R], folder: Path | None, apart: tuple[str, ...] = ()) -> Callable[..., R]:
     """``function`` with its answers kept in ``folder``, one file for what it is given, of the code that it had then.
 
@@ -142,4 +157,6 @@ def keeping(function: Callable[..., R], folder: Path | None, apart: tuple[str, .
     """
     if folder is None:
         return function
-    return Keeping(function, Path(folder), code_key(function), apart)
+    kept = Keeping(function, Path(folder), code_key(function), apart)
+    remove_leftovers(kept.place)
+    return kept

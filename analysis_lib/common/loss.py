@@ -15,8 +15,6 @@ def loss_by_outcome(
 
     All by patient: ``excluded`` bool; ``died`` 0, 1 or NaN; ``months`` or NaN; ``reasons`` why the excluded are.
     """
-    from scipy.stats import fisher_exact, mannwhitneyu  # here, because few tables need it
-
     out = excluded & died.notna()
     if not out.any():
         return "", []
@@ -31,6 +29,8 @@ def loss_by_outcome(
                 f"all {counts.at[value, True]} patients who {word} are excluded, and "
                 f"{counts.at[1 - value, False]} who did not stay: nothing can be said of survival{most}"
             ), []
+    from scipy.stats import fisher_exact, mannwhitneyu  # here, because it takes a second to load
+
     doubts = []
     if out.sum() >= FEWEST_EXCLUDED and fisher_exact(counts.to_numpy()).pvalue < DOUBTFUL_P:
         doubts.append(

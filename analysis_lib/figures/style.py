@@ -7,6 +7,7 @@ The drawing modules beside this one compute no statistics: they draw tidy frames
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
@@ -24,6 +25,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from analysis_lib.common.files import replacing
+from analysis_lib.figures.fonts import kept_fonts
 
 SYNTHETIC_LABEL = "Synthetic images and outcomes: no patient data"
 
@@ -242,28 +244,33 @@ def top_legend(
 
 @styled
 def save_figure(
-    fig: Figure, folder: Path, name: str, data: pd.DataFrame | Mapping[str, pd.DataFrame], synthetic: bool
+    fig: Figure,
+    folder: Path,
+    name: str,
+    data: pd.DataFrame | Mapping[str, pd.DataFrame],
+    synthetic: bool,
+    fonts: Path | None = None,
 ) -> Path:
     """Write ``name.png`` (300 dpi), ``name.pdf`` (fonts embedded) and ``name.csv`` (what is drawn).
 
     ``data`` is the frame that was drawn, or several by name, which are stacked with a column ``part``. A
     synthetic figure says so in its lower right corner, and its CSV in a last column ``synthetic``. The same
-    figure and data give the same bytes. Returns the path of the PNG; the figure is closed.
+    figure and data give the same bytes. ``fonts``: folder that keeps what the PDF needs of them. Returns the path of
+    the PNG; the figure is closed.
     """
-    import matplotlib.pyplot as plt  # here only, to close a figure that a notebook opened with it
-
     folder = Path(folder)
     label_synthetic(fig, synthetic)
     with replacing(folder / f"{name}.png") as path:
         fig.savefig(path, format="png", metadata={"Software": None})
-    with replacing(folder / f"{name}.pdf") as path:
+    with replacing(folder / f"{name}.pdf") as path, kept_fonts(fonts):
         fig.savefig(path, format="pdf", metadata={"CreationDate": None})
     frame = data if isinstance(data, pd.DataFrame) else stack_parts(data)
     if synthetic:
         frame = frame.assign(synthetic=True)
     with replacing(folder / f"{name}.csv") as path:
         frame.to_csv(path, index=False, lineterminator="\n")
-    plt.close(fig)
+    if plt := sys.modules.get("matplotlib.pyplot"):  # a notebook may have opened the figure with it
+        plt.close(fig)
     return folder / f"{name}.png"
 
 

@@ -52,7 +52,7 @@ def run_multiverse(study: Study, quiet: bool = False) -> None:
     patients = study.patients()
     tables = {"as measured": patients}
     for window in params.multiverse.hu_windows:
-        measured = _with_window(study, patients, window, folder, quiet)
+        measured = _with_window(study, patients, window, quiet)
         name = f"{window.low:g} to {window.high:g} HU"
         if measured is None:
             print(f"window {name}: left out, the images are not there")
@@ -132,18 +132,13 @@ def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params)
     return rows
 
 
-def _with_window(
-    study: Study, patients: pd.DataFrame, window: HuWindow, folder: Path, quiet: bool
-) -> pd.DataFrame | None:
-    """The patients with SM measured in another HU window; None without images. Measured once, then kept."""
+def _with_window(study: Study, patients: pd.DataFrame, window: HuWindow, quiet: bool) -> pd.DataFrame | None:
+    """The patients with SM measured in another HU window; None without images."""
     params, columns = study.params, ["sm_area_cm2", "sm_mean_hu"]
     sm = params.images.sm.model_copy(update={"hu_window": window})
     images = params.images.model_copy(update={"sm": sm})
     other = replace(study, params=params.model_copy(update={"images": images}))
-    # the list of inputs changes with any image or mask
-    choice = other.params.model_dump(mode="json", include={"images", "cohort", "clinical"})
-    inputs = (study.build / "inputs.txt").read_text(encoding="utf-8")
-    measured = keeping(remeasured, folder, apart=("study", "quiet"))(choice, inputs, other, quiet)
+    measured = remeasured(other, quiet)
     if measured is None:
         return None
     measured = measured.set_index("patient_id").reindex(patients["patient_id"])

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 
+from analysis_lib.common.distributions import norm, student
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.core.parameters import PARAMS_DIR
 from analysis_lib.results import MODEL
@@ -144,7 +144,7 @@ def _table1_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) 
         known = part[quantity].dropna()
         ours = UNKNOWN
         if len(known) > 1:
-            half = stats.t.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
+            half = student.ppf((1 + confidence) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
             ours = (known.mean(), known.mean() - half, known.mean() + half)
         rows.append((*key(quantity, "mean"), mean, *ours))
         rows.append((*key(quantity, "SD"), sd, known.std(ddof=1), np.nan, np.nan))
@@ -196,11 +196,14 @@ def _per_sd_rows(name: str, cells: dict, part: pd.DataFrame, confidence: float) 
 
 
 def _percentage(count: float, total: float, confidence: float) -> tuple[float, float, float]:
-    """Percentage with its Wilson interval."""
+    """Percentage with its Wilson interval (Newcombe 1998, without correction)."""
     if not total > 0 or np.isnan(count):
         return UNKNOWN
-    interval = stats.binomtest(int(count), int(total)).proportion_ci(confidence, method="wilson")
-    return 100 * count / total, 100 * interval.low, 100 * interval.high
+    n, share, z = int(total), int(count) / int(total), norm.ppf(0.5 + 0.5 * confidence)
+    center, scale = (2 * n * share + z**2) / (2 * (n + z**2)), z / (2 * (n + z**2))
+    half = scale * np.sqrt(4 * n * share * (1 - share) + z**2)
+    low, high = 0.0 if share == 0 else center - half, 1.0 if share == 1 else center + half
+    return 100 * count / total, 100 * low, 100 * high
 
 
 def published_intervals(intervals: pd.DataFrame, printed: dict[str, list[float]]) -> pd.DataFrame:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm
 
+from analysis_lib.common.distributions import chi2, norm
 from analysis_lib.common.formatting import format_p
 from analysis_lib.common.sarcopenia import cut_offs
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
+from analysis_lib.common.distributions import chi2
 from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import cut_offs, sarcopenic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.code import code_key
 from analysis_lib.common.files import remove_leftovers
-from analysis_lib.common.keep import hash_of
+from analysis_lib.common.keep import hash_of, keeping
+from analysis_lib.common.pool import worker_count
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
-from analysis_lib.ct.data_paths import files_of
-from analysis_lib.ct.geometry import refusing_damage
-from analysis_lib.ct.label_table import find_label_table
+from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.features import feature_table
@@ -54,17 +54,43 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         return table, failures
-    return feature_table(
-        patients["patient_id"].tolist(),
-        load=partial(load_images, found, params.images),
-        fingerprint=partial(image_fingerprint, found, params.images),
-        parameter_files=study.parameter_files,
-        expected_count=params.features.expected_count,
-        cache_dir=_feature_cache(study),
-        memory_gb=params.images.memory_gb,
-        workers=params.workers,
-        quiet=quiet,
-    )
+    fingerprint = partial(image_fingerprint, found, params.images)
+    how = {
+        "load": partial(load_images, found, params.images),
+        "fingerprint": fingerprint,
+        "parameter_files": study.parameter_files,
+        "cache_dir": _feature_cache(study),
+        "memory_gb": params.images.memory_gb,
+        "workers": params.workers,
+        "quiet": quiet,
+    }
+    ids = sorted(found)
+    with ThreadPoolExecutor(worker_count(params.workers)) as threads:  # which hash at the same time
+        try:
+            with refusing_damage():
+                inputs = dict(zip(ids, threads.map(fingerprint, ids), strict=True))
+        except ImageError:  # of somebody, who will be among the failures
+            inputs = {}
+    kept = keeping(whole_table, study.cache / "features", apart=("how",))
+    files = {roi: path.read_bytes() for roi, path in study.parameter_files.items()}
+    path = kept.path(inputs, files, params.features.expected_count, **how)
+    tables = kept.known(path) if inputs else None
+    if tables is None:
+        tables = whole_table(dict.fromkeys(ids, ""), files, params.features.expected_count, **how)
+        # another failure may be of the machine
+        if inputs and tables[1]["stage"].eq(RADIOMICS_STAGE).all():
+            kept.keep(tables, path)
+    return tables
+
+
+def whole_table(
+    inputs: dict[str, str], files: dict[str, bytes], expected_count: int, **how: Any
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``feature_table`` of the patients of ``inputs``, kept by what each one's images hash to.
+
+    So a study on the same patients neither starts a worker nor reads a file a patient.
+    """
+    return feature_table(list(inputs), expected_count=expected_count, **how)
 
 
 def _feature_cache(study: Study) -> Path:
@@ -86,8 +112,5 @@ def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id:
     # What counts for the indices alone, or changes no result.
     apart: dict[str, Any] = {"sm": {"hu_window"}, "pm": {"hu_window"}}
     apart |= dict.fromkeys(("memory_gb", "nama", "lama", "body", "phase", "flags"), True)
-    choice = [images.model_dump(mode="json", exclude=apart), source.series_uid, source.l3_z_mm, source.l3_sop_uid]
-    mask = source.mask()
-    table = source.where()["label_table"] or find_label_table(mask)
-    folders = [source.ct(), mask] + ([table] if table else [])
-    return hash_of(code_key(indices.load_images), choice, [path for place in folders for path in files_of(place)])
+    choice = [images.model_dump(mode="json", exclude=apart), *source.choice]
+    return hash_of(code_key(indices.load_images), choice, source.files())

@@ -6,9 +6,9 @@ used is excluded with the reason.
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
@@ -19,15 +19,17 @@ from analysis_lib.cohort.index_columns import TAKEN, from_table
 from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.keep import hash_of, keeping
 from analysis_lib.common.loss import loss_by_outcome
-from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit
+from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit, worker_count
 from analysis_lib.common.sarcopenia import add_height_indices
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
-from analysis_lib.ct.flags import FLAGS, excluding
+from analysis_lib.ct.flags import FLAGS
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import NUMBERS, ImageParams
 from analysis_lib.stages import StageError
+from analysis_lib.stages.measured import measured_row
 
 
 def measure_patients(study: Study, quiet: bool = False) -> None:
@@ -106,10 +108,26 @@ def measured_or_given(study: Study, clinical: pd.DataFrame, quiet: bool = False)
 def measured_rows(
     study: Study, clinical: pd.DataFrame, quiet: bool = False, need_sm: bool = True
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Areas and densities of the patients of a clinical table, and those whose images cannot be used."""
-    params = study.params
-    jobs = [(source, params.images, need_sm) for source in sources(study, clinical).values()]
-    results = map_patients(measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed)
+    """Areas and densities of the patients of a clinical table, and those whose images cannot be used.
+
+    A row is kept for all studies as it is measured, and found again by the bytes of CT and mask.
+    """
+    params, found = study.params, list(sources(study, clinical).values())
+    images, keep = params.images, keeping(measured_row, study.cache / "measured", apart=("source", "images"))
+    with ThreadPoolExecutor(worker_count(params.workers)) as threads:  # which hash at the same time
+        inputs = list(threads.map(inputs_of, found, [images] * len(found)))
+    pairs = list(zip(inputs, found, strict=True))
+    known = [keep.known(keep.path(own, source, images, need_sm)) if own else None for own, source in pairs]
+    jobs = [
+        (source, images, need_sm, own, keep if own else measured_row)
+        for (own, source), row in zip(pairs, known, strict=True)
+        if row is None
+    ]
+    new = iter(map_patients(measure_one, jobs, workers=params.workers, label="indices", quiet=quiet, died=_killed))
+    results = [
+        next(new) if row is None else {"patient_id": source.patient_id, **row}
+        for source, row in zip(found, known, strict=True)
+    ]
     failures = pd.DataFrame([r for r in results if "reason" in r], columns=EXCLUSION_COLUMNS)
     rows = [r for r in results if "reason" not in r]
     measured = pd.DataFrame(rows, columns=None if rows else ["patient_id", "series_uid"])
@@ -118,11 +136,8 @@ def measured_rows(
     return measured, failures
 
 
-def remeasured(choice: dict[str, Any], inputs: str, study: Study, quiet: bool = False) -> pd.DataFrame | None:
-    """Rows of the patients measured before, to be kept by what they depend on; None without images.
-
-    ``choice``: what they depend on of the study's parameters (images, cohort, clinical); ``inputs``: list of inputs.
-    """
+def remeasured(study: Study, quiet: bool = False) -> pd.DataFrame | None:
+    """Rows of the patients measured before, as with other ``images``; None without images."""
     if not study.data.is_dir() or "sm_area_cm2" in from_table(clinical := located(study)):
         return None
     return measured_rows(study, clinical, quiet)[0]
@@ -155,25 +170,27 @@ def _report(measured: pd.DataFrame, quiet: bool) -> None:
         print(f"the CT of {noted} patients has notes: column ct_notes of measured.parquet", file=sys.stderr)
 
 
-def measure_one(source: Source, images: ImageParams, need_sm: bool = True) -> dict[str, object]:
-    """Areas and densities of one patient as a row, or the row of the exclusions with the reason."""
+def measure_one(
+    source: Source, images: ImageParams, need_sm: bool = True, inputs: str = "", measured: Callable = measured_row
+) -> dict[str, object]:
+    """Areas and densities of one patient as a row, or the row of the exclusions with the reason.
+
+    ``inputs``: see ``inputs_of``; ``measured``: ``measured_row``, or what keeps its answers.
+    """
     try:
         with memory_limit(images.memory_gb), refusing_damage():
-            row = indices.measure(source.ct(), source.mask(), images, **source.where(), need_sm=need_sm)
-        if row["doubts"]:  # its features would be of the same values
-            raise indices.no_hu([row["doubts"]])
-        if reason := excluding(row["flagged"], images.flags):
-            raise ImageError(reason)
+            return {"patient_id": source.patient_id, **measured(inputs, source, images, need_sm)}
     except (ImageError, TooMuchMemory) as error:
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
-    return {
-        "patient_id": source.patient_id,
-        **{name: row[name] for name in ("ct_series", "ct_notes", "identity_in_headers")},
-        **{name: row[name] for name in indices.MEASURES},
-        "series_uid": row["series_uid"],
-        "slices_z_mm": json.dumps(row["slices_z_mm"]),
-        **{name: row[name] for name in (*indices.ATTENUATION, *FLAGS)},
-    }
+
+
+def inputs_of(source: Source, images: ImageParams) -> str:
+    """Hash of what a patient's row depends on beside its code; empty where a file is missing or cannot be read."""
+    try:
+        with refusing_damage():
+            return hash_of(images.model_dump(mode="json", exclude={"memory_gb"}), *source.choice, source.files())
+    except ImageError:
+        return ""
 
 
 CRASHED = (

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.distributions import student
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import Params
@@ -56,10 +57,18 @@ def resample(
     counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
     counts["permuted"] = params.optimism.permutations if params.optimism.repeats else 0
     given = table, x, params.cohort, params.autoencoder, params.network, params.seed
+    whole = keeping(replicates, folder, apart=("folder", "workers", "quiet"))
+    return whole(given, counts, folder, params.workers, quiet)
+
+
+def replicates(given: tuple, counts: dict[str, int], folder: Path, workers: int, quiet: bool) -> pd.DataFrame:
+    """So many replicates of each kind; ``given``: the arguments of ``one_replicate`` but kind and number.
+
+    Kept as a whole too, since to hash the features once for each replicate takes long where all are known.
+    """
     jobs = [(*given, kind, r) for kind in KINDS for r in range(counts[kind])]
-    replicate = keeping(one_replicate, folder)
     rows = map_patients(
-        replicate, jobs, workers=params.workers, label="resampling the pipeline", quiet=quiet, unit="fit"
+        keeping(one_replicate, folder), jobs, workers=workers, label="resampling the pipeline", quiet=quiet, unit="fit"
     )
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -114,9 +123,7 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
             ("training, .632+", plus, np.nan, np.nan, len(left), "training and left out, weighed by overfitting")
         )
     if len(permuted := known["permuted"]["c_index"]) > 1:
-        from scipy.stats import t
-
-        width = t.ppf(tails[1], len(permuted) - 1) * permuted.std() / np.sqrt(len(permuted))
+        width = student.ppf(tails[1], len(permuted) - 1) * permuted.std() / np.sqrt(len(permuted))
         rows.append(
             ("permuted mean", permuted.mean(), permuted.mean() - width, permuted.mean() + width, len(permuted),
              "outcomes dealt to other patients; must hold 0.5")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
+from analysis_lib.common.distributions import norm
 from analysis_lib.survival.resampling_kernels import TIED_TOLERANCE
 from analysis_lib.survival.survival import c_index
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
 
+from analysis_lib.common.distributions import chi2
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.survival.evaluation import (
     brier_terms,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+
+from analysis_lib.common.distributions import norm
 
 CENSORED = 0
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2
+
+from analysis_lib.common.distributions import chi2
 
 Vector = NDArray[np.float64]
 

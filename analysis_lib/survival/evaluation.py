@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
+from analysis_lib.common.distributions import norm
 from analysis_lib.survival.cox import NoFiniteEstimate, breslow_hazard, cox_fit
 from analysis_lib.survival.resampling import uncensored_probability
 from analysis_lib.survival.survival import kaplan_meier, survival_at

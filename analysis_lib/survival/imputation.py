@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from scipy.stats import t as student
 
+from analysis_lib.common.distributions import student
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 
 Vector = NDArray[np.float64]

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
+from analysis_lib.common.distributions import norm
 from analysis_lib.survival.resampling_kernels import TIED_TOLERANCE, auc_kernel, c_index_kernel, draw_table, tie_range
 
 _NO_COUNTS = np.empty((0, 0), dtype=np.uint16)

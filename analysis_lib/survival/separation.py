@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from analysis_lib.survival.folds import stratified_folds
 from analysis_lib.survival.resampling import bootstrap_counts, percentile_interval
@@ -91,7 +90,7 @@ def separation(
         members.append(rng.permutation(member))
         fold.append(stratified_folds(members[-1], folds, rng, shuffled="patients"))
     rules = _cross_scores(x, np.array(members), np.array(fold), folds)
-    ranks = rankdata(rules, method="dense", axis=1).astype(np.int64)
+    ranks = np.array([np.unique(row, return_inverse=True)[1] for row in rules]) + 1
     one = np.ones((1, len(x)), dtype=np.uint16)
     values = np.array([_pooled_auc(*row, folds, one)[0] for row in zip(ranks, members, fold, strict=True)])
     counts = bootstrap_counts(len(x), replicates, seed)

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
+from analysis_lib.common.distributions import norm
 from analysis_lib.survival import resampling
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 

@@ -49,7 +49,7 @@ class Notebook(Study):
             raise ArtefactError(f"no notebook is declared to make '{name}'; add it to NOTEBOOKS in core/artefacts.py")
         synthetic = self.params.synthetic
         if not isinstance(made, pd.DataFrame):
-            return Image(style.save_figure(made, self.figures, name, data, synthetic))
+            return Image(style.save_figure(made, self.figures, name, data, synthetic, self.cache / "fonts"))
         artefact = describe(name)
         shown = made if data is None else data
         caption = fill(artefact.page or artefact.caption, facts(self))

@@ -26,13 +26,16 @@ KEPT = {
     "analysis_lib.coxnet.model:timed_fit": [COXNET, "survival/cox.py", "coxnet/autoencoder.py"],
     "analysis_lib.stages.comparators:timed_risk": ["survival/cox.py", "coxnet/partial_likelihood.py"],
     "analysis_lib.stages.refit:one_replicate": [SURVIVAL, COXNET, "cohort/cohort.py"],
+    "analysis_lib.stages.optimism:replicates": [SURVIVAL, COXNET, "stages/refit.py"],
     "analysis_lib.stages.refit:refitted": [COXNET, "cohort/cohort.py"],
-    "analysis_lib.stages.measure:remeasured": ["ct/indices.py", "cohort/clinical.py"],
+    "analysis_lib.stages.measured:measured_row": ["ct/indices.py", "ct/flags.py"],
+    "analysis_lib.stages.features:whole_table": ["radiomics/plan.py", "cohort/sources.py"],
     "analysis_lib.coxnet.cross_validation:cross_validated_loss": [COXNET, "coxnet/partial_likelihood.py"],
     "analysis_lib.results.power:one_draw": [SURVIVAL, "standin/patients.py"],
     "analysis_lib.review.fingerprint:_of_machine": [SURVIVAL, COXNET, "radiomics/plan.py", "pins.py"],
     "analysis_lib.ct.indices:load_images": ["ct/dicom_series.py", "ct/geometry.py"],
     "analysis_lib.stages.cases:load_case": ["ct/masks.py"],
+    "analysis_lib.figures.fonts:cut_font": ["common/keep.py"],
     "analysis_lib.radiomics.fast_radiomics:extract": ["radiomics/plan.py"],
     "analysis_lib.standin.anatomy:draw_patient": ["standin/shapes.py"],
     "analysis_lib.survival.imputation:imputed_ratio": ["survival/cox.py"],
@@ -113,7 +116,7 @@ from analysis_lib.common.keep import keeping
 from analysis_lib.survival.survival import c_index
 time, event, risk = np.arange(1.0, 6), np.array([1, 0, 1, 1, 0]), np.array([3.0, 2, 5, 1, 4])
 kept = keeping(c_index, sys.argv[1])
-found = kept._kept(kept.path(time, event, risk))[0]
+found = kept.known(kept.path(time, event, risk)) is not None
 print(found, round(kept(time, event, risk), 3))
 """
 
