@@ -62,7 +62,7 @@ $(C)/.written: $(wildcard analysis_lib/*.py analysis_lib/*/*.py notebooks/*.ipyn
 $(C)/%.txt: $(C)/.written ;@:
 
 study: $(B)/run.json ## [run] from DICOM to every table and figure, in figures/$(STUDY)
-	@echo "done: tables and figures in $(F), executed notebooks in $(N)"
+	@[ -f $(B)/verdict.txt ] || $(RUN) record --study $(STUDY); cat $(B)/verdict.txt
 $(B)/run.json: $(NOTEBOOKS:%=$(N)/%.ipynb) $(B)/10_stability.done
 	@$(RUN) record --study $(STUDY)
 
@@ -74,8 +74,12 @@ masks: $(ENV) .venv-masks/.ready ## [own] outline the muscles by TotalSegmentato
 check: $(ENV) ## [run] read everything, compute nothing: build/$(STUDY)/check/check.html
 	@$(RUN) check --study $(STUDY)
 
+# A run of the study notes what it is going to do, so that each step can say what is left (review/progress.py).
+PLANNED = $(MAKE) --no-print-directory -n -o $(ENV) -o $(B)/.prepared -o $(B)/.inputs -o $(C)/.written $(B)/run.json 2>/dev/null \
+          | sed -nE 's/.*-m analysis_lib (notebook )?([a-z0-9_]+) --study.*|.*-m analysis_lib notebook ([a-z0-9_]+) .*/\2\3/p' | grep -v record
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
+	@$(if $(filter study report package export-model gallery,$(MAKECMDGOALS)),$(PLANNED) >$(B)/.plan || true)
 $(P)/%.json: $(B)/.prepared ;@:
 .PRECIOUS: $(B)/again/% $(C)/%.txt
 $(B)/again/%: $(B)/.prepared ;@:
@@ -110,9 +114,9 @@ COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json
 STATISTICS := $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json
 $(N)/01_cohort.ipynb: $(COMMON) $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
 $(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
-$(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS)
+$(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
-$(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/statistics.json $(P)/autoencoder.json $(P)/network.json \
+$(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/months.json $(P)/autoencoder.json $(P)/network.json \
                                     $(P)/comparators.json $(B)/stability.done
 $(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
@@ -120,7 +124,7 @@ $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statis
                                 $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
 $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from joblib.externals import loky
-from tqdm import tqdm
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.progress import Progress
 
 DEATHS = 2  # processes that a patient may lose before it is given up
 AHEAD = 2  # patients that wait in the pool for a worker to be free
@@ -76,17 +75,8 @@ def map_patients(
     """
     arguments = list(arguments)
     workers = min(worker_count(workers), max(len(arguments), 1))
-    progress = tqdm(
-        total=len(arguments),
-        desc=label,
-        unit=unit,
-        file=sys.stderr,
-        disable=quiet,
-        mininterval=1,
-        smoothing=0.05,
-    )
     results: list[Any] = [None] * len(arguments)
-    with progress:
+    with Progress(len(arguments), label, unit, quiet) as progress:
         each = run_here(function, arguments) if workers == 1 else run_each(function, arguments, workers, died)
         for place, result in each:
             results[place] = result

@@ -326,6 +326,10 @@ class StatisticsParams(Section):
         return sorted({*(first + k * step for k in range(steps + 1)), *self.horizons_months})
 
 
+# Of StatisticsParams, what the notebooks use that adjust hazard ratios or draw splines, and no other.
+ADJUSTMENT = ("adjust_for", "imputations", "imputation_rounds", "firth_below_events", "rmst_months", "spline_knots")
+
+
 class ValidationParams(Section):
     """A saved model judged on the study's patients (``make validate``)."""
 
@@ -454,10 +458,16 @@ def load_params(study: str, params_dir: Path = PARAMS_DIR) -> Params:
 
 
 def write_sections(params: Params, folder: Path) -> None:
-    """Write each top-level parameter to ``folder/<name>.json``, touching only what changed."""
+    """Write each top-level parameter to ``folder/<name>.json``, touching only what changed.
+
+    Of ``statistics``, what few notebooks use has a file of its own, and so have the months that the model predicts for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, value in params.model_dump(mode="json", exclude={"workers"}).items():
-        # workers is left out because the number of processes changes no result
+    # workers is left out because the number of processes changes no result
+    sections = params.model_dump(mode="json", exclude={"workers"})
+    sections["adjustment"] = {name: sections["statistics"].pop(name) for name in ADJUSTMENT}
+    sections["months"] = params.statistics.curve_months()
+    for name, value in sections.items():
         write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
 
 

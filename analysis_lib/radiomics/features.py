@@ -18,13 +18,13 @@ from urllib.parse import quote
 
 import pandas as pd
 import SimpleITK as sitk
-from tqdm import tqdm
 
 from analysis_lib.common.code import code_of
 from analysis_lib.common.errors import FULL_DISK, StudyError
 from analysis_lib.common.files import remove_leftovers, write_text
 from analysis_lib.common.keep import hash_of
 from analysis_lib.common.pool import memory_limit, worker_count
+from analysis_lib.common.progress import Progress
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
@@ -143,16 +143,13 @@ def feature_table(
     failed: list[tuple[str, str, str]] = []
     kernel = sys.modules.get("ipykernel.kernelapp")
     quiet = quiet or (kernel is not None and kernel.IPKernelApp.initialized())  # a notebook shows results, not bars
-    with tqdm(
-        total=len(ids), unit="patient", desc="features", disable=quiet, file=sys.stderr, mininterval=1
-    ) as progress:
+    with Progress(len(ids), "features", "patient", quiet) as progress:
         for result in (executor or _executor())(task, ids, worker_count(workers)):
             if result.features is None:
                 failed.append((result.patient_id, result.stage, result.reason))
             else:
                 done[result.patient_id] = result.features
-            progress.set_postfix(failures=len(failed), refresh=False)
-            progress.update()
+            progress.update(f"{len(failed)} failed" if failed else "")
     table = pd.DataFrame.from_dict(done, orient="index", columns=columns, dtype="float64").sort_index()
     table.index.name = "patient_id"
     failures = pd.DataFrame(sorted(failed), columns=["patient_id", "stage", "reason"])

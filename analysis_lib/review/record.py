@@ -27,6 +27,7 @@ from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, reported_notebo
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
 from analysis_lib.core.written import note_written
+from analysis_lib.review.progress import PLAN, verdict, verdict_file
 
 STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
@@ -92,6 +93,8 @@ def write_run(study: Study, fingerprint: dict[str, str] | None = None) -> Path:
     path = study.build / "run.json"
     write_text(path, text)
     write_text(study.figures / "run.json", text)
+    write_text(verdict_file(study), verdict(study))
+    (study.build / PLAN).unlink(missing_ok=True)
     return path
 
 

@@ -31,20 +31,25 @@ def cumulative_incidence(time: ArrayLike, cause: ArrayLike, confidence: float) -
     any_event = np.bincount(place, weights=cause != CENSORED, minlength=len(months))
     alive = np.cumprod(1 - any_event / at_risk)
     before = np.r_[1.0, alive[:-1]]
-    risk_set = place[None, :] >= np.arange(len(months))[:, None]  # (months, n)
-    happened = place[None, :] == np.arange(len(months))[:, None]
-    # influence of each patient on the hazard of any event, then on survival just before each month
-    any_influence = (happened & (cause != CENSORED)) / at_risk[:, None] - risk_set * (any_event / at_risk**2)[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.cumsum(any_influence / (1 - any_event / at_risk)[:, None], axis=0)
-    relative_before = np.vstack([np.zeros(n), relative[:-1]])
+    causes = sorted(set(cause[cause != CENSORED]))
+    events = {k: np.bincount(place, weights=cause == k, minlength=len(months)) for k in causes}
+    # Influence of each patient on survival just before a month and on each incidence, month by month: matrices of
+    # months and patients, of which nothing but sums is wanted, would fill the memory.
+    relative, influence = np.zeros(n), {k: np.zeros(n) for k in causes}
+    squares = {k: np.empty(len(months)) for k in causes}
+    for j in range(len(months)):
+        here, later = place == j, place >= j
+        for k in causes:
+            own = (here & (cause == k)) / at_risk[j] - later * (events[k][j] / at_risk[j] ** 2)
+            influence[k] += before[j] * (own - events[k][j] / at_risk[j] * relative)
+            squares[k][j] = np.sum(influence[k] ** 2)
+        on_any = (here & (cause != CENSORED)) / at_risk[j] - later * (any_event[j] / at_risk[j] ** 2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative += on_any / (1 - any_event[j] / at_risk[j])
     rows = []
-    for k in sorted(set(cause[cause != CENSORED])):
-        events = np.bincount(place, weights=cause == k, minlength=len(months))
-        hazard = events / at_risk
-        own = (happened & (cause == k)) / at_risk[:, None] - risk_set * (events / at_risk**2)[:, None]
-        influence = np.cumsum(before[:, None] * (own - hazard[:, None] * relative_before), axis=0)
-        incidence, error = np.cumsum(before * hazard), np.sqrt(np.sum(influence**2, axis=1))
+    for k in causes:
+        hazard, error = events[k] / at_risk, np.sqrt(squares[k])
+        incidence = np.cumsum(before * hazard)
         with np.errstate(divide="ignore", invalid="ignore"):
             width = norm.ppf((1 + confidence) / 2) * error / np.abs((1 - incidence) * np.log1p(-incidence))
             low, high = 1 - (1 - incidence) ** np.exp(-width), 1 - (1 - incidence) ** np.exp(width)

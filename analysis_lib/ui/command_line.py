@@ -185,10 +185,15 @@ def _recorded(
     study: Study, name: str, function: Callable[[Study, argparse.Namespace], int | None], options
 ) -> int | None:
     """Run one stage and keep its time and memory; a notebook is a stage under its own name."""
+    from analysis_lib.review.progress import tell_progress
     from analysis_lib.review.record import recorded_stage
 
-    with recorded_stage(study, getattr(options, "name", name), STARTED):
-        return function(study, options)
+    name = getattr(options, "name", name)
+    with recorded_stage(study, name, STARTED):
+        status = function(study, options)
+    if not options.quiet:
+        tell_progress(study, name)
+    return status
 
 
 def _prepare(study: Study, _: argparse.Namespace) -> None:

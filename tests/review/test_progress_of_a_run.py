@@ -1,0 +1,34 @@
+"""What a run of make says: after each step where it is, at its end what it found."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from analysis_lib.review.progress import PLAN, progress_line, verdict
+
+
+def test_the_line_after_a_step(finished):
+    study, begun = finished, time.time() - 100
+    plan, records = study.build / PLAN, study.build / "stages"
+    assert progress_line(study) == ""  # no make runs
+    plan.write_text("measure\nfeatures\nassemble\n01_cohort\nfeatures\n")
+    os.utime(plan, (begun, begun))
+    records.mkdir(exist_ok=True)
+    for path in records.glob("*.json"):
+        os.utime(path, (begun - 9, begun - 9))
+    assert progress_line(study) == ""  # nothing of it is done
+    (records / "measure.json").touch()
+    line = progress_line(study)
+    assert line.startswith("1 of 4 steps done, about 4 min left") and line.endswith("to come: features assemble 01")
+    for name in ("features", "assemble", "01_cohort"):
+        (records / f"{name}.json").touch()
+    assert progress_line(study).startswith("4 of 4 steps done, in 2 min")
+
+
+def test_the_verdict_is_of_the_tables_of_the_run(finished):
+    text, answers = verdict(finished), finished.answers()
+    for name in ("06_discrimination", "07_paper_comparison"):
+        if name in answers:
+            assert answers[name] in text
+    assert f"figures/{finished.name}" in text and f"make report STUDY={finished.name}" in text
