@@ -310,6 +310,12 @@ class Study:
         """Whether a saved model was judged on the study's patients and none was trained on them."""
         return (self.build / "validation/model.json").is_file() and not self.model.is_dir()
 
+    @property
+    def command(self) -> str:
+        """What makes the study's results again: training and all, or the judgement of a saved model alone."""
+        cohort = self.params.cohort
+        return (cohort.judged(cohort.sets) if self.only_validated else cohort).command(self.name)
+
     def write_multiverse(self, ratios: pd.DataFrame, gains: pd.DataFrame, power: pd.DataFrame | None) -> None:
         """Hazard ratios and gains of every specification, and how often cohorts of each size find what is there."""
         folder = self.build / "multiverse"

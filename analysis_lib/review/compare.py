@@ -81,7 +81,7 @@ def write_comparison(a: Study, b: Study) -> tuple[Path, str]:
     """Write ``build/compare/<A>-<B>/compare.html`` and ``.csv``; returns the folder and the summary that is printed."""
     for study in (a, b):
         if not produced(study):
-            raise CompareError(f"study '{study.name}' has no results; make study STUDY={study.name}")
+            raise CompareError(f"study '{study.name}' has no results; {study.command}")
     parameters, numbers = parameter_differences(a, b), number_differences(a, b)
     folder = a.project.root / "build" / "compare" / f"{a.name}-{b.name}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame)
     for study in (a, b):
         run = read_run(study)
         if run and {**run["parameters"], "workers": 0} != {**study.params.model_dump(mode="json"), "workers": 0}:
-            out.write(f"params/{study.name}.yaml has changed since its run: make study STUDY={study.name}\n")
+            out.write(f"params/{study.name}.yaml has changed since its run: {study.command}\n")
     out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")

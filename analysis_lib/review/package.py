@@ -90,7 +90,7 @@ def write_package(study: Study) -> Path:
     """
     run = read_run(study)
     if run is None:
-        raise PackageError(f"study '{study.name}' has not been run; make study STUDY={study.name}")
+        raise PackageError(f"study '{study.name}' has not been run; {study.command}")
     guard = Patients(study)
     left_out: list[tuple[str, str]] = []
     files: dict[str, bytes] = {}

@@ -53,8 +53,8 @@ def write_report(study: Study) -> list[Path]:
     """Write ``report.html``, and ``report.pdf`` if a browser is there; returns the paths."""
     run = read_run(study)
     if run is None:
-        raise ReportError(f"study '{study.name}' has not been run; make study STUDY={study.name}")
-    study = replace(study, params=_of_the_run(study.params, run))
+        raise ReportError(f"study '{study.name}' has not been run; {study.command}")
+    study = replace(study, params=_of_the_run(study, run))
     html = study.figures / "report.html"
     write_text(html, render(study, run))
     pdf = study.figures / "report.pdf"
@@ -62,13 +62,13 @@ def write_report(study: Study) -> list[Path]:
     return [html, pdf] if _write_pdf(render(study, run, unfolded=True), pdf) else [html]
 
 
-def _of_the_run(params: Params, run: dict) -> Params:
+def _of_the_run(study: Study, run: dict) -> Params:
     """The parameters that the run used, which the report tells of; ReportError where they can no longer be read."""
     try:
         return Params.model_validate(run["parameters"])
     except ValidationError:
         raise ReportError(
-            f"the run of '{params.study}' was made by another version of the project; make study STUDY={params.study}"
+            f"the run of '{study.name}' was made by another version of the project; {study.command}"
         ) from None
 
 

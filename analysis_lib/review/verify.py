@@ -103,7 +103,7 @@ def verify(study: Study) -> Verdict:
             verdict.changed.append(name)
     now, then = study.params.model_dump(mode="json"), run["parameters"]
     if {**now, "workers": 0} != {**then, "workers": 0}:
-        verdict.notes.append(f"params/{study.name}.yaml has changed since the run; make study STUDY={study.name}")
+        verdict.notes.append(f"params/{study.name}.yaml has changed since the run; {study.command}")
     if not run["outputs"]:
         verdict.notes.append("the run lists no output")
     verdict.expectation = expectation.read_expectation(study.project.expected / study.name)
@@ -119,7 +119,7 @@ def write_expectation(study: Study) -> tuple[Path, str]:
     if not verdict.intact:
         raise VerifyError(
             f"outputs of {study.name} are not those of its run ({', '.join(verdict.missing + verdict.changed)}); "
-            f"run make study STUDY={study.name} first"
+            f"run {study.command} first"
         )
     done = expectation.write_tables(study, run)
     return study.project.expected / study.name, done
@@ -128,7 +128,7 @@ def write_expectation(study: Study) -> tuple[Path, str]:
 def _run_of(study: Study) -> dict:
     run = read_run(study)
     if run is None:
-        raise VerifyError(f"study '{study.name}' has no run to verify; make study STUDY={study.name}")
+        raise VerifyError(f"study '{study.name}' has no run to verify; {study.command}")
     return run
 
 
