@@ -179,7 +179,7 @@ def _day_zero(
     events = table.cells.get(event, pd.Series("", index=table.cells.index, dtype=object))
     if count := whole_columns.count_day_zero(event, written, events, in_month, settings):
         table.doubts.append(
-            f"{column.name} is 0 for {count} patients with {event}: counted as half a day after surgery; at 0 the "
+            f"{column.name} is 0 for {count} patients with {event}: counted as half a day; at 0 the "
             "earliest events would be in no risk set"
         )
 

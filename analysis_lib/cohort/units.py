@@ -44,9 +44,9 @@ def in_range(column: Column, written: float, unit: str, text: str) -> tuple[floa
         return value, ""
     what = f"{column.name} {shown(text)}"
     if column.above and value == 0:
-        return np.nan, f"{what}: no time after surgery; give the real time, in parts of a month if need be"
+        return np.nan, f"{what}: no time of follow-up; give the real time, in parts of a month if need be"
     if column.above and value < 0:
-        return np.nan, f"{what} is negative; the end lies before surgery, mend it"
+        return np.nan, f"{what} is negative; the end lies before the start, mend it"
     for other in _others(column, unit):
         if _inside(column, written * _factor(column, other)):
             return np.nan, f"{what}: looks like {WORDS.get(other, other)}; {_fix(column, other)}"

@@ -163,7 +163,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Kaplan-Meier curves of overall survival with and without sarcopenia, one panel a definition. {discovery}. "
         "Bands: pointwise {level} intervals.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival over "
-        "months after surgery, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
+        "months after {time_origin}, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
         "risk. {hazard_os_discovery}.",
         part="paper",
         published=Published("Table 2", "discovery", "OS", "HR"),
@@ -200,7 +200,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Time-dependent AUC and C-index of TFDeepSurv and of every definition. {tests}. {level} bootstrap intervals over "
         "patients, {replicates} replicates. A continuous score has an advantage over a yes/no definition; the continuous "
         "indices stand in the extended results.",
-        "For each test set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
+        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a marker, and beside it the C-index "
         "of each marker with its interval. {c_index_model}.",
         part="paper",
         published=Published("Fig. 5"),
@@ -297,7 +297,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Fig. 5 against other models",
         "Time-dependent AUC and C-index of TFDeepSurv and of other models on the same patients, with {level} bootstrap "
         "intervals. {tests}. NA: the set lacks a variable that the model needs.",
-        "For each test set the cumulative/dynamic AUC over months after surgery, a line a model, and beside it the C-index of "
+        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a model, and beside it the C-index of "
         "each model with its interval. {c_index_model}.",
         model=True,
     ),
@@ -362,7 +362,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Recurrence with death as a competing risk",
         "Cumulative incidence of recurrence and of death without recurrence (Aalen-Johansen), and the naive estimate that takes "
         "such deaths for censored. {all}.",
-        "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after surgery, with "
+        "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after {time_origin}, with "
         "interval bands; a set without known recurrence has an empty panel.",
     ),
     "incidence": Artefact(
@@ -373,8 +373,8 @@ ARTEFACTS: dict[str, Artefact] = {
         "The luck of one split",
         "C-index of the whole pipeline (scaling, AutoEncoder, network, cut-off) fitted anew to other random splits, to "
         "bootstrap samples and to permuted outcomes. {discovery}.",
-        "Left, a histogram of the C-index over random splits with lines at this study's split and at the letter's; right, a dot "
-        "for each fit of the pipeline by kind of resampling.",
+        "Left, a histogram of the C-index over random splits with lines at this study's split and, where the letter's numbers "
+        "stand beside the study's, at the letter's; right, a dot for each fit of the pipeline by kind of resampling.",
         model=True,
     ),
     "optimism_summary": Artefact(
@@ -440,7 +440,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Validation: discrimination",
         "Time-dependent AUC and C-index of a saved model and of every definition, with {level} bootstrap intervals over "
         "patients. {validated}.",
-        "For each judged set the cumulative/dynamic AUC over months after surgery, a line a marker, and beside it the C-index "
+        "For each judged set the cumulative/dynamic AUC over months after {time_origin}, a line a marker, and beside it the C-index "
         "of each marker with its interval.",
         model=True,
     ),
@@ -452,9 +452,9 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "validation_decision_curves": Artefact(
         "Validation: decision curves",
-        "Net benefit against the risk at which one would act, for the saved model and for acting on each definition of "
-        "sarcopenia at any threshold. No intervals. {validated}.",
-        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line for the model "
+        "Net benefit against the risk at which one would act, for the saved model for the clinical model of its "
+        "training patients and for acting on each definition of sarcopenia at any threshold. No intervals. {validated}.",
+        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line for the models "
         "and for each definition, beside treating all and treating none.",
         model=True,
     ),
@@ -475,7 +475,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "validation_added_value": Artefact(
         "Validation: added value",
         "Likelihood-ratio test of the saved model's risk beside clinical variables and beside each definition, fitted to the "
-        "judged patients: a clinical model of the training patients is not in the folder. {validated}.",
+        "judged patients. {validated}.",
         model=True,
     ),
     "validation_recalibration": Artefact(

@@ -126,8 +126,9 @@ class CohortParams(Section):
         return [*(["train"] if self.trained else []), *self.test_sets]
 
     def judged(self, names: Collection[str]) -> CohortParams:
-        """The sets of these names as test sets, for a model that none of them was trained on."""
-        sets = {name: s.model_copy(update={"role": "test"}) for name, s in self.sets.items() if name in names}
+        """The sets of these names, the internal test set too, as test sets for a model that none was trained on."""
+        parts = {"internal": SetParams(label=self.label("internal"), role="test"), **self.sets}
+        sets = {name: s.model_copy(update={"role": "test"}) for name, s in parts.items() if name in names}
         return self.model_copy(update={"sets": sets})
 
     @property
@@ -280,6 +281,10 @@ class StatisticsParams(Section):
     horizons_months: list[Positive] = Field(
         default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
     )
+    time_origin: Label = Field(
+        "surgery",
+        description="What follow-up counts from, as axes, captions and methods say it: 'Months after surgery'.",
+    )
     adjust_for: list[Covariate] = Field(
         default_factory=lambda: ["age", "sex", *TUMOUR],
         description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
@@ -318,6 +323,11 @@ class StatisticsParams(Section):
         if first >= last:
             raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
         return self
+
+    @property
+    def time_axis(self) -> str:
+        """Label of an axis of time."""
+        return f"Months after {self.time_origin}"
 
     def curve_months(self) -> list[float]:
         """Months of the AUC curves and of predicted survival, in order, the horizons among them."""

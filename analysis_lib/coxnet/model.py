@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -124,11 +125,13 @@ class RadiomicsSurvivalModel:
         """Columns network, step, train_loss, val_loss, train_c_index, val_c_index."""
         return self.ensemble.history
 
-    def save(self, folder: Path, provenance: dict[str, Any] | None = None, card: str = "") -> None:
+    def save(
+        self, folder: Path, provenance: dict[str, Any] | None = None, texts: Mapping[str, str] | None = None
+    ) -> None:
         """Write the model into ``folder``, which is replaced as a whole and only when all is written.
 
         ``provenance`` (plain values: where the features come from, versions) is kept in model.json; without it the
-        model cannot be applied to the images of new patients. ``card``: text of MODEL_CARD.md.
+        model cannot be applied to the images of new patients. ``texts``: further files by name, as its model card.
         """
         folder = Path(folder)
         if folder.exists() and not (folder / "model.json").is_file() and any(folder.iterdir()):
@@ -150,8 +153,8 @@ class RadiomicsSurvivalModel:
                 "versions": package_versions(),
             }
             (new / "model.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-            if card:
-                (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+            for name, text in (texts or {}).items():
+                (new / name).write_text(text, encoding="utf-8")
             seal(new)
             os.chmod(new, 0o755)
             for file in (*new.iterdir(), new):

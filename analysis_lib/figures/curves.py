@@ -25,6 +25,7 @@ LINES: list[tuple[str, style.Dashes]] = [
     (style.ORANGE, (0, (5, 1, 1, 1))),
     (style.PURPLE, (0, (3, 1, 1, 1, 1, 1))),
     (style.SKY, (0, (8, 1.5))),
+    (style.GREY, (0, (2, 2))),
 ]
 
 
@@ -182,6 +183,7 @@ def incidence_grid(
     causes: Mapping[int, str],
     last_month: float,
     confidence: float = 0.95,
+    xlabel: str = "Months",
 ) -> Figure:
     """Cumulative incidence of each cause with its band; ``curves`` [panel, cause, month, incidence, low, high].
 
@@ -201,7 +203,7 @@ def incidence_grid(
             ax.step(month, line["incidence"], where="post", color=colour, linestyle=dashes)
         if part.empty:
             ax.text(0.5, 0.5, "NA: recurrence not known", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
-        ax.set(xlim=(0, last_month), ylim=(0, 1), xlabel="Months after surgery", ylabel="Cumulative incidence")
+        ax.set(xlim=(0, last_month), ylim=(0, 1), xlabel=xlabel, ylabel="Cumulative incidence")
         ax.set_xticks(ticks)
         if len(part):
             below = ax.get_xaxis_transform()

@@ -42,7 +42,7 @@ def auc_and_c_index(
     models: Sequence[str] | None = None,
     model_labels: Mapping[str, str] | None = None,
     outcome: str = "deaths",
-    xlabel: str = "Months after surgery",
+    xlabel: str = "Months",
     confidence: float = 0.95,
 ) -> Figure:
     """A row for each test set: time-dependent AUC on the left, C-index with its interval on the right.

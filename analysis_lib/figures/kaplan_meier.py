@@ -35,7 +35,7 @@ def km_grid(
     groups: Sequence[str] | None = None,
     columns: int = 3,
     ylabel: str = "Overall survival",
-    xlabel: str = "Months after surgery",
+    xlabel: str = "Months",
     note: str = "Shaded and in brackets: {level} confidence interval.\nVertical ticks: censored patients.",
     confidence: float = 0.95,
     empty_text: str = "No patient in group\n‘{group}’: NA",
@@ -99,17 +99,26 @@ def km_grid(
     return fig
 
 
-def sarcopenia_figure(frames: Mapping[str, pd.DataFrame], outcome: str, confidence: float, columns: int = 3) -> Figure:
+def sarcopenia_figure(
+    frames: Mapping[str, pd.DataFrame], outcome: str, confidence: float, xlabel: str, columns: int = 3
+) -> Figure:
     """Curves with and without sarcopenia, a panel a definition; ``frames`` as of ``table2.sarcopenia_curves``."""
-    return km_grid(
-        **frames, groups=_calmer_first(frames), columns=columns, ylabel=OUTCOME_NAMES[outcome], confidence=confidence
-    )
+    groups, ylabel = _calmer_first(frames), OUTCOME_NAMES[outcome]
+    return km_grid(**frames, groups=groups, columns=columns, ylabel=ylabel, xlabel=xlabel, confidence=confidence)
 
 
-def risk_group_figure(frames: Mapping[str, pd.DataFrame], confidence: float, first_letter: str = "c") -> Figure:
+def risk_group_figure(
+    frames: Mapping[str, pd.DataFrame], confidence: float, xlabel: str, first_letter: str = "c"
+) -> Figure:
     """Fig. 4c-f: curves of high and low risk, a panel a set; ``frames`` as of ``risk_groups.risk_group_curves``."""
-    groups = _calmer_first(frames)
-    return km_grid(**frames, groups=groups, columns=2, first_letter=first_letter, confidence=confidence)
+    return km_grid(
+        **frames,
+        groups=_calmer_first(frames),
+        columns=2,
+        xlabel=xlabel,
+        first_letter=first_letter,
+        confidence=confidence,
+    )
 
 
 def _calmer_first(frames: Mapping[str, pd.DataFrame]) -> list[str]:

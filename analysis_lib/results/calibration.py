@@ -51,25 +51,29 @@ def followed(frame: pd.DataFrame, month: float) -> bool:
 
 
 def calibrations(
-    probabilities: pd.DataFrame, statistics: StatisticsParams, seed: int, labels: dict[str, str]
+    probabilities: pd.DataFrame,
+    statistics: StatisticsParams,
+    seed: int,
+    labels: dict[str, str],
+    model: str = MODEL,
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """The model's calibration at the horizons in each set of ``labels``.
+    """Calibration of the ``model`` at the horizons in each set of ``labels``.
 
     Returns the frames of the figure (groups, curves, annotations) and the summary (set, model, month, n, events,
     predicted, observed, ratio, slope and ici with intervals, note). A horizon past the follow-up, and a set in which
     nobody has a prediction, have a note.
     """
     groups, curves, notes, rows = [], [], [], []
-    frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [MODEL])}
-    nobody = pd.DataFrame(columns=["os_months", "os_event", MODEL], dtype=float)
+    frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
+    nobody = pd.DataFrame(columns=["os_months", "os_event", model], dtype=float)
     for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
         frame = frame_of.get((name, month), nobody)
         panel, time, event = f"{name} {month:g}", frame["os_months"], frame["os_event"]
-        predicted = frame[MODEL].to_numpy()
-        row = {"set": name, "model": MODEL, "month": month, "n": len(frame)}
+        predicted = frame[model].to_numpy()
+        row = {"set": name, "model": model, "month": month, "n": len(frame)}
         row["events"] = int(((time <= month) & (event == 1)).sum())
         text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
-        judged = frame[MODEL].notna().all()
+        judged = frame[model].notna().all()
         if followed(frame, month) and judged:
             found = comparison.calibration_interval(
                 time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed

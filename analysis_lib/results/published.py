@@ -44,6 +44,12 @@ def printed_numbers(name: str = "published") -> dict:
     return dict.fromkeys(("table1", "table2", "c_index", "per_sd"), {}) | printed
 
 
+def letter_c_index(name: str) -> tuple[float, float, float] | None:
+    """The letter's C-index in its internal test set with its interval; None beside the numbers of another paper."""
+    printed, letter = printed_numbers(name), printed_numbers()
+    return tuple(letter["c_index"]["internal"]) if printed["doi"] == letter["doi"] else None
+
+
 def compare(
     patients: pd.DataFrame,
     table2: pd.DataFrame,

@@ -52,8 +52,8 @@ class Judged:
 
 def judged(patients: pd.DataFrame, predictions: pd.DataFrame, about: dict[str, Any], cohort: CohortParams) -> Judged:
     """The patients with their predictions (``Study.validation``); a set that has nobody is left out."""
-    told = predictions[["patient_id", "risk", "spread", "share_outside", "reconstruction_error", "warning"]]
-    table = patients.merge(told.fillna({"warning": ""}), on="patient_id", validate="one_to_one")
+    told = predictions[["patient_id", "set", "risk", "spread", "share_outside", "reconstruction_error", "warning"]]
+    table = patients.drop(columns="set").merge(told.fillna({"warning": ""}), on="patient_id", validate="one_to_one")
     table["split"] = table["set"]
     survival = predictions.set_index("patient_id").filter(like="survival_")
     months = [float(name.removeprefix("survival_").removesuffix("_months")) for name in survival]
@@ -77,10 +77,15 @@ def case_mixes(found: Judged) -> pd.DataFrame:
     return pd.concat([t for t in tables if len(t)], ignore_index=True)[["set", *CASE_MIX]]
 
 
-def with_definitions(found: Judged, definitions: dict[str, DefinitionParams], months: list[float]) -> pd.DataFrame:
-    """Predicted deaths of the model and, as a rule that treats the sarcopenic at any threshold, of each definition."""
+def with_rules(
+    found: Judged, deaths: pd.DataFrame, definitions: dict[str, DefinitionParams], months: list[float]
+) -> pd.DataFrame:
+    """Predicted deaths of the model, those of another one, and of each definition as a rule.
+
+    The rule treats the sarcopenic at any threshold.
+    """
     own = model_deaths(found.patients, found.survival, found.cohort)
-    frames, indexed = [own], found.patients.set_index("patient_id")
+    frames, indexed = [own, deaths] if len(deaths) else [own], found.patients.set_index("patient_id")
     for key, definition in definitions.items():
         group = sarcopenic(indexed, definition).astype("Float64")
         rows = own[own["month"].isin(months)].drop(columns="probability")

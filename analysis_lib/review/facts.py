@@ -40,6 +40,7 @@ def facts(study: Study) -> Facts:
         components=WORDS.get(params.pca.components, str(params.pca.components)),
         features=str(study.n_features),
         code_size=str(params.autoencoder.code_size),
+        time_origin=params.statistics.time_origin,
         process=", ".join(process_labels(params, patients, study.n_features)),
         ensemble=str(params.network.ensemble),
         hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
@@ -75,7 +76,7 @@ def _validated(study: Study, patients: pd.DataFrame) -> str:
     if not (study.build / "validation" / "model.json").is_file():
         return "No saved model was judged"
     predictions, about = study.validation()
-    judged = patients[patients["patient_id"].isin(predictions["patient_id"])]
+    judged = patients.drop(columns="set").merge(predictions[["patient_id", "set"]], on="patient_id")
     sets = "; ".join(_set_text(study.params.cohort.label(n), part) for n, part in judged.groupby("set", sort=False))
     return f"Model of study {about['study']} ({about['n_patients']} training patients), judged on {sets}"
 

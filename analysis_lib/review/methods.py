@@ -39,6 +39,7 @@ def methods(
     if c.external_sets:
         population += f"Never trained on: {', '.join(c.label(name) for name in c.external_sets)}. "
     population += (
+        f"Follow-up is in months (of 30.4375 days) after {s.time_origin}. "
         "A patient whose clinical row, CT or mask could not be used was excluded with the reason. Nothing was imputed but the "
         "covariates of the adjusted hazard ratios, where the table says so."
     )

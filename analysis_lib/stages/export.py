@@ -10,6 +10,8 @@ them by an attack is not claimed.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +25,9 @@ from analysis_lib.coxnet.model import RadiomicsSurvivalModel, package_versions
 from analysis_lib.coxnet.scaling import FeatureScaler
 from analysis_lib.coxnet.training_range import QUANTILE, TrainingRange
 from analysis_lib.stages import MODEL, StageError
+from analysis_lib.stages.clinical_model import FILE, ClinicalModel, covariates
 from analysis_lib.stages.predict import load_model
+from analysis_lib.survival.cox import NoFiniteEstimate, breslow_hazard, cox_fit
 
 LEAST = 5  # patients, or deaths, behind each number
 CASE_MIX = ["characteristic", "n", "value", "low", "high"]
@@ -51,7 +55,9 @@ def export_model(study: Study) -> str:
     folder = study.build / "model_to_share"
     mix = case_mix(train)
     origin = fitted.description["provenance"] | {"case_mix": plain(mix)}
-    shared.save(folder, origin, card(study, shared, train, change))
+    clinical = clinical_models(train, study.params.statistics.adjust_for)
+    text = json.dumps([model.model_dump() for model in clinical], indent=1) + "\n"
+    shared.save(folder, origin, {"MODEL_CARD.md": card(study, shared, train, change, clinical), FILE: text})
     return (
         f"{study.project.name_of(folder)}: for others, with MODEL_CARD.md; risks of the training patients differ "
         f"by at most {change.risk:.2g} from the study's model, {change.groups} of {len(train)} change their group"
@@ -164,6 +170,50 @@ def coarse_baseline(baseline: pd.DataFrame, deaths_months: np.ndarray) -> pd.Dat
     return pd.DataFrame({"months": whole[1:].astype(float), "cumulative_hazard": steps})
 
 
+def clinical_models(train: pd.DataFrame, names: Sequence[str]) -> list[ClinicalModel]:
+    """Cox models of the first, the first two and so on of the covariates ``names``, each in its complete cases.
+
+    Left out is a covariate with which there are fewer than LEAST deaths, survivors or patients of either kind, or no
+    maximum of the likelihood. Means have three digits: nobody follows from two models that differ by one.
+    """
+    used: list[str] = []
+    models: list[ClinicalModel] = []
+    for name in names:
+        x = covariates(train, [*used, name]).dropna()
+        kinds = [x[column].value_counts() for column in x]
+        months, died = train.loc[x.index, "os_months"].to_numpy(float), train.loc[x.index, "os_event"].to_numpy() == 1
+        few = min(int(died.sum()), int((~died).sum()), len(x) // 4) < LEAST
+        if few or any(len(counts) < 2 or (len(counts) == 2 and counts.min() < LEAST) for counts in kinds):
+            continue
+        try:
+            fit = cox_fit(months, died, x.to_numpy())
+        except NoFiniteEstimate:
+            continue
+        used.append(name)
+        coefficients, means = (
+            _digits(dict(zip(used, v, strict=True)), k) for v, k in ((fit.coefficients, 4), (x.mean(), 3))
+        )
+        log_risk = (x - pd.Series(means)).mul(pd.Series(coefficients)).sum(axis=1)
+        deaths, hazard = breslow_hazard(months, died, log_risk, 0.0)
+        steps = coarse_baseline(pd.DataFrame({"months": deaths, "cumulative_hazard": hazard}), deaths)
+        models.append(
+            ClinicalModel(
+                coefficients=coefficients,
+                means=means,
+                months=steps["months"].tolist(),
+                cumulative_hazard=steps["cumulative_hazard"].tolist(),
+                last_month=float(np.floor(months.max())),
+                n=len(x),
+                events=int(died.sum()),
+            )
+        )
+    return models
+
+
+def _digits(values: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: float(f"{value:.{digits}g}") for name, value in values.items()}
+
+
 def compared(
     fitted: RadiomicsSurvivalModel, shared: RadiomicsSurvivalModel, features: pd.DataFrame, months: list[float]
 ) -> Change:
@@ -179,7 +229,9 @@ def compared(
     )
 
 
-def card(study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, change: Change) -> str:
+def card(
+    study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, change: Change, clinical: Sequence[ClinicalModel]
+) -> str:
     """The model card, Markdown (after Mitchell M et al. FAT* 2019, doi 10.1145/3287560.3287596)."""
     params, scores = study.params, study.result("c_index")
     scores = scores[scores["model"] == MODEL]
@@ -189,9 +241,9 @@ def card(study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, chang
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     return f"""# {params.title}: survival model
 {NOTE if params.synthetic else ""}
-Overall survival after surgery from radiomics features of skeletal muscle and psoas on CT at L3: scaling, AutoEncoder,
-{len(model.ensemble.networks)} Cox networks, baseline hazard, cut-off of the risk groups. Not a medical device; not for
-decisions on a patient.
+Overall survival after {params.statistics.time_origin} from radiomics features of skeletal muscle and psoas on CT at
+L3: scaling, AutoEncoder, {len(model.ensemble.networks)} Cox networks, baseline hazard, cut-off
+of the risk groups. Not a medical device; not for decisions on a patient.
 
 - Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
   {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
@@ -213,9 +265,18 @@ Medians and quartiles, each the mean of {LEAST} patients' values, or a share; al
 
 The training set's own is flattered by the fit. Calibration and intervals: the study's report.
 
+## Clinical models
+For comparison, `{FILE}` has Cox models of clinical covariates alone, fitted to the training patients of whom they are
+known: coefficients (four digits), means (three) and baseline hazard. Beside the model `make validate` judges the one of
+most covariates that a set has.
+
+| covariates (log hazard ratio per unit; sex: 1 is male) | patients | deaths |
+|---|---|---|
+{_clinical_rows(clinical)}
+
 ## What was made coarser, so that no patient is given away
 Left out: risks of the training patients, training histories. Medians and extremes of features and the cut-off are
-means of {LEAST} patients' values each; the baseline hazard has steps at whole months, exact only at months with
+means of {LEAST} patients' values each; a baseline hazard has steps at whole months, exact only at months with
 {LEAST} deaths or more since the one before. For the training patients, the largest difference from the study's own
 model is {change.risk:.2g} in risk (whose SD over patients is near 1) and {change.survival:.2g} in the probability of
 survival; {change.groups} of {len(train)} are in the other risk group. The weights of the networks are functions of all
@@ -227,6 +288,14 @@ def _windows(study: Study) -> str:
     images = study.params.images
     windows = {muscle.upper(): getattr(images, muscle).hu_window for muscle in ("sm", "pm")}
     return ", ".join(f"{name} {f'{w.low:g} to {w.high:g}' if w else 'all'}" for name, w in windows.items())
+
+
+def _clinical_rows(clinical: Sequence[ClinicalModel]) -> str:
+    rows = []
+    for model in clinical:
+        terms = ", ".join(f"{name} {value:g}" for name, value in model.coefficients.items())
+        rows.append(f"| {terms} | {model.n} | {model.events} |")
+    return "\n".join(rows) or "| none: too few patients | | |"
 
 
 def _mix_rows(mix: pd.DataFrame) -> str:

@@ -84,9 +84,12 @@ def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, floa
     return float(values[0]), float(values[1])
 
 
-def with_marks(replicates: pd.DataFrame, single: float, printed: float) -> pd.DataFrame:
+def with_marks(
+    replicates: pd.DataFrame, single: float, printed: tuple[float, float, float] | None = None
+) -> pd.DataFrame:
     """The replicates and, below them, the study's one split and the letter's number, as the figure shows them."""
-    marks = pd.DataFrame({"kind": ["single split", "letter"], "c_index": [single, printed]})
+    marks = pd.DataFrame({"kind": ["single split", "letter"], "c_index": [single, printed[0] if printed else np.nan]})
+    marks = marks if printed else marks.head(1)
     if replicates.empty:
         return marks.reindex(columns=replicates.columns)
     return pd.concat([replicates, marks])

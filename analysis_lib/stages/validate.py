@@ -15,6 +15,7 @@ from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import ensemble_spread
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.scaling import FeatureError
+from analysis_lib.stages.clinical_model import read_models
 from analysis_lib.stages.export import CASE_MIX, plain
 from analysis_lib.stages.predict import PredictError, check_applicable, load_model, prediction_table
 
@@ -30,7 +31,7 @@ def validate(study: Study, folder: Path) -> str:
     origin = model.description["provenance"]
     if (origin["study"], origin["seed"]) == (study.name, study.params.seed):
         trained = patients["split"] == "train"
-        patients = patients[~trained]
+        patients = patients[~trained].assign(set=patients["split"])  # of a set that was split, the internal test set
         notes.append(f"The model is this study's own: its {int(trained.sum())} training patients are not judged.")
     if patients.empty:
         raise PredictError(f"study {study.name} has no patient with features whom the model was not trained on")
@@ -76,5 +77,6 @@ def about(model: RadiomicsSurvivalModel, study: Study, folder: Path, notes: list
         "share_limit": training.share_limit,
         "error_limit": training.error_limit,
         "case_mix": plain(mix),
+        "clinical": [model.model_dump() for model in read_models(folder)],
         "notes": notes,
     }

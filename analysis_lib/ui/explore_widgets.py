@@ -149,7 +149,8 @@ def _prevalence(table: pd.DataFrame) -> str:
 
 
 def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
-    fig = sarcopenia_figure(panel, outcome, params.statistics.confidence, columns=1)
+    statistics = params.statistics
+    fig = sarcopenia_figure(panel, outcome, statistics.confidence, statistics.time_axis, columns=1)
     style.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
     canvas = cast(FigureCanvasAgg, fig.canvas)

@@ -83,7 +83,7 @@ ROW_FAULTS = [
     ({"height_m": "1.7.0"}, r"height_m is not a number \(text\)"),
     ({"sex": ""}, "sex is missing"),
     ({"os_months": "-3"}, "os_months -3 is negative"),
-    ({"os_months": "0", "os_event": "0", "rfs_months": "", "rfs_event": ""}, "os_months 0: no time after surgery"),
+    ({"os_months": "0", "os_event": "0", "rfs_months": "", "rfs_event": ""}, "os_months 0: no time of follow-up"),
     ({"os_months": "abc"}, r"os_months is not a number \(text\)"),
     ({"os_months": "1825"}, "os_months 1825: looks like days; set clinical.units.time: days"),
     ({"os_months": "19800131"}, "os_months a number of 8 digits is outside"),
@@ -364,7 +364,7 @@ def test_dates_become_months(tmp_path):
         ({"surgery_date": ""}, "surgery_date is missing"),
         ({"surgery_date": "2020-02-01"}, "surgery_date is no date of the form %d.%m.%Y"),
         ({"surgery_date": "30.02.2020"}, "surgery_date is no date"),
-        ({"last_contact_date": "01.02.2020"}, "no time after surgery"),
+        ({"last_contact_date": "01.02.2020"}, "no time of follow-up"),
         ({"surgery_date": "01.02.1920"}, "lie more than 50 years apart; mend the dates"),
     ],
 )

@@ -10,7 +10,15 @@ from analysis_lib.core.artefacts import ARTEFACTS
 from analysis_lib.core.parameters import load_params
 from analysis_lib.figures.comparison import comparison_frame, paper_comparison
 from analysis_lib.results import answers
-from analysis_lib.results.published import KEYS, compare, inside_counts, printed_numbers, published_intervals
+from analysis_lib.results.published import (
+    KEYS,
+    compare,
+    inside_counts,
+    letter_c_index,
+    printed_numbers,
+    published_intervals,
+)
+from analysis_lib.stages.optimism import with_marks
 
 
 def results():
@@ -109,6 +117,13 @@ def test_interval_of_a_mean_is_students():
 def test_a_paper_that_is_not_there_is_named():
     with pytest.raises(ParameterError, match="no params/published_tac.yaml; did you mean 'published_tace'"):
         printed_numbers("published_tac")
+
+
+def test_the_letters_c_index_stands_beside_studies_that_are_compared_with_the_letter_alone():
+    printed, replicates = letter_c_index("published"), pd.DataFrame({"kind": ["split"], "c_index": [0.6]})
+    assert printed == tuple(printed_numbers()["c_index"]["internal"]) and letter_c_index("published_tace") is None
+    assert with_marks(replicates, 0.7, printed)["kind"].tolist() == ["split", "single split", "letter"]
+    assert with_marks(replicates, 0.7)["kind"].tolist() == ["split", "single split"]
 
 
 def test_the_numbers_of_another_paper_stand_beside_the_runs_own():

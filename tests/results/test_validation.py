@@ -2,23 +2,29 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from cells import draw_quickly, run_cells
 from finished import toy_params, toy_patients, toy_study
+from matplotlib.figure import Figure
 
 import analysis_lib
 from analysis_lib.core.parameters import SetParams, ValidationParams
+from analysis_lib.results import MODEL
+from analysis_lib.results.added_value import CLINICAL, brier_scores
 from analysis_lib.results.calibration import calibrations, model_deaths
 from analysis_lib.results.discrimination import discrimination, marker_table
 from analysis_lib.results.validation import RECALIBRATION, case_mixes, judged, recalibrated
+from analysis_lib.results.validation_clinical import calibrated_too, clinical_model, ranked_too, scored_too
 from analysis_lib.review import record
 from analysis_lib.review.package import write_package
 from analysis_lib.review.report import render
 from analysis_lib.review.verify import verify
-from analysis_lib.stages.export import LEAST, MEASURED, case_mix, plain
+from analysis_lib.stages.export import LEAST, MEASURED, case_mix, clinical_models, plain
+from analysis_lib.survival.survival import c_index
 from analysis_lib.ui.notebook import Notebook
 
 PARAMS = toy_params()
@@ -68,6 +74,59 @@ def test_a_set_has_the_rows_that_it_has_in_the_model_s_own_study():
             rows = (t[t["set"] == name].reset_index(drop=True) for t in (ours, theirs))
             pd.testing.assert_frame_equal(*rows, check_exact=True)
     assert "train" in set(tables[1][0]["set"]) and "train" not in set(tables[0][0]["set"])
+
+
+def test_the_clinical_model_is_judged_where_its_covariates_are_known():
+    """external has no vascular invasion: a model of fewer; in lt one patient lacks an age; the model's rows stay."""
+    patients, rng = toy_patients(), np.random.default_rng(4)
+    patients.loc[patients.index[patients["set"] == "lt"][3], "age"] = np.nan
+    given = predictions(patients, rng.normal(size=len(patients)))
+    names = ["age", "sex", "tumour_single", "vascular_invasion"]
+    train = patients[patients["split"] == "train"].set_index("patient_id")
+    told = [model.model_dump() for model in clinical_models(train, names)]
+    found = judged(patients, given, about(clinical=told), PARAMS.cohort)
+    settings = found, clinical_model(found), STATISTICS, 1
+    external = "of age, sex, tumour_single"
+    lt = f"{external}, vascular_invasion; left out who lacks one: 1"
+    assert settings[1].notes["lt"] == lt and settings[1].notes["external"] == external
+    markers = marker_table(patients, found.risk, {"PMI": PARAMS.definitions["PMI"]})
+    own = discrimination(found.patients, markers, found.cohort, STATISTICS, 1)
+    both = ranked_too(own, *settings)
+    for key, table in own.items():
+        if "model" in table:
+            rows = both[key][both[key]["model"] != CLINICAL][list(table)].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, table.reset_index(drop=True))
+    part = found.patients[found.patients["set"] == "lt"].set_index("patient_id")
+    risk = settings[1].risk.reindex(part.index).dropna()
+    row = both["c_index"].query("set == 'lt' and model == @CLINICAL").iloc[0]
+    assert len(risk) == row["n"] == 24 and row["note"] == lt
+    part = part.loc[risk.index]
+    assert row["c_index"] == pytest.approx(c_index(part["os_months"], part["os_event"], risk), abs=1e-12)
+    deaths = model_deaths(found.patients, found.survival, found.cohort)
+    summary = calibrated_too(calibrations(deaths, STATISTICS, 1, found.labels)[1], *settings)
+    scores = scored_too(brier_scores(deaths, STATISTICS, 1), *settings)
+    for table, value in ((summary, "ratio"), (scores, "brier")):
+        rows = table[table["model"] == CLINICAL].set_index("set")
+        assert rows[value].notna().all() and rows.loc["lt", "n"].max() == 24
+        assert set(rows["note"]["external":"external"]) == {external}
+
+    cases = ([], patients, "not in this model folder"), (told, patients.assign(age=np.nan), "the set lacks age")
+    for models, table, said in cases:
+        other = judged(table, given, about(clinical=models), PARAMS.cohort)
+        settings = other, clinical_model(other), STATISTICS, 1
+        tables = ranked_too(own, *settings)["c_index"], calibrated_too(summary[summary["model"] == MODEL], *settings)
+        for table in (*tables, scored_too(scores[scores["model"] == MODEL], *settings)):
+            rows = table[table["model"] == CLINICAL]
+            assert rows["note"].str.startswith(said).all() and set(rows["set"]) == {"discovery", "external", "lt"}
+            assert rows[[c for c in ("c_index", "ratio", "brier") if c in rows]].isna().all(axis=None)
+
+
+def test_the_test_part_of_a_set_that_was_split_is_called_so():
+    patients = toy_patients().query("split != 'train'").reset_index(drop=True)
+    given = predictions(patients.assign(set=patients["split"]), np.zeros(len(patients)))
+    found = judged(patients, given, about(), PARAMS.cohort)
+    assert found.labels["internal"] == "Internal test" and found.cohort.splits == ["internal", "external", "lt"]
+    assert found.patients.groupby("set").size().to_dict() == patients.groupby("split").size().to_dict()
 
 
 def test_recalibration_finds_what_was_put_in():
@@ -125,7 +184,7 @@ def test_a_study_that_was_only_validated(tmp_path, monkeypatch):
     sets = {"external": PARAMS.cohort.sets["external"], "discovery": SetParams(label="Ours", role="train")}
     study = toy_study(
         tmp_path,
-        statistics=STATISTICS,
+        statistics=STATISTICS.model_copy(update={"time_origin": "TACE"}),
         cohort=PARAMS.cohort.model_copy(update={"sets": sets}),
         validation=ValidationParams(recalibrate=True),
     )
@@ -137,7 +196,15 @@ def test_a_study_that_was_only_validated(tmp_path, monkeypatch):
     study.clinical_file.write_text("patient_id\n")
     monkeypatch.setattr(analysis_lib, "open_study", lambda name: Notebook(study.params, study.project))
     draw_quickly(monkeypatch)
+    quick, axes = Figure.savefig, set()
+
+    def savefig(fig, *args, **options):
+        axes.update(ax.get_xlabel() for ax in fig.axes)
+        quick(fig, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
     run_cells(study, "17_validation")
+    assert {label for label in axes if "onth" in label} == {"Months after TACE"}
     assert study.only_validated and not study.model.exists() and not (study.build / "risk.csv").exists()
     with record.recorded_stage(study, "validate", record.time.monotonic()):
         pass
@@ -149,7 +216,10 @@ def test_a_study_that_was_only_validated(tmp_path, monkeypatch):
     )
     assert "were split at random" not in page and "AutoEncoder (" not in page and "all trained on" not in page
     assert "Validation: TRIPOD+AI" in page and "C-index of the model of study theirs" in page
+    assert page.count("after TACE") == 2 and "surgery" not in page
     assert verify(study).head.startswith("intact, compared with nothing")
+    now = replace(study, params=study.params.model_copy(update={"seed": 99}))
+    assert verify(now).notes == ["params/toy.yaml has changed since the run; make validate STUDY=toy MODEL=<folder>"]
     with zipfile.ZipFile(write_package(study)) as archive:
         names = archive.namelist()
     assert "figures/validation_calibration_summary.csv" in names and not any("predictions" in name for name in names)

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
-from finished import toy_study
+from finished import toy_patients, toy_study
+from lifelines import CoxPHFitter
 
 from analysis_lib.common.files import seal
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras
 from analysis_lib.stages import StageError
-from analysis_lib.stages.export import LEAST, coarse_baseline, compared, shareable
+from analysis_lib.stages.clinical_model import FILE, covariates, read_models
+from analysis_lib.stages.export import LEAST, clinical_models, coarse_baseline, compared, shareable
 from analysis_lib.stages.predict import PredictError, load_model
 from analysis_lib.stages.validate import about
 
@@ -93,7 +95,7 @@ def own_values(fitted) -> np.ndarray:
 def test_a_shared_model_holds_no_number_of_a_patient_and_the_saved_one_does(fitted, folder, tmp_path):
     assert np.isin(own_values(fitted), numbers_in(folder)).sum() > N
     shared = shareable(fitted.model, fitted.features, fitted.months, fitted.event)
-    shared.save(tmp_path / "shared", card="card")
+    shared.save(tmp_path / "shared", texts={"MODEL_CARD.md": "card"})
     found = numbers_in(tmp_path / "shared")
     assert not np.isin(own_values(fitted), found).any()
     assert not np.isin(np.round(own_values(fitted), 10), np.round(found, 10)).any()
@@ -108,6 +110,48 @@ def test_a_shared_model_predicts_nearly_as_the_fitted_one(fitted):
     assert np.corrcoef(*risks)[0, 1] > 0.999
     constant = shared.training.span.loc["f04"]
     assert constant.lower == constant.upper == 2.5, "what all have stays as it is, to the bit"
+
+
+def test_clinical_models_are_those_of_lifelines_without_a_number_of_a_patient(tmp_path):
+    rng, train = np.random.default_rng(5), toy_patients().query("split == 'train'").set_index("patient_id")
+    train["age"] += rng.random(len(train))
+    train.loc[train.index[:7], "vascular_invasion"] = np.nan
+    train["tumour_single"] = (np.arange(len(train)) < LEAST - 1).astype(float)
+    names = ["age", "sex", "tumour_single", "bmi", "vascular_invasion"]
+    models = clinical_models(train, names)
+    used = ["age", "sex", "bmi", "vascular_invasion"]
+    assert [list(m.coefficients) for m in models] == [used[:k] for k in (1, 2, 3, 4)]
+    assert [m.n for m in models] == [len(train)] * 3 + [len(train) - 7]
+    last, x = models[-1], covariates(train, used).dropna()
+    whole = x.join(train[["os_months", "os_event"]])
+    truth = CoxPHFitter().fit(whole, "os_months", "os_event")
+    assert truth.params_.to_dict() == pytest.approx(last.coefficients, rel=6e-4, abs=1e-6)
+    months = np.array([last.months[-1], 900.0])  # the end of the baseline is exact
+    risk = last.log_risk(train)
+    assert risk.isna().sum() == 7 and last.deaths(risk, months)[900.0].isna().all()
+    theirs = 1 - truth.predict_survival_function(x, months[:1]).T
+    assert np.abs(last.deaths(risk.dropna(), months[:1]).to_numpy() - theirs.to_numpy()).max() < 2e-3
+    text = json.dumps([m.model_dump() for m in models])
+    (tmp_path / FILE).write_text(text)
+    assert read_models(tmp_path) == models
+    own = {v for v in (*train["age"], *train["os_months"], *risk.dropna()) if v % 1}  # the baseline has whole months
+    assert not own & {v for m in models for v in [*m.means.values(), *m.months, *m.cumulative_hazard]}
+    assert clinical_models(train.head(12), names) == [] and clinical_models(train.assign(os_event=0.0), names) == []
+
+
+BROKEN = ["[1]", "[" * 100_000, '[{"n": 3}]', '{"a": 1}', "", "NaN"]
+ONE = {"coefficients": {"age": 0.1}, "means": {"age": 55.0}, "months": [2.0, 1.0], "cumulative_hazard": [0.1, 0.2]}
+BROKEN += [json.dumps([ONE | {"last_month": 3.0, "n": 9, "events": 5}])]
+BROKEN += [json.dumps([ONE | {"months": [1, 2], "means": {"bmi": 1}, "last_month": 3, "n": 9, "events": 5}])]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_clinical_models_that_are_none_are_refused_in_one_line(tmp_path, text):
+    assert read_models(tmp_path) == []
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(PredictError, match="are none; take the folder anew") as error:
+        read_models(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("deaths", [5, 9, 23, 60])

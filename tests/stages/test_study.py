@@ -150,8 +150,10 @@ def same_rows(checkout: Path, study: str, sets: dict[str, str]) -> None:
         found = pd.read_csv(checkout / "figures" / study / f"validation_{name}.csv", **options)
         own = pd.read_csv(checkout / "figures" / "smoke" / f"{name}.csv", **options)
         assert list(found["set"].unique()) == list(sets)
+        assert name in ("auc_horizons", "c_index_intervals", "c_index_difference") or "Clinical" in set(found["model"])
+        found = found[found["model"] != "Clinical"].reset_index(drop=True)
         expected = own[own["set"].isin(sets.values()) & own["model"].isin(found["model"])].reset_index(drop=True)
-        pd.testing.assert_frame_equal(found.replace({"set": sets}), expected, obj=name)
+        pd.testing.assert_frame_equal(found.replace({"set": sets})[list(expected)], expected, obj=name)
 
 
 def test_validate_gives_the_rows_of_the_study_to_the_last_digit(checkout, monkeypatch):
@@ -163,7 +165,7 @@ def test_validate_gives_the_rows_of_the_study_to_the_last_digit(checkout, monkey
     draw_quickly(monkeypatch)
     try:
         run_cells(study, "17_validation")
-        same_rows(checkout, "smoke", {"discovery": "internal", "external": "external", "lt": "lt"})
+        same_rows(checkout, "smoke", {name: name for name in ("internal", "external", "lt")})
     finally:  # other tests compare all that the study makes
         for path in (*study.figures.glob("validation_*"), study.build / "answers" / "17_validation.json"):
             path.unlink(missing_ok=True)
