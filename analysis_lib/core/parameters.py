@@ -283,6 +283,7 @@ class StatisticsParams(Section):
     )
     time_origin: Label = Field(
         "surgery",
+        min_length=1,
         description="What follow-up counts from, as axes, captions and methods say it: 'Months after surgery'.",
     )
     adjust_for: list[Covariate] = Field(

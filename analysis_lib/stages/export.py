@@ -295,7 +295,7 @@ def _clinical_rows(clinical: Sequence[ClinicalModel]) -> str:
     for model in clinical:
         terms = ", ".join(f"{name} {value:g}" for name, value in model.coefficients.items())
         rows.append(f"| {terms} | {model.n} | {model.events} |")
-    return "\n".join(rows) or "| none: too few patients | | |"
+    return "\n".join(rows) or "| none could be fitted | | |"
 
 
 def _mix_rows(mix: pd.DataFrame) -> str:

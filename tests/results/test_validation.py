@@ -16,9 +16,15 @@ from analysis_lib.core.parameters import SetParams, ValidationParams
 from analysis_lib.results import MODEL
 from analysis_lib.results.added_value import CLINICAL, brier_scores
 from analysis_lib.results.calibration import calibrations, model_deaths
-from analysis_lib.results.discrimination import discrimination, marker_table
+from analysis_lib.results.discrimination import c_index_intervals, discrimination, marker_table
 from analysis_lib.results.validation import RECALIBRATION, case_mixes, judged, recalibrated
-from analysis_lib.results.validation_clinical import calibrated_too, clinical_model, ranked_too, scored_too
+from analysis_lib.results.validation_clinical import (
+    calibrated_too,
+    clinical_model,
+    intervals_too,
+    ranked_too,
+    scored_too,
+)
 from analysis_lib.review import record
 from analysis_lib.review.package import write_package
 from analysis_lib.review.report import render
@@ -156,6 +162,27 @@ def test_a_set_in_which_nobody_died_has_no_recalibration():
     given = predictions(patients, np.random.default_rng(4).normal(size=len(patients)))
     table = recalibrated(judged(patients, given, about(), PARAMS.cohort), ValidationParams(), STATISTICS, 1)
     assert set(table["set"]) == {"discovery", "external"}
+
+
+@pytest.mark.parametrize("kept", [1, 110])
+def test_patients_of_whom_nobody_died_and_one_patient_alone_have_rows_without_numbers(kept):
+    patients = toy_patients().assign(os_event=0.0).tail(kept).reset_index(drop=True)
+    train = toy_patients(8).query("split == 'train'").set_index("patient_id")
+    told = about(clinical=[model.model_dump() for model in clinical_models(train, ["age", "sex"])])
+    found = judged(patients, predictions(patients, np.linspace(-1, 1, kept)), told, PARAMS.cohort)
+    settings = found, clinical_model(found), STATISTICS, 1
+    markers = marker_table(found.patients, found.risk, PARAMS.definitions)
+    ranked = ranked_too(discrimination(found.patients, markers, found.cohort, STATISTICS, 1), *settings)
+    assert set(ranked["c_index"]["model"]) == {MODEL, CLINICAL, *PARAMS.definitions}
+    assert ranked["c_index"]["c_index"].isna().all() and (ranked["c_index"]["events"] == 0).all()
+    assert intervals_too(c_index_intervals(found.patients, markers, found.cohort, STATISTICS, 1), *settings).empty
+    deaths = model_deaths(found.patients, found.survival, found.cohort)
+    summary = calibrated_too(calibrations(deaths, STATISTICS, 1, found.labels)[1], *settings)
+    assert summary["ratio"].isna().all() and summary["note"].str.contains("no death by the month").all()
+    scores = scored_too(brier_scores(deaths, STATISTICS, 1), *settings)
+    assert (
+        set(scores["model"]) == {CLINICAL} and scores["brier"].isna().all() and (scores["note"] == "of age, sex").all()
+    )
 
 
 def test_the_case_mix_is_nobody_s():
