@@ -123,7 +123,7 @@ $(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsu
 $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) \
                                 $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb
 $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
-$(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
