@@ -277,6 +277,11 @@ class StatisticsParams(Section):
     bootstrap_replicates: int = Field(1000, ge=100, description="Bootstrap replicates for each interval.")
     auc_first_month: Positive = Field(6, description="First time of the AUC curves, months.")
     auc_last_month: Positive = Field(60, description="Last time of the AUC curves, months.")
+    auc_min_deaths: int = Field(
+        5,
+        ge=1,
+        description="Deaths by a month, below which the AUC of a set is not given there: it would be of too few.",
+    )
     auc_step_months: Positive = Field(3, description="Step of the AUC curves, months.")
     horizons_months: list[Positive] = Field(
         default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."

@@ -47,12 +47,12 @@ def auc_and_c_index(
 ) -> Figure:
     """A row for each test set: time-dependent AUC on the left, C-index with its interval on the right.
 
-    ``auc`` [set, model, month, auc, low, high], ``c_index`` [set, model, c_index, low, high, n, events] as in
-    auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as titles. ``models``: drawing
-    order, the first is drawn bold and with its band, the simultaneous one dotted where ``auc`` has it (default:
-    order in ``c_index``); ``model_labels``: their names in the legend; ``confidence``: level of the intervals. What
-    is empty is not drawn; a panel without curves, an empty C-index and a figure without sets print NA. ValueError for
-    a missing column or set.
+    ``auc`` [set, model, month, auc, low, high, and cases to be written below the months], ``c_index`` [set, model,
+    c_index, low, high, n, events] as in auc.csv and c_index.csv. ``sets`` are drawn in their order, with ``labels`` as
+    titles. ``models``: drawing order, the first is drawn bold and with its band, the simultaneous one dotted where
+    ``auc`` has it (default: order in ``c_index``); ``model_labels``: their names in the legend; ``confidence``: level
+    of the intervals. What is empty is not drawn; a panel without curves, an empty C-index and a figure without sets
+    print NA. ValueError for a missing column or set.
     """
     style.need_columns(auc, ["set", "model", "month", "auc", "low", "high"], "frame of AUC")
     style.need_columns(c_index, ["set", "model", "c_index", "low", "high", "n", "events"], "frame of C-indices")
@@ -69,7 +69,7 @@ def auc_and_c_index(
 
     legend_rows = -(-len(names) // 6)
     columns = -(-len(names) // legend_rows)
-    top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 16.0, 13.0, 28.5
+    top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 18.5, 13.0, 28.5
     name_mm = max(style.text_width_mm(name, SMALL_PT) for name in names) + 3.5
     curve_mm = 76.0 if name_mm < 24 else 64.0  # long names take their room from the curves
     right_left = left + curve_mm + 8.0 + name_mm
@@ -85,10 +85,12 @@ def auc_and_c_index(
         y0 = top + i * (height + gap) + 5.0
         left_ax = style.axes_mm(fig, left, y0, curve_mm, height)
         _auc_panel(left_ax, auc[auc["set"] == name], names)
-        left_ax.set(xlabel=xlabel, ylabel="Time-dependent AUC", ylim=auc_bounds)
+        left_ax.set(ylabel="Time-dependent AUC", ylim=auc_bounds)
         left_ax.set_xlim(0, months.max() if months.size else 1)
         if months.size and months.max() >= 2 * MONTHS_PER_YEAR:
             left_ax.xaxis.set_major_locator(MultipleLocator(MONTHS_PER_YEAR))
+        counted = _count_below(left_ax, auc[auc["set"] == name])
+        left_ax.set_xlabel(f"{xlabel}; below: {outcome} by then" if counted else xlabel)
         right_ax = style.axes_mm(fig, right_left, y0, style.TWO_COLUMNS_MM - right_left - values - 2.0, height)
         mine = c_index[c_index["set"] == name].set_index("model")
         _c_index_panel(right_ax, mine, names)
@@ -126,6 +128,17 @@ def _limits(values: np.ndarray, include: float, step: float) -> tuple[float, flo
     # a little room, so that nothing ends on the frame
     low, high = finite.min() - step / 5, finite.max() + step / 5
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
+
+
+def _count_below(ax: Axes, auc: pd.DataFrame) -> bool:
+    """Write the patients whose event has come by each labelled month below it; False where ``auc`` does not say."""
+    if "cases" not in auc or auc.empty:
+        return False
+    cases = auc.drop_duplicates("month").set_index("month")["cases"]
+    last = ax.get_xlim()[1]
+    ticks = [tick for tick in ax.get_xticks() if 0 <= tick <= last]
+    ax.set_xticks(ticks, [f"{tick:g}\n{int(cases[tick])}" if tick in cases.index else f"{tick:g}\n" for tick in ticks])
+    return True
 
 
 def _auc_panel(ax: Axes, auc: pd.DataFrame, names: Sequence[str]) -> None:

@@ -52,19 +52,19 @@ def discrimination(
     """C-index, its difference from the model, and AUC over time, for every marker in every split.
 
     Returns c_index (set, model, c_index, low, high, n, events), difference (DIFFERENCE_COLUMNS: percentile interval and
-    P of the paired bootstrap, BCa and analytic interval, analytic P), auc (set, model, month, auc, low, high; test sets
-    only), bands (the same with simultaneous bands), horizons (the rows of ``bands`` at the horizons, empty with a note
-    where a set is not followed so far, with the patients dead by then and followed beyond) and notes (set, note: months
-    left out of the AUC). A marker that a patient lacks leaves that patient out of every marker's row in that set, so
-    that all are compared on the same patients. A marker that nobody of a set has gives rows of NaN there.
+    P of the paired bootstrap, BCa and analytic interval, analytic P), auc (set, model, month, cases, auc, low, high;
+    test sets only; cases: deaths by then), bands (the same with simultaneous bands), horizons (the rows of ``bands`` at
+    the horizons, empty with a note where a set is not followed so far or too few have died, with controls followed
+    beyond) and notes (set, note: months left out of the AUC). A marker that a patient lacks leaves that patient out of
+    every marker's row in that set, so that all are compared on the same patients. A marker that nobody of a set has, or
+    that is the same in everybody, gives rows of NaN there.
     """
     indexed = patients.set_index("patient_id")
     c_index, difference, auc, horizons, notes = [], [], [], [], []
     months = np.array(statistics.curve_months())
     for name in cohort.splits:
         part = indexed[indexed["split"] == name]
-        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
-        unknown = [m for m in markers if m not in scores]
+        scores, unknown = _telling(markers.loc[part.index])
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0 or MODEL not in scores:
             c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
@@ -81,23 +81,42 @@ def discrimination(
             c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
         difference.append(_differences(time, event, scores, settings).assign(set=name))
         if name != "train":
-            curve = survival.auc_curve(time, event, scores, months, **settings)
-            notes.append((name, curve.attrs["note"]))
-            auc.append(curve.assign(set=name))
+            cases = pd.Series([int((event & (time <= month)).sum()) for month in months], months)
+            enough = months[cases >= statistics.auc_min_deaths]
+            curve = survival.auc_curve(time, event, scores, enough, **settings)
+            note = _left_out(months[cases < statistics.auc_min_deaths], statistics.auc_min_deaths)
+            note = "; ".join(filter(None, [note, curve.attrs["note"]]))
+            notes.append((name, note))
+            auc.append(curve.assign(set=name, cases=cases.reindex(curve["month"]).to_numpy()))
             cells = pd.MultiIndex.from_product([scores.columns, statistics.horizons_months], names=["model", "month"])
             at = curve.set_index(["model", "month"]).reindex(cells).reset_index()
-            at["cases"] = [int((event & (time <= month)).sum()) for month in at["month"]]
+            at["cases"] = cases.reindex(at["month"]).to_numpy()
             at["controls"] = [int((time > month).sum()) for month in at["month"]]
-            horizons.append(at.assign(set=name, note=np.where(at["auc"].isna(), curve.attrs["note"], "")))
-    bands = ["set", "model", "month", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
+            horizons.append(at.assign(set=name, note=np.where(at["auc"].isna(), note, "")))
+    bands = ["set", "model", "month", "cases", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
         "difference": _stacked(difference, DIFFERENCE_COLUMNS),
-        "auc": _stacked(auc, bands[:6]),
+        "auc": _stacked(auc, bands[:7]),
         "bands": _stacked(auc, bands),
-        "horizons": _stacked(horizons, [*bands, "cases", "controls", "note"]),
+        "horizons": _stacked(horizons, [*(c for c in bands if c != "cases"), "cases", "controls", "note"]),
         "notes": pd.DataFrame(notes, columns=["set", "note"]),
     }
+
+
+def _telling(markers: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The markers that tell patients apart, of those who have all of them, and the names of the others.
+
+    Where nobody is sarcopenic by a definition, a C-index of 0.5 with an interval of no width would be no finding.
+    """
+    scores = markers.dropna(axis=1, how="all").dropna()
+    scores = scores.loc[:, [m == MODEL or scores[m].nunique() > 1 for m in scores]]
+    return scores, [m for m in markers if m not in scores]
+
+
+def _left_out(early: np.ndarray, deaths: int) -> str:
+    months = ", ".join(f"{month:g}" for month in early)
+    return f"fewer than {deaths} deaths by month {months}" if len(early) else ""
 
 
 def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict) -> pd.DataFrame:
@@ -153,7 +172,7 @@ def c_index_intervals(
     indexed, tables = patients.set_index("patient_id"), []
     for name in cohort.splits:
         part = indexed[indexed["split"] == name]
-        scores = markers.loc[part.index].dropna(axis=1, how="all").dropna()
+        scores, unknown = _telling(markers.loc[part.index])
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0:
             continue
@@ -177,6 +196,8 @@ def c_index_intervals(
             tau_months=tau,
         )
         tables.append(table)
+        if unknown:
+            tables.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
     ends = [f"{kind}_{end}" for kind in ("percentile", "bca", "analytic") for end in ("low", "high")]
     columns = ["set", "model", "n", "events", "harrell", *ends, "uno", "uno_low", "uno_high", "tau_months"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

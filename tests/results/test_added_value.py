@@ -173,7 +173,7 @@ def test_a_horizon_past_the_follow_up_is_said_and_left_out():
     at = found["horizons"][(found["horizons"]["set"] == "lt") & (found["horizons"]["month"] == 36)]
     assert at["auc"].isna().all() and at["note"].str.contains("last follow-up at month 30").all() and len(at) == 6
     assert "30" in found["notes"].set_index("set").loc["lt", "note"]
-    assert list(found["auc"]) == ["set", "model", "month", "auc", "low", "high"]
+    assert list(found["auc"]) == ["set", "model", "month", "cases", "auc", "low", "high"]
 
 
 def test_past_the_follow_up_of_the_training_patients_nothing_is_judged():
