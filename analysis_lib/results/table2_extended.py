@@ -223,7 +223,9 @@ def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.Data
         median, low, high = (row[f"median_{group}{end}"] for end in ("", "_low", "_high"))
         if pd.isna(median):
             return "not reached" + ("" if pd.isna(low) else f" (from {low:.1f})")
-        return f"{median:.1f} ({low:.1f} to {'not reached' if pd.isna(high) else format(high, '.1f')})"
+        # a curve that falls from 1 to 0 at one death has no variance, and so no limits there
+        first = "unknown" if pd.isna(low) else format(low, ".1f")
+        return f"{median:.1f} ({first} to {'not reached' if pd.isna(high) else format(high, '.1f')})"
 
     rows = []
     for _, row in table.iterrows():
