@@ -249,7 +249,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "separation": Artefact(
         "Separation in Fig. 3",
         "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
-        "permutation P. {all}.",
+        "P of groups permuted within the sets; of all sets, and of those trained on alone. {all}.",
     ),
     "reconstruction": Artefact(
         "Reconstruction error",

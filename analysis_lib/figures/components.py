@@ -39,22 +39,25 @@ def pca_grid(
     """First three principal components, a column of two panels (PC2 and PC3 against PC1) for each definition.
 
     ``scores`` [PC1, PC2, PC3, <definition> ...]: one row a patient, each definition's column 0 or 1 (empty:
-    not drawn). ``separations`` [definition, title, auc, low, high]: one row a column of panels, in drawing
+    not drawn). ``separations`` [definition, title, auc, low, high]: a column of panels a definition, in drawing
     order; cross-validated AUC of a rule on the components with its interval and, where there is a column
-    p_permutation, its P; empty where it cannot be computed. ``explained`` [component, fraction]: share of variance for
-    the axis labels. ``confidence``: level of the intervals. ValueError for a missing column.
+    p_permutation, its P; empty where it cannot be computed. Where there is a column patients, each of its rows of a
+    definition is a line, the first that of the patients drawn. ``explained`` [component, fraction]: share of variance
+    for the axis labels. ``confidence``: level of the intervals. ValueError for a missing column.
     """
     style.need_columns(separations, ["definition", "title", "auc", "low", "high"], "frame of separations")
     style.need_columns(scores, ["PC1", "PC2", *separations["definition"]], "frame of scores")
     components = [c for c in ("PC2", "PC3") if c in scores.columns]
     share = {} if explained is None else dict(zip(explained["component"], explained["fraction"], strict=True))
-    count = len(separations)
+    columns = [rows for _, rows in separations.groupby("definition", sort=False)]
+    count, lines = len(columns), max(len(rows) for rows in columns)
     with_p = "p_permutation" in separations
-    left, top, gap = 12.0, 18.5 + 3.2 * with_p, 3.0
+    left, top, gap = 12.0, 18.5 + 3.2 * (lines * (1 + with_p) - 1), 3.0
     side = (style.TWO_COLUMNS_MM - left - 2.0 - gap * (count - 1)) / count
     height = min(side * 1.1, 50.0)
     fig = style.new_figure(style.TWO_COLUMNS_MM, top + len(components) * (height + gap) + 6.0)
-    for i, row in enumerate(separations.itertuples(index=False)):
+    for i, rows in enumerate(columns):
+        row = next(rows.itertuples(index=False))
         x0 = left + i * (side + gap)
         for j, component in enumerate(components):
             ax = style.axes_mm(fig, x0, top + j * (height + gap), side, height)
@@ -63,15 +66,11 @@ def pca_grid(
             ax.set_xlabel(_component_label("PC1", share) if lowest else "")
             ax.set_ylabel("" if i else _component_label(component, share))
             ax.tick_params(labelbottom=lowest, labelleft=i == 0)
-        found = "separation: NA"
-        if pd.notna(row.auc):
-            found = f"AUC {row.auc:.2f} ({row.low:.2f}–{row.high:.2f})"
         size = style.fitting_pt(str(row.title), side + 1.0, TITLE_PT)
         style.text_mm(fig, x0, 13.2, str(row.title), fontsize=size, va="bottom")
-        style.text_mm(fig, x0, 16.9, found, fontsize=SMALL_PT, va="bottom")
-        if with_p:
-            p_text = f"permutation {format_p(row.p_permutation)}"
-            style.text_mm(fig, x0, 20.1, p_text, fontsize=SMALL_PT, va="bottom")
+        for k, text in enumerate(_found(rows, with_p)):
+            size = style.fitting_pt(text, side + 1.0, SMALL_PT)
+            style.text_mm(fig, x0, 16.9 + 3.2 * k, text, fontsize=size, va="bottom")
         style.panel_letter(fig, x0, 6.0, string.ascii_lowercase[i])
     keys = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=3.5, label=label)
@@ -82,6 +81,18 @@ def pca_grid(
         fig, f"AUC of a linear rule on the components, cross-validated ({style.level(confidence)} interval)"
     )
     return fig
+
+
+def _found(rows: pd.DataFrame, with_p: bool) -> list[str]:
+    """What is written above a column of panels: AUC and P of each row."""
+    texts = []
+    for k, row in enumerate(rows.itertuples(index=False)):
+        where = f"{row.patients}: " if k else ""
+        known = pd.notna(row.auc)
+        texts.append(f"{where}AUC {row.auc:.2f} ({row.low:.2f}–{row.high:.2f})" if known else f"{where}separation: NA")
+        if with_p:
+            texts.append(f"permutation {format_p(row.p_permutation)}")
+    return texts
 
 
 def _component_label(name: str, share: Mapping[str, float]) -> str:

@@ -59,17 +59,21 @@ def splines(annotations: pd.DataFrame, sets: CohortParams) -> str:
 
 
 def radiomics(separations: pd.DataFrame, confidence: float) -> str:
-    """03: which definitions the leading components tell apart."""
-    known = separations[separations["auc"].notna()]
-    if known.empty:
-        return "No definition has groups large enough for the components to be tried on them."
-    apart = known.loc[known["p_permutation"] < 1 - confidence, "definition"]
-    best = known.loc[known["auc"].idxmax()]
-    return (
-        f"The components separate {_listed(apart) or 'no definition'} (permutation P < {1 - confidence:.2f}), of "
-        f"{len(known)} that could be tried. The clearest is {best.definition}, AUC "
-        f"{format_estimate(best.auc, best.low, best.high)}."
-    )
+    """03: which definitions the leading components tell apart, in each group of patients."""
+    texts = []
+    for patients, rows in separations.groupby("patients", sort=False):
+        known = rows[rows["auc"].notna()]
+        if known.empty:
+            texts.append(f"In {patients} no definition has groups large enough for the components to be tried on them.")
+            continue
+        apart = known.loc[known["p_permutation"] < 1 - confidence, "definition"]
+        best = known.loc[known["auc"].idxmax()]
+        texts.append(
+            f"In {patients} the components separate {_listed(apart) or 'no definition'} (permutation P < "
+            f"{1 - confidence:.2f}), of {len(known)} that could be tried. The clearest is {best.definition}, AUC "
+            f"{format_estimate(best.auc, best.low, best.high)}."
+        )
+    return " ".join(texts)
 
 
 def model(kept: pd.DataFrame, compared: pd.DataFrame, sets: CohortParams) -> str:

@@ -10,40 +10,55 @@ import pandas as pd
 from analysis_lib.cohort.feature_table import name_parts
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import sarcopenic
-from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
+from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.survival.separation import separation
+
+ALL = "all sets"
 
 
 def separations(
     patients: pd.DataFrame,
     scores: pd.DataFrame,
     definitions: dict[str, DefinitionParams],
+    cohort: CohortParams,
     folds: int,
     statistics: StatisticsParams,
     seed: int,
     kept: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How well a linear rule on the components tells each definition's groups apart.
+    """How well a linear rule on the components tells each definition's groups apart, pooled and within what is trained.
 
-    Returns the groups (patient_id, one nullable boolean column a definition) and one row a definition
-    (definition, n, n_sarcopenic, auc, low, high, p_permutation). ``kept`` is a folder for the answers, so that a new
-    cut-off of one definition permutes that definition alone.
+    Pooled over the sets, as in the letter's figure, a rule may tell the sets apart and not the muscle: P permutes
+    within the sets, and the sets that are trained on stand alone in rows of their own.
+
+    Returns the groups (patient_id, one nullable boolean column a definition) and two rows a definition, of all and of
+    the trained sets, or one where there is no other (definition, patients, n, n_sarcopenic, auc, low, high,
+    p_permutation). ``kept`` is a folder for the answers, so that a new cut-off of one definition permutes that
+    definition alone.
     """
     separated = keeping(separation, kept)
     indexed = patients.set_index("patient_id").loc[scores.index]
     groups = pd.DataFrame({key: sarcopenic(indexed, d) for key, d in definitions.items()}, index=scores.index)
+    trained = ", ".join(cohort.label(name) for name in cohort.trained)
+    parts = {ALL: pd.Series(True, indexed.index), trained: indexed["set"].isin(cohort.trained)}
     rows = []
     for key in definitions:
-        known = groups[key].dropna().astype(bool)
-        result = separated(
-            scores.loc[known.index].to_numpy(),
-            known.to_numpy(),
-            folds,
-            statistics.bootstrap_replicates,
-            statistics.confidence,
-            seed,
-        )
-        rows.append({"definition": key, "n": len(known), "n_sarcopenic": int(known.sum())} | result)
+        for part, inside in parts.items():
+            if part != ALL and (inside.all() or not inside.any()):
+                continue
+            known = groups.loc[inside, key].dropna().astype(bool)
+            result = separated(
+                scores.loc[known.index].to_numpy(),
+                known.to_numpy(),
+                folds,
+                statistics.bootstrap_replicates,
+                statistics.confidence,
+                seed,
+                indexed.loc[known.index, "set"].to_numpy(str),
+            )
+            rows.append(
+                {"definition": key, "patients": part, "n": len(known), "n_sarcopenic": int(known.sum())} | result
+            )
     return groups, pd.DataFrame(rows)
 
 

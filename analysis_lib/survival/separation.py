@@ -55,13 +55,15 @@ def separation(
     replicates: int,
     confidence: float,
     seed: int,
+    strata: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Cross-validated AUC of the linear discriminant on the components, its interval and permutation P value.
 
     Each patient is scored by the rule fitted on the other folds (stratified by group), and the AUC is taken
     within each fold and pooled over the pairs, so that rules of different folds are never compared. The
     interval resamples the scored patients, and so speaks about these rules on other patients; P permutes the
-    groups among the patients and repeats the whole cross-validation.
+    groups among the patients of a stratum and repeats the whole cross-validation, so that what tells strata apart, as a
+    scanner or the sexes may, is in the permuted AUC too.
 
     Args:
         scores: patients by components, finite.
@@ -70,6 +72,7 @@ def separation(
         replicates: bootstrap replicates, and permutations.
         confidence: level of the interval.
         seed: of folds, bootstrap and permutations.
+        strata: set of each patient, say; default: one for all.
 
     Returns:
         auc, low, high, p_permutation.
@@ -86,8 +89,13 @@ def separation(
     rng = np.random.default_rng(seed)
     # The first row is the groups as they are, the others are permutations; all are scored at once.
     members, fold = [member], [stratified_folds(member, folds, rng, shuffled="patients")]
+    stratum = np.zeros(len(x), int) if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
+    inside = [np.flatnonzero(stratum == k) for k in range(stratum.max() + 1)]
     for _ in range(replicates):
-        members.append(rng.permutation(member))
+        permuted = member.copy()
+        for rows in inside:
+            permuted[rows] = rng.permutation(member[rows])
+        members.append(permuted)
         fold.append(stratified_folds(members[-1], folds, rng, shuffled="patients"))
     rules = _cross_scores(x, np.array(members), np.array(fold), folds)
     ranks = np.array([np.unique(row, return_inverse=True)[1] for row in rules]) + 1

@@ -302,6 +302,10 @@ def test_pca_grid_shows_every_patient_and_the_separation():
     fig = pca_grid(scores, separations.assign(p_permutation=[0.0001, 0.02, np.nan, 0.5, 0.5]))
     assert_no_text_leaves_the_figure(fig)
     assert {"permutation P<0.001", "permutation P=0.02", "permutation NA"} <= set(texts(fig))
+    twice = [separations.assign(patients=name, p_permutation=0.5) for name in ("all sets", "Discovery")]
+    fig = pca_grid(scores, pd.concat(twice), explained)
+    assert_no_text_leaves_the_figure(fig)
+    assert {"AUC 0.90 (0.50–0.95)", "Discovery: AUC 0.90 (0.50–0.95)", "Discovery: separation: NA"} <= set(texts(fig))
 
 
 def test_training_curves_draw_members_thin_and_mean_thick():

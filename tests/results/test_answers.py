@@ -53,9 +53,11 @@ def test_splines_and_radiomics():
     assert "in Discovery: PMA, overall P=0.02" in answers.splines(notes, SETS)
     table = pd.DataFrame(
         {"definition": ["PMA", "PD"], "auc": [0.73, NAN], "low": 0.6, "high": 0.87, "p_permutation": [0.01, NAN]}
-    )
-    assert "separate PMA (permutation P < 0.05), of 1 that" in answers.radiomics(table, 0.95)
-    assert answers.radiomics(table.iloc[1:], 0.95).startswith("No definition has groups")
+    ).assign(patients="all sets")
+    assert "In all sets the components separate PMA (permutation P < 0.05), of 1 that" in answers.radiomics(table, 0.95)
+    assert answers.radiomics(table.iloc[1:], 0.95).startswith("In all sets no definition has groups")
+    within = table.assign(patients="Discovery", p_permutation=0.4)
+    assert "In Discovery the components separate no definition" in answers.radiomics(pd.concat([table, within]), 0.95)
 
 
 def test_model():

@@ -78,6 +78,18 @@ def test_separation_where_the_answer_is_known():
     assert found == separation(many, np.arange(4000) % 2 == 1, 5, 100, 0.95, 1)
 
 
+def test_what_tells_the_sets_apart_is_no_separation_within_them():
+    """Sets with other components and another share of the group, and nothing between the two within a set."""
+    rng = np.random.default_rng(3)
+    sets = np.repeat([0, 1], 100)
+    member = rng.uniform(size=200) < np.where(sets == 0, 0.2, 0.8)
+    scores = rng.normal(size=(200, 3)) + 2 * sets[:, None]
+    pooled = separation(scores, member, 5, 200, 0.95, 1)
+    assert pooled["p_permutation"] == pytest.approx(1 / 201) and pooled["auc"] > 0.7
+    within = separation(scores, member, 5, 200, 0.95, 1, strata=sets)
+    assert within["p_permutation"] > 0.05 and within["auc"] == pooled["auc"]
+
+
 def test_group_too_small_for_the_folds_is_na():
     found = separation(np.random.default_rng(0).normal(size=(30, 3)), np.arange(30) < 4, 5, 100, 0.95, 1)
     assert np.isnan(list(found.values())).all()
