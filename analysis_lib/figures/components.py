@@ -77,21 +77,19 @@ def pca_grid(
         for label, (colour, marker) in zip(("No sarcopenia", "Sarcopenia"), CLASS_STYLES, strict=True)
     ]
     style.top_legend(fig, keys, left)
-    style.foot_note(
-        fig, f"AUC of a linear rule on the components, cross-validated ({style.level(confidence)} interval)"
-    )
+    note = f"AUC of a linear rule on the components, cross-validated ({style.level(confidence)} interval)"
+    style.foot_note(fig, note + ("; P: groups permuted" if with_p else ""))
     return fig
 
 
 def _found(rows: pd.DataFrame, with_p: bool) -> list[str]:
     """What is written above a column of panels: AUC and P of each row."""
     texts = []
-    for k, row in enumerate(rows.itertuples(index=False)):
-        where = f"{row.patients}: " if k else ""
-        known = pd.notna(row.auc)
-        texts.append(f"{where}AUC {row.auc:.2f} ({row.low:.2f}–{row.high:.2f})" if known else f"{where}separation: NA")
+    for row in rows.itertuples(index=False):
+        texts.append(f"AUC {row.auc:.2f} ({row.low:.2f}–{row.high:.2f})" if pd.notna(row.auc) else "separation: NA")
         if with_p:
-            texts.append(f"permutation {format_p(row.p_permutation)}")
+            p = format_p(row.p_permutation)
+            texts.append(f"{p} in {row.patients}" if "patients" in rows else f"permutation {p}")
     return texts
 
 

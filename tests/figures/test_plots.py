@@ -305,7 +305,7 @@ def test_pca_grid_shows_every_patient_and_the_separation():
     twice = [separations.assign(patients=name, p_permutation=0.5) for name in ("all sets", "Discovery")]
     fig = pca_grid(scores, pd.concat(twice), explained)
     assert_no_text_leaves_the_figure(fig)
-    assert {"AUC 0.90 (0.50–0.95)", "Discovery: AUC 0.90 (0.50–0.95)", "Discovery: separation: NA"} <= set(texts(fig))
+    assert {"AUC 0.90 (0.50–0.95)", "P=0.50 in all sets", "P=0.50 in Discovery", "separation: NA"} <= set(texts(fig))
 
 
 def test_training_curves_draw_members_thin_and_mean_thick():
