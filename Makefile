@@ -14,7 +14,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence lint lint-check lock bench explore clean distclean \
+.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence lint lint-check lock bench profile explore clean distclean \
         FORCE report validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -199,9 +199,12 @@ docs: $(ENV) ## [maintain] write the generated pages of docs/
 	$(RUN) docs
 gallery: study ## [maintain] write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
-bench: $(ENV) ## [maintain] time the engines side by side with others, into build/bench
+bench: $(ENV) ## [maintain] time engines beside others, what-ifs of STUDY and growth, into build/bench and docs/benchmarks.md
 	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; $(PYTHON) $$script || failed="$$failed $$script"; done; \
+	$(PYTHON) benchmarks/table.py --write; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+profile: $(ENV) ## [maintain] where the time of STUDY's last run went, by stage, and in its slowest notebook by function
+	@$(PYTHON) benchmarks/profile_study.py $(STUDY)
 
 clean: ## [maintain] remove the outputs of all studies, synthetic data included
 	@rm -rf build figures/*/

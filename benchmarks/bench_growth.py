@@ -31,10 +31,10 @@ TILED = ("risk.csv", "held_out_risk.csv", "survival.csv", "comparators.csv")
 
 def tile(source: str, name: str, n: int) -> None:
     """A study ``name`` with ``n`` patients made of those of a finished study."""
+    import analysis_lib  # noqa: F401, I001  pins, before NumPy
     import numpy as np
     import pandas as pd
 
-    import analysis_lib  # noqa: F401  pins
     from analysis_lib.core.project import Project
 
     base = f"base: {source}\ntitle: Growth\ndata_dir: data/{source}\n"

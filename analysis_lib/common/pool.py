@@ -20,6 +20,9 @@ from analysis_lib.common.progress import Progress
 
 DEATHS = 2  # processes that a patient may lose before it is given up
 AHEAD = 2  # patients that wait in the pool for a worker to be free
+SHARE = 5 / 8  # of the machine's memory that a run may take: 5 GB of 8
+BESIDE_GB = 2.5  # what a run takes beside its workers, at most: the kernel that trains the model, and another
+WORKER_GB = 0.6  # of a worker that measures or extracts
 IDLE_S = 300  # a worker without work ends after so long
 
 
@@ -52,9 +55,13 @@ def memory_limit(gb: float) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def worker_count(workers: int) -> int:
-    """Number of processes for a parameter in which 0 means all cores this process may use."""
-    return workers or len(os.sched_getaffinity(0))
+def worker_count(workers: int, each_gb: float = WORKER_GB) -> int:
+    """Number of processes for a parameter in which 0 means all cores this process may use, as far as memory goes.
+
+    ``each_gb``: what one takes, GB. All processes of a run together keep to ``SHARE`` of the machine's memory.
+    """
+    machine_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return workers or max(1, min(len(os.sched_getaffinity(0)), int((machine_gb * SHARE - BESIDE_GB) / each_gb)))
 
 
 def map_patients(
@@ -66,15 +73,17 @@ def map_patients(
     quiet: bool = False,
     unit: str = "patient",
     died: Callable[..., Any] | None = None,
+    each_gb: float = WORKER_GB,
 ) -> list[Any]:
     """Apply ``function`` to each tuple of arguments, one patient (or other ``unit``) each; results in the order given.
 
     Progress (patients done, rate, time left) goes to standard error. An interrupt ends the workers; what
     ``function`` wrote stays, so that the next call resumes. ``died`` gives the result of a tuple whose process is
     killed (out of memory, or a decoder that crashes on its file), so that the others go on; without it, WorkerDied.
+    ``each_gb``: see ``worker_count``.
     """
     arguments = list(arguments)
-    workers = min(worker_count(workers), max(len(arguments), 1))
+    workers = min(worker_count(workers, each_gb), max(len(arguments), 1))
     results: list[Any] = [None] * len(arguments)
     with Progress(len(arguments), label, unit, quiet) as progress:
         each = run_here(function, arguments) if workers == 1 else run_each(function, arguments, workers, died)

@@ -29,6 +29,8 @@ from analysis_lib.core.project import Study
 from analysis_lib.stages.refit import COLUMNS, KINDS, one_replicate, used_columns
 from analysis_lib.survival.survival import c_index
 
+FIT_GB = 1.3  # memory of a worker that fits the pipeline
+
 
 def resample_pipeline(study: Study, quiet: bool = False) -> None:
     """Fit the whole pipeline to other splits and bootstrap samples, to ``optimism.csv``."""
@@ -68,7 +70,13 @@ def replicates(given: tuple, counts: dict[str, int], folder: Path, workers: int,
     """
     jobs = [(*given, kind, r) for kind in KINDS for r in range(counts[kind])]
     rows = map_patients(
-        keeping(one_replicate, folder), jobs, workers=workers, label="resampling the pipeline", quiet=quiet, unit="fit"
+        keeping(one_replicate, folder),
+        jobs,
+        workers=workers,
+        label="resampling the pipeline",
+        quiet=quiet,
+        unit="fit",
+        each_gb=FIT_GB,
     )
     return pd.DataFrame(rows, columns=COLUMNS)
 
