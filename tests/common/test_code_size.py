@@ -19,7 +19,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 4155, "radiomics": 2335, "survival": 2530, "coxnet": 2570, "standin": 2130}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_000
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_010
 
 
 def test_no_function_is_too_long_to_read():
