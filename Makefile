@@ -3,8 +3,9 @@ STUDY ?= standin
 B := build/$(STUDY)
 F := figures/$(STUDY)
 PYTHON := .venv/bin/python
-# One process has the libraries loaded and forks itself for each command of this make (common/warm.py); WARM= is without.
-WARM := build/.warm-$(shell echo $$PPID)
+# With FORK=1 one process has the libraries loaded and forks itself for each command of this make (common/warm.py).
+FORK ?=
+WARM := $(if $(FORK),build/.warm-$(shell echo $$PPID))
 RUN := WARM=$(WARM) $(PYTHON) -m analysis_lib
 
 # SCHEDULER=tcp://host:port sends the feature extraction to a Dask cluster (docs/radiomics.md).

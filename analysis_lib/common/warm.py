@@ -1,7 +1,7 @@
 """One process of make that has the libraries loaded and forks itself for each command, which then starts at once.
 
 A command takes seconds to import NumPy, pandas, matplotlib and SciPy, a notebook's kernel the same again, and a what-if
-is twenty commands. make names a socket in the variable WARM; the first command starts the process behind it, the
+is twenty commands. make FORK=1 names a socket in the variable WARM; the first command starts the process behind it, the
 others hand it their arguments, folder, environment and terminal, and wait for their end. Each command is a fork of its
 own that fails, or is killed, by itself, and whose kernel is a fork of its own too. Where anything is not as it should
 be (no process yet, other code on the disk), a command runs as it would without. The process ends with make.
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -43,8 +43,11 @@ _kernel: tuple[int, int] | None = None  # process that waits to become this comm
 # ---- a command ---------------------------------------------------------------------------------------------
 
 
-def run_warm(arguments: Sequence[str]) -> int | None:
-    """Exit status of the command run by the process behind WARM; None where it must run here."""
+def run_warm(arguments: Sequence[str], look_after: Callable[[], None] = lambda: None) -> int | None:
+    """Exit status of the command run by the process behind WARM; None where it must run here.
+
+    ``look_after`` interrupts this process with its make; the command is then interrupted, too.
+    """
     name = os.environ.pop(VARIABLE, "")
     if not name or not hasattr(socket, "send_fds"):
         return None
@@ -62,6 +65,7 @@ def run_warm(arguments: Sequence[str]) -> int | None:
         return None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: link.sendall(bytes([number])))
+    look_after()
     with suppress(ConnectionError):
         if status := link.recv(1):
             return status[0]
