@@ -64,7 +64,7 @@ def _bare(name: str, settings: dict) -> Any:
     bare.voxelBased = False
     bare.coefficients = {}
     bare.symmetricalGLCM = settings.get("symmetricalGLCM", True)
-    bare.weightingNorm = None
+    bare.weightingNorm = settings.get("weightingNorm")
     bare.gldm_a = settings.get("gldm_a", 0)
     bare.voxelArrayShift = settings.get("voxelArrayShift", 0)
     return bare
@@ -174,7 +174,7 @@ def image_features(
     """First order and texture of one image (``name``) from the intensities of the mask's voxels, (voxels,)."""
     if not np.isfinite(values).all():
         raise ExtractionError(f"{name}: intensities inside the mask are not finite numbers")
-    bins, levels = _discretise(values, settings)
+    bins, levels = _discretise(name, values, settings)
     textures = any(class_name in TEXTURE for class_name in classes)
     matrices = region.matrices(bins, settings) if textures else None
     matrix = np.zeros(region.inside.shape, dtype=np.int32)
@@ -186,6 +186,7 @@ def image_features(
         one = _bare(class_name, settings)
         one.coefficients |= {"grayLevels": levels, "Ng": int(levels.max())}
         one.maskArray = region.inside
+        one.inputImage = types.SimpleNamespace(GetSpacing=lambda: region.spacing_xyz)
         if class_name == "firstorder":
             one.pixelSpacing = region.spacing_xyz
             one.prepare(values)
@@ -200,10 +201,16 @@ def image_features(
     return result
 
 
-def _discretise(values: np.ndarray, settings: dict) -> tuple[np.ndarray, np.ndarray]:
+def _discretise(name: str, values: np.ndarray, settings: dict) -> tuple[np.ndarray, np.ndarray]:
     """Bin number of each voxel, from 1, and the bins that occur."""
     ends = values if settings.get("binCount") is not None else np.array([values.min(), values.max()])
     edges = imageoperations.getBinEdges(ends, **settings)
+    if (first := settings.get("first_level_at")) is not None and settings.get("binCount") is None:
+        if values.min() < first:
+            raise ExtractionError(
+                f"{name}: intensity {values.min():g} is below first_level_at; set resegmentRange to start there"
+            )
+        edges = np.arange(first, values.max() + 2 * settings.get("binWidth", 25), settings.get("binWidth", 25))
     bins = _digitise(values, edges)
     return bins, np.flatnonzero(np.bincount(bins))
 

@@ -12,18 +12,20 @@ A parameter file that asks for anything that ``plan`` does not list as covered i
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from radiomics import getFeatureClasses
+from radiomics import getFeatureClasses, imageoperations
 
 from analysis_lib.radiomics.fast_classes import Region, feature_values, image_features, shape_class
 from analysis_lib.radiomics.fast_log_rounding import ItkLaplacian
 from analysis_lib.radiomics.fast_wavelets import wavelet_bands
 from analysis_lib.radiomics.names import parse
 from analysis_lib.radiomics.plan import (
+    PROCESSED,
     ExtractionError,
     NoRadiomicsError,
     Plan,
@@ -33,6 +35,7 @@ from analysis_lib.radiomics.plan import (
     several_planes,
     skipped_images,
 )
+from analysis_lib.radiomics.processing import IbsiProcessing, process
 
 VERSION = "3"  # what a saved model says of its features; raise it when a value could change
 
@@ -53,15 +56,39 @@ def extract(
     or misplaced mask.
     """
     plan = read_plan(parameter_file)
-    if reason := skipped_images(image.GetSize(), image.GetSpacing(), plan):
-        raise NoRadiomicsError(reason)
     label = plan.settings.get("label", 1) if label is None else label
     mask = whole_numbers(mask)
+    if plan.ibsi is not None:
+        return _checked(_extract_by_ibsi(image, mask, plan, plan.ibsi, label), plan)
+    if reason := skipped_images(image.GetSize(), image.GetSpacing(), plan):
+        raise NoRadiomicsError(reason)
     fast = plan.covered and _same_grid(image, mask)
     result = _extract_fast(image, mask, plan, label) if fast else None
     if result is None:
         result = _extract_plain(image, mask, plan, label)
     return _checked(result, plan)
+
+
+def _extract_by_ibsi(
+    image: sitk.Image, mask: sitk.Image, plan: Plan, ibsi: IbsiProcessing, label: int
+) -> dict[str, Any]:
+    """Shape and the rest each from its own mask of the image that ``process`` makes."""
+    if not _same_grid(sitk.Cast(image, sitk.sitkFloat32), mask):
+        raise ExtractionError("section ibsi needs the mask on the grid of the image; export it again on this image")
+    image, *masks = process(image, mask, label, plan.settings, ibsi)
+    settings = plan.settings | PROCESSED | {"label": 1}
+    shape = {name: features for name, features in plan.classes.items() if name.startswith("shape")}
+    rest = {name: features for name, features in plan.classes.items() if name not in shape}
+    result: dict[str, Any] = {}
+    for region, classes, images in zip(masks, (shape, rest), ({}, plan.images), strict=True):
+        part = replace(plan, settings=settings, classes=classes, images=images)
+        if reason := skipped_images(image.GetSize(), image.GetSpacing(), part):
+            raise NoRadiomicsError(reason)
+        if (values := _extract_fast(image, region, part, 1)) is None:
+            imageoperations.checkMask(image, region, **settings)  # words what is wrong
+            raise ExtractionError("the region has another shape than the features need; draw it again")
+        result |= values
+    return result
 
 
 def whole_numbers(mask: sitk.Image) -> sitk.Image:
@@ -179,6 +206,8 @@ def _images(image: sitk.Image, region: Region, plan: Plan):
     for image_type, custom in plan.images.items():
         settings = {**plan.settings, **custom}
         if image_type == "Original":
+            if plan.ibsi is not None and plan.ibsi.first_level_at is not None:
+                settings["first_level_at"] = plan.ibsi.first_level_at
             yield "original", volume[region.box][region.inside], settings
         elif image_type == "Wavelet":
             bands = wavelet_bands(volume, region.box, settings.get("wavelet", "coif1"))

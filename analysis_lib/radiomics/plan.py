@@ -18,6 +18,7 @@ from radiomics import getFeatureClasses
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.radiomics.processing import IbsiProcessing, read_section
 
 TEXTURE = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 # Settings of which every value is covered, or that change nothing in an extraction of one value per feature.
@@ -25,13 +26,16 @@ _ANY_VALUE = {
     "additionalInfo", "binCount", "binWidth", "distances", "force2D", "force2Ddimension", "gldm_a",
     "initValue", "interpolator", "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROIDimensions",
     "minimumROISize", "normalizeScale", "padDistance", "removeOutliers", "resegmentMode", "resegmentShape",
-    "sigma", "symmetricalGLCM", "voxelArrayShift", "voxelBatch", "wavelet",
+    "sigma", "symmetricalGLCM", "voxelArrayShift", "voxelBatch", "wavelet", "weightingNorm",
 }  # fmt: skip
 # Settings of which only these values are covered.
 _ONLY = {
     "normalize": (False,), "resampledPixelSpacing": (None,), "preCrop": (False,), "resegmentRange": (None,),
-    "correctMask": (False,), "weightingNorm": (None,), "level": (1,), "start_level": (0,),
+    "correctMask": (False,), "level": (1,), "start_level": (0,),
 }  # fmt: skip
+
+# Settings that are spent when ``process`` has been.
+PROCESSED = {"resampledPixelSpacing": None, "resegmentRange": None}
 
 
 class ExtractionError(StudyError, ValueError):
@@ -51,6 +55,7 @@ class Plan:
     images: dict[str, dict[str, Any]]
     classes: dict[str, list[str]]  # class -> names of its features, in PyRadiomics' order
     covered: bool
+    ibsi: IbsiProcessing | None = None  # if it is there, resampling and resegmentation are done by ``process``
 
 
 def read_plan(parameter_file: Path | str) -> Plan:
@@ -71,13 +76,16 @@ def default_region(parameter_file: Path | str) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _read(path: str, content: bytes) -> Plan:  # the content is part of the key, so that an edit is seen
+    loaded = yaml.safe_load(content) or {}
+    by_ibsi = isinstance(loaded, dict) and "ibsi" in loaded
+    ibsi = read_section(loaded.pop("ibsi")) if by_ibsi else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the schema checker's way to load its functions
-        extractor = RadiomicsFeatureExtractor(path)
+        extractor = RadiomicsFeatureExtractor(loaded if by_ibsi else path)
     settings = dict(extractor.settings)
     images = {name: dict(custom or {}) for name, custom in extractor.enabledImagetypes.items()}
     classes = {}
-    named = bool((yaml.safe_load(content) or {}).get("featureClass"))
+    named = bool(loaded.get("featureClass"))
     for name, features in extractor.enabledFeatures.items():
         if name == "shape2D" and not named and not settings.get("force2D"):
             continue  # without a list PyRadiomics takes every class that the settings allow
@@ -85,7 +93,15 @@ def _read(path: str, content: bytes) -> Plan:  # the content is part of the key,
         classes[name] = (
             list(dict.fromkeys(features)) if features else [f for f, deprecated in known.items() if not deprecated]
         )
-    return Plan(extractor, settings, images, classes, _covered(settings, images, classes))
+    covered = _covered({**settings, **PROCESSED} if by_ibsi else settings, images, classes)
+    if by_ibsi and not covered:
+        raise ExtractionError(
+            "section ibsi goes with images and settings of the fast path alone (docs/radiomics.md); take the others "
+            "or the section out of the parameter file"
+        )
+    if ibsi is not None and ibsi.first_level_at is not None and settings.get("binCount") is not None:
+        raise ExtractionError("first_level_at of section ibsi goes with binWidth; take it or binCount out")
+    return Plan(extractor, settings, images, classes, covered, ibsi)
 
 
 def _covered(settings: dict, images: dict, classes: dict) -> bool:

@@ -220,7 +220,6 @@ def test_wavelets_equal_pywt_to_the_last_bit(wavelet: str) -> None:
         "{resampledPixelSpacing: [1, 1, 4], interpolator: sitkLinear, padDistance: 8}",
         "normalize: true",
         "{normalize: true, normalizeScale: 100, removeOutliers: 3}",
-        "weightingNorm: euclidean",
         "resegmentRange: [0, 90]",
         "{resegmentRange: [-2, 2], resegmentMode: sigma, resegmentShape: true}",
         "preCrop: true",
@@ -268,6 +267,8 @@ def test_image_types_that_the_fast_path_does_not_cover_are_left_to_pyradiomics(
         ("Original: {}", "{symmetricalGLCM: false, gldm_a: 1, voxelArrayShift: 1000}"),
         ("Original: {}", "{force2D: true, force2Ddimension: 1}"),
         ("Original: {}", "{padDistance: 3, minimumROISize: 20}"),
+        ("Original: {}", "weightingNorm: no_weighting"),
+        ("Original: {}", "{weightingNorm: manhattan, force2D: true}"),
     ],
 )
 def test_settings_of_the_fast_path(
