@@ -3,10 +3,7 @@ STUDY ?= standin
 B := build/$(STUDY)
 F := figures/$(STUDY)
 PYTHON := .venv/bin/python
-# With FORK=1 one process has the libraries loaded and forks itself for each command of this make (common/warm.py).
-FORK ?=
-WARM := $(if $(FORK),build/.warm-$(shell echo $$PPID))
-RUN := WARM=$(WARM) $(PYTHON) -m analysis_lib
+RUN := $(PYTHON) -m analysis_lib
 
 # SCHEDULER=tcp://host:port sends the feature extraction to a Dask cluster (docs/radiomics.md).
 SCHEDULER ?=

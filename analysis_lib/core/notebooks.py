@@ -35,8 +35,6 @@ def run_notebook(study: Study, name: str) -> None:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from analysis_lib.core.kernels import use_fork
-
     params, source = study.params, study.project.notebooks / f"{name}.ipynb"
     if name not in ALL_NOTEBOOKS or not source.is_file():
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(ALL_NOTEBOOKS)}")
@@ -51,7 +49,6 @@ def run_notebook(study: Study, name: str) -> None:
     # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # of a kernel that does not start it prints a traceback
-    use_fork()
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
