@@ -7,7 +7,7 @@ is reported. Works on any table of numbers, from 5 columns to 10,000.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class CoxEnsemble:
     overconfident. baseline : times and Breslow's cumulative hazard at risk 0, columns months,
     cumulative_hazard. history : see ``train_network``, with a column network ('1' ... and 'mean').
     held_out_risk : (n,) training patients' mean risk by the networks that held them out, in the order given
-    to ``fit``; NaN for a patient never held out.
+    to ``fit``; NaN for a patient never held out. held_out : (k, n) whom each network held out; not saved.
     """
 
     networks: tuple[CoxNetwork, ...]
@@ -55,6 +55,7 @@ class CoxEnsemble:
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     held_out_risk: np.ndarray = field(default_factory=lambda: np.empty(0))
+    held_out: np.ndarray = field(default_factory=lambda: np.empty((0, 0), bool))
 
     @classmethod
     def fit(
@@ -105,28 +106,23 @@ class CoxEnsemble:
             networks.append(network)
             histories.append(history.assign(network=str(k + 1)))
             risk_mean.append(log_risk.mean())
-            risk_sd.append(log_risk.std() if log_risk.std() > 1e-9 else 1.0)  # a network that learnt nothing
+            # of a network that learnt nothing, and where each counts by what it learnt: as it is
+            risk_sd.append(log_risk.std() if log_risk.std() > 1e-9 and not params.linear_partner else 1.0)
             held_sum += held_out * (log_risk - risk_mean[-1]) / risk_sd[-1]
             held_count += held_out
         with np.errstate(invalid="ignore"):
             held = held_sum / held_count
         fitted = cls(tuple(networks), mean, sd, np.array(risk_mean), np.array(risk_sd), axes)
         basis = held if held_count.any() else fitted.risk(x)
-        known = np.isfinite(basis)
-        slope = _slope(basis[known], time[known], event[known], strata[known], params.ties)
-        back = np.empty_like(held)
-        back[canonical] = held
-        return cls(
-            fitted.networks,
-            mean,
-            sd,
-            fitted.risk_mean,
-            fitted.risk_sd,
-            axes,
-            slope,
-            _baseline(slope * basis[known], time[known], event[known]),
-            _with_mean(histories),
-            back,
+        slope, baseline = slope_and_baseline(basis, time, event, strata, params.ties)
+        place = np.argsort(canonical)
+        return replace(
+            fitted,
+            slope=slope,
+            baseline=baseline,
+            history=_with_mean(histories),
+            held_out_risk=held[place],
+            held_out=np.array(folds)[:, place],
         )
 
     def risks(self, x: ArrayLike) -> np.ndarray:
@@ -142,14 +138,14 @@ class CoxEnsemble:
         """Risk (n,) of inputs (n, d): mean over the networks; higher is worse; training mean 0."""
         return self.risks(x).mean(axis=1)
 
-    def survival(self, x: ArrayLike, months: ArrayLike) -> np.ndarray:
-        """Predicted probability (n, m) to live beyond each of m times, in the unit of the training times."""
+    def survival(self, risk: np.ndarray, months: ArrayLike) -> np.ndarray:
+        """Probability (n, m) at a risk (n,) to live beyond each of m times, in the unit of the training times."""
         months = np.atleast_1d(np.asarray(months, dtype=np.float64))
         if np.any(~(months >= 0)):
             raise ValueError("times for survival must not be negative")
         at = np.searchsorted(self.baseline["months"], months, side="right")
         hazard = np.concatenate([[0.0], self.baseline["cumulative_hazard"]])[at]
-        return np.exp(-np.exp(self.slope * self.risk(x))[:, None] * hazard)
+        return np.exp(-np.exp(self.slope * risk)[:, None] * hazard)
 
     def save(self, folder: Path) -> None:
         """Write networks.keras, ensemble.json, ensemble.npz and network_history.csv into ``folder``."""
@@ -239,6 +235,15 @@ def principal_axes(z: np.ndarray) -> np.ndarray:
 def _turned(z: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Inputs (n, d) turned to axes (d, m)."""
     return alike(lambda rows: product(rows, axes), z)
+
+
+def slope_and_baseline(
+    risk: np.ndarray, time: np.ndarray, event: np.ndarray, strata: np.ndarray, ties: str
+) -> tuple[float, pd.DataFrame]:
+    """Slope and baseline hazard of held-out risks (n,), NaN for who has none; see ``CoxEnsemble``."""
+    known = np.isfinite(risk)
+    slope = _slope(risk[known], time[known], event[known], strata[known], ties)
+    return slope, _baseline(slope * risk[known], time[known], event[known])
 
 
 def _baseline(log_risk: np.ndarray, time: np.ndarray, event: np.ndarray) -> pd.DataFrame:

@@ -50,7 +50,8 @@ def fit_table(
     drop: list[str] | tuple[str, ...] = (),
     missing: list[str] | tuple[str, ...] = (),
     code_size: int | None = None,
-    seeds: int = 5,
+    seeds: int = 10,
+    partner: bool = True,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float | None]]:
@@ -60,11 +61,13 @@ def fit_table(
     every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
     set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
     are no covariates. missing : values that say 'not known' in any column, such as -9. code_size : variables of an
-    AutoEncoder before the networks; none means the networks alone. seeds : networks in the ensemble.
+    AutoEncoder before the networks, or none. seeds : networks in the ensemble. partner : whether
+    these are combined with ridge and elastic-net Cox (``coxnet.partner``).
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: see ``cutoff.ensemble_spread``), report.json (duplicates,
-    excluded rows, imputed, constant and clipped covariates, C-index of each network, notes) and the folder model.
+    excluded rows, imputed, constant and clipped covariates, C-index with each network and of each part of the risk,
+    notes) and the folder model.
     A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split
     counts nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot
     be used.
@@ -87,8 +90,9 @@ def fit_table(
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
     autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
     out = Path(out)
-    fitted = _fitted(x[learn], months[learn], died[learn], autoencoder, NetworkParams(ensemble=seeds), seed, out)
-    risk, by_network = fitted.risk(x), fitted.risk_spread(x)
+    network = NetworkParams(ensemble=seeds, linear_partner=partner)
+    fitted = _fitted(x[learn], months[learn], died[learn], autoencoder, network, seed, out)
+    risk, by_network, by_part = fitted.risk(x), fitted.risk_spread(x), fitted.risk_parts(x)
 
     splits = {name: (part == name).to_numpy() & used for name in dict.fromkeys(part[used])}
     metrics = {name: _metrics(months[k], died[k], risk[k], confidence, seed) for name, k in splits.items()}
@@ -109,6 +113,11 @@ def fit_table(
         "valid_rows": int((part[learn] == "valid").sum()),
         "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
         "c_index_by_network": {name: _c_indices(months[k], died[k], by_network[k]) for name, k in splits.items()},
+        "c_index_by_part": {
+            name: dict(zip(by_part, _c_indices(months[k], died[k], by_part[k]), strict=True))
+            for name, k in splits.items()
+        },
+        "weights": dict(zip(by_part, fitted.partner.weights.tolist(), strict=True)) if fitted.partner else {},
         "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
         "confidence": confidence,
         "seed": seed,
@@ -156,9 +165,9 @@ def _learnt_from(part: pd.Series, used: np.ndarray, died: np.ndarray, event: str
     return learnt_from, learn
 
 
-def _c_indices(months: np.ndarray, died: np.ndarray, by_network: pd.DataFrame) -> list[float | None]:
-    """Harrell's C of each network; None where there is none, since JSON has no NaN."""
-    each = [c_index(months, died, by_network[k]) for k in by_network]
+def _c_indices(months: np.ndarray, died: np.ndarray, risks: pd.DataFrame) -> list[float | None]:
+    """Harrell's C of each column; None where there is none, since JSON has no NaN."""
+    each = [c_index(months, died, risks[k]) for k in risks]
     return [None if np.isnan(value) else value for value in each]
 
 

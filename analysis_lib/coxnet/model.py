@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from analysis_lib.coxnet.autoencoder import AutoEncoder, code_report
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble
 from analysis_lib.coxnet.cutoff import median_cutoff
 from analysis_lib.coxnet.fitting import derived_seed
+from analysis_lib.coxnet.partner import PARTS, LinearPartner, fit_partner
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.coxnet.tf_setup import keras, tf
 from analysis_lib.coxnet.training_range import TrainingRange
 
 FORMAT = 3
+PARTNER = "linear_partner.json"  # where the model has one
 
 
 def package_versions() -> dict[str, str]:
@@ -44,7 +46,8 @@ class RadiomicsSurvivalModel:
 
     ``autoencoder`` is None for the networks alone on the scaled features, and for joint ones, which hold it.
     ``training`` is where the training
-    patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions).
+    patients lay. ``description`` is what the folder of a loaded model says of it (provenance, versions). ``partner``:
+    the linear models that the networks are combined with, if any; the risk is then a log hazard, of SD unlike 1.
     """
 
     scaler: FeatureScaler
@@ -53,6 +56,7 @@ class RadiomicsSurvivalModel:
     cutoff: float
     training: TrainingRange
     description: dict[str, Any] = field(default_factory=dict)
+    partner: LinearPartner | None = None
 
     @classmethod
     def fit(
@@ -83,7 +87,26 @@ class RadiomicsSurvivalModel:
         ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
         error = encoder.patient_error(z) if encoder else None
         training = TrainingRange.fit(features, os_months, error)
-        return cls(scaler, encoder, ensemble, median_cutoff(ensemble.risk(x)), training)
+        fitted = cls(scaler, encoder, ensemble, np.nan, training)
+        if network.linear_partner:
+            return fitted.with_partner(features, os_months, os_event, network, strata)
+        return replace(fitted, cutoff=median_cutoff(ensemble.risk(x)))
+
+    def with_partner(
+        self,
+        features: pd.DataFrame,
+        os_months: ArrayLike,
+        os_event: ArrayLike,
+        network: NetworkParams,
+        strata: ArrayLike | None = None,
+    ) -> RadiomicsSurvivalModel:
+        """The same networks combined with linear models (``coxnet.partner``); arguments as given to ``fit``, in the
+        same order. The partner sees the scaled features, whether or not there is an AutoEncoder.
+        """
+        z, x = self.scaler.transform(features), self.inputs(features)
+        partner, ensemble = fit_partner(self.ensemble, z, x, os_months, os_event, strata, network.ties)
+        fitted = replace(self, ensemble=ensemble, partner=partner)
+        return replace(fitted, cutoff=median_cutoff(fitted.risk(features)))
 
     def inputs(self, features: pd.DataFrame) -> np.ndarray:
         """What the networks see, (n, code_size): the code, or the scaled features without an AutoEncoder."""
@@ -92,12 +115,22 @@ class RadiomicsSurvivalModel:
 
     def risk(self, features: pd.DataFrame) -> pd.Series:
         """Risk by patient_id; higher is worse. FeatureError if the columns are not those of the fit."""
-        return pd.Series(self.ensemble.risk(self.inputs(features)), index=features.index, name="risk")
+        return pd.Series(self._risks(features).mean(axis=1), index=features.index, name="risk")
 
     def risk_spread(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Risk by each network (columns network_1 ...), index patient_id."""
-        risks = self.ensemble.risks(self.inputs(features))
+        """Risk by each network, with the partner if there is one (columns network_1 ...), index patient_id."""
+        risks = self._risks(features)
         return pd.DataFrame(risks, features.index, columns=[f"network_{k + 1}" for k in range(risks.shape[1])])
+
+    def risk_parts(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Log-risk by each part of the risk (columns of PARTS), before they are weighed; index patient_id."""
+        networks = self.ensemble.risk(self.inputs(features))
+        linear = self.partner.parts(self.scaler.transform(features)) if self.partner else np.empty((len(networks), 0))
+        return pd.DataFrame(np.column_stack([networks, linear]), features.index, list(PARTS)[: 1 + linear.shape[1]])
+
+    def _risks(self, features: pd.DataFrame) -> np.ndarray:
+        each = self.ensemble.risks(self.inputs(features))
+        return self.partner.combine(each, self.scaler.transform(features)) if self.partner else each
 
     def survival(self, features: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
         """Predicted survival probability, patients x months; NaN past the longest observed training patient.
@@ -105,7 +138,7 @@ class RadiomicsSurvivalModel:
         There the baseline hazard is flat, and the risk would be one of an earlier month.
         """
         months = np.atleast_1d(np.asarray(months, float))
-        values = self.ensemble.survival(self.inputs(features), months)
+        values = self.ensemble.survival(self.risk(features).to_numpy(), months)
         values[:, months > self.training.last_month] = np.nan
         return pd.DataFrame(values, features.index, columns=pd.Index(months, name="month"))
 
@@ -143,6 +176,8 @@ class RadiomicsSurvivalModel:
             if self.autoencoder:
                 self.autoencoder.save(new)
             self.ensemble.save(new)
+            if self.partner:
+                self.partner.save(new / PARTNER)
             self.training.save(new / "training_range.json")
             description = {
                 "format": FORMAT,
@@ -186,6 +221,7 @@ class RadiomicsSurvivalModel:
             description["cutoff"],
             TrainingRange.load(folder / "training_range.json"),
             description,
+            LinearPartner.load(folder / PARTNER) if (folder / PARTNER).is_file() else None,
         )
 
 

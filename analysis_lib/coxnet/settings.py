@@ -66,4 +66,9 @@ class NetworkParams(Section):
     patience: int = Field(50, gt=0, description="Epochs without better validation loss before stopping.")
     validation_fraction: Fraction = Field(0.2, description="Share of training patients for early stopping.")
     ensemble: int = Field(10, ge=1, description="Networks over as many seeds; their mean risk counts.")
+    linear_partner: bool = Field(
+        False,
+        description="Combine the networks' mean log-risk with ridge and elastic-net Cox on the scaled features; "
+        "false is the paper's network.",
+    )
     c_index_every: int = Field(5, gt=0, description="Steps between two C-indices of the learning curve.")

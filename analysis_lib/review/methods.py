@@ -72,6 +72,7 @@ def methods(
         "AutoEncoder and network were trained together, on reconstruction and survival at once. " if a.joint else ""
     )
     strata = "" if n.strata == "none" else f"The partial likelihood was stratified by {n.strata}. "
+    linear = ", combined with ridge and elastic-net Cox regression on the scaled features" if n.linear_partner else ""
     model = (
         f"An AutoEncoder ({layers}{a.code_size} variables, {a.code_activation} code, Gaussian noise of SD {a.noise:g}, L2 "
         f"{a.l2:g}, Adam at {a.learning_rate:g}, at most {a.max_epochs} epochs, patience {a.patience}) reduced the scaled "
@@ -79,7 +80,7 @@ def methods(
         f"{_list(n.hidden)}, {n.activation}, dropout {n.dropout:g}, L1 {n.l1:g}, L2 {n.l2:g}, {n.ties.capitalize()}'s ties, "
         f"{n.optimizer.capitalize()} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
         f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
-        f"the risk score is the mean of {n.ensemble} networks. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
+        f"the risk score is the mean of {n.ensemble} networks{linear}. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
         f"training patients only. Risk groups are cut at the training median in every set; a risk within {GRAIN / 2:.5f} of it "
         "counts as on it, and as low."
     )

@@ -103,8 +103,12 @@ def shareable(
         baseline=coarse_baseline(model.ensemble.baseline, months[event]),
         history=model.ensemble.history.head(0),
         held_out_risk=np.empty(0),
+        held_out=np.empty((0, 0), bool),
     )
-    shared = RadiomicsSurvivalModel(FeatureScaler(coarse, model.scaler.clip), encoder, ensemble, 0.0, training)
+    scaler = FeatureScaler(coarse, model.scaler.clip)
+    shared = replace(
+        model, scaler=scaler, autoencoder=encoder, ensemble=ensemble, cutoff=0.0, training=training, description={}
+    )
     risk = np.sort(shared.risk(features).to_numpy())
     first = (len(risk) - LEAST) // 2
     return replace(shared, cutoff=float(risk[first : first + LEAST].mean()))
@@ -238,11 +242,13 @@ def card(
     made = f"extracted with the settings and versions in `model.json` (HU: {_windows(study)}); other ones are refused"
     if params.features.table:
         made = "extracted as those of the table that it learnt from, of which this file knows the names alone"
+    partner = " combined with ridge and elastic-net Cox" if model.partner else ""
+    scale = "" if model.partner else " (whose SD over patients is near 1)"
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     return f"""# {params.title}: survival model
 {NOTE if params.synthetic else ""}
 Overall survival after {params.statistics.time_origin} from radiomics features of skeletal muscle and psoas on CT at
-L3: scaling, AutoEncoder, {len(model.ensemble.networks)} Cox networks, baseline hazard, cut-off
+L3: scaling, AutoEncoder, {len(model.ensemble.networks)} Cox networks{partner}, baseline hazard, cut-off
 of the risk groups. Not a medical device; not for decisions on a patient.
 
 - Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
@@ -278,8 +284,8 @@ most covariates that a set has.
 Left out: risks of the training patients, training histories. Medians and extremes of features and the cut-off are
 means of {LEAST} patients' values each; a baseline hazard has steps at whole months, exact only at months with
 {LEAST} deaths or more since the one before. For the training patients, the largest difference from the study's own
-model is {change.risk:.2g} in risk (whose SD over patients is near 1) and {change.survival:.2g} in the probability of
-survival; {change.groups} of {len(train)} are in the other risk group. The weights of the networks are functions of all
+model is {change.risk:.2g} in risk{scale} and {change.survival:.2g} in the probability of
+survival; {change.groups} of {len(train)} are in the other risk group. The weights of the model are functions of all
 training patients; that nothing about one could be inferred from them is not proven.
 """
 

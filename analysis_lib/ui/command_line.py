@@ -146,7 +146,9 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     codes = "values that say 'not known' in any column, such as -9 999"
     fit.add_argument("--missing", nargs="+", action="extend", default=[], metavar="CODE", help=codes)
     fit.add_argument("--autoencoder", type=int, metavar="N", help="variables of an AutoEncoder; without, none")
-    fit.add_argument("--seeds", type=int, default=5, help="networks in the ensemble")
+    fit.add_argument("--seeds", type=int, default=10, help="networks in the ensemble")
+    alone = "the networks alone, without ridge and elastic-net Cox beside them"
+    fit.add_argument("--networks-alone", action="store_true", help=alone)
     fit.add_argument("--seed", type=int, default=0, help="of the split and of every network")
     fit.add_argument("--out", required=True, type=Path, help="folder for metrics.json, risk.csv and the model")
     fit.set_defaults(run=_fit)
@@ -366,6 +368,7 @@ def _fit(options: argparse.Namespace) -> None:
         missing=options.missing,
         code_size=options.autoencoder,
         seeds=options.seeds,
+        partner=not options.networks_alone,
         seed=options.seed,
     )
     for note in json.loads((options.out / "report.json").read_text(encoding="utf-8"))["notes"]:

@@ -199,7 +199,7 @@ def test_ensemble_is_deterministic_and_blind_to_row_order():
 def test_survival_falls_from_one_with_time_and_with_risk():
     x, time, event = cohort(n=200)
     fitted = CoxEnsemble.fit(x, time, event, SMALL, seed=1)
-    s = fitted.survival(x, [0.0, 5.0, 10.0])
+    s = fitted.survival(fitted.risk(x), [0.0, 5.0, 10.0])
     assert (np.diff(s, axis=1) <= 0).all() and (s > 0).all() and (s <= 1).all()
     order = np.argsort(fitted.risk(x))
     assert (np.diff(s[order, 2]) <= 0).all()
