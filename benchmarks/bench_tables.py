@@ -3,9 +3,9 @@
     python benchmarks/bench_tables.py [--splits 5] [--only NAME ...] [table.csv ...]
 
 Tables: those that scikit-survival ships, the survival benchmarks beside the checkout where they are there, a wide one
-that is made here, and any CSV with columns time and event. Each is split 7:3 by event at random, or by halves where more
-than 3000 would be learnt from, the same for all models; `fit`'s defaults, nothing tuned. What is in the file already is not
-computed again: delete it after a change of the code.
+that is made here, and any CSV with columns time and event. Each is split 7:3 by event at random, or by halves where
+more than 3000 would be learnt from, the same for all models; `fit`'s defaults, nothing tuned. What is in the file
+already is not computed again: delete it after a change of the code.
 """
 
 from __future__ import annotations

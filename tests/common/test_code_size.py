@@ -18,8 +18,8 @@ LONGER = {
     "standin/organs.py: draw_viscera": "one drawing, organ after organ",
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
-ENGINES = {"ct": 4155, "radiomics": 2470, "survival": 2530, "coxnet": 2570, "standin": 2130}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_010
+ENGINES = {"ct": 4155, "radiomics": 2470, "survival": 2530, "coxnet": 2875, "standin": 2130}
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_020
 
 
 def test_no_function_is_too_long_to_read():
