@@ -10,6 +10,8 @@ already is not computed again: delete it after a change of the code.
 
 from __future__ import annotations
 
+import analysis_lib  # noqa: F401  # isort: skip  before NumPy, since it pins the numerical libraries
+
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,6 @@ from sksurv import datasets
 from sksurv.ensemble import ComponentwiseGradientBoostingSurvivalAnalysis
 from sksurv.util import Surv
 
-import analysis_lib  # noqa: F401  before NumPy: it pins the numerical libraries
 from analysis_lib.common.files import write_text
 from analysis_lib.coxnet import NetworkParams, RadiomicsSurvivalModel
 from analysis_lib.coxnet.covariates import encode
