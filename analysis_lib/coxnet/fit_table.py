@@ -61,16 +61,14 @@ def fit_table(
     every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
     set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
     are no covariates. missing : values that say 'not known' in any column, such as -9. code_size : variables of an
-    AutoEncoder before the networks, or none. seeds : networks in the ensemble. partner : whether
-    these are combined with ridge and elastic-net Cox (``coxnet.partner``).
+    AutoEncoder, or none. seeds : networks in the ensemble. partner : combine them with the linear ``coxnet.partner``.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: see ``cutoff.ensemble_spread``), report.json (duplicates,
     excluded rows, imputed, constant and clipped covariates, C-index with each network and of each part of the risk,
-    notes) and the folder model.
-    A column that only numbers or names the rows is left out, and said. A row without a usable time, event or split
-    counts nowhere and is listed in the report; it has a risk all the same. Raises TableError for a table that cannot
-    be used.
+    notes) and the folder model. A column that only numbers or names the rows is left out, and said. A row without a
+    usable time, event or split counts nowhere and is listed in the report; it has a risk all the same.
+    Raises TableError for a table that cannot be used.
     """
     if seeds < 1 or (code_size is not None and code_size < 1):
         raise TableError(f"seeds ({seeds}) and the AutoEncoder's variables ({code_size}) must be at least 1")
@@ -89,10 +87,9 @@ def fit_table(
     if x.shape[1] == 0:
         raise TableError(f"{table} has no covariate left beside {time}, {event} and the dropped columns")
     autoencoder = AutoEncoderParams(code_size=min(code_size, x.shape[1])) if code_size else None
-    out = Path(out)
-    network = NetworkParams(ensemble=seeds, linear_partner=partner)
+    out, network = Path(out), NetworkParams(ensemble=seeds, linear_partner=partner)
     fitted = _fitted(x[learn], months[learn], died[learn], autoencoder, network, seed, out)
-    risk, by_network, by_part = fitted.risk(x), fitted.risk_spread(x), fitted.risk_parts(x)
+    risk, by_network = fitted.risk(x), fitted.risk_spread(x)
 
     splits = {name: (part == name).to_numpy() & used for name in dict.fromkeys(part[used])}
     metrics = {name: _metrics(months[k], died[k], risk[k], confidence, seed) for name, k in splits.items()}
@@ -112,13 +109,7 @@ def fit_table(
         "diagnostics": diagnostics,
         "valid_rows": int((part[learn] == "valid").sum()),
         "valid_as_test": bool("valid" not in learnt_from and (part[used] == "valid").any()),
-        "c_index_by_network": {name: _c_indices(months[k], died[k], by_network[k]) for name, k in splits.items()},
-        "c_index_by_part": {
-            name: dict(zip(by_part, _c_indices(months[k], died[k], by_part[k]), strict=True))
-            for name, k in splits.items()
-        },
-        "weights": dict(zip(by_part, fitted.partner.weights.tolist(), strict=True)) if fitted.partner else {},
-        "network_steps": [int(h["step"].max()) for n, h in fitted.history_network.groupby("network") if n != "mean"],
+        **_parts(fitted, x, by_network, months, died, splits),
         "confidence": confidence,
         "seed": seed,
     }
@@ -129,6 +120,20 @@ def fit_table(
     for name, content in (("report", report), ("metrics", metrics)):
         write_text(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return metrics
+
+
+def _parts(fitted: RadiomicsSurvivalModel, x: pd.DataFrame, by_network: pd.DataFrame, months, died, splits) -> dict:
+    """What the report says of networks and parts: C-index in each split, steps of training, weights."""
+    parts, steps = fitted.risk_parts(x), fitted.history_network.groupby("network")["step"].max()
+    found = {
+        name: dict(zip(parts, _c_indices(months[k], died[k], parts[k]), strict=True)) for name, k in splits.items()
+    }
+    return {
+        "c_index_by_network": {name: _c_indices(months[k], died[k], by_network[k]) for name, k in splits.items()},
+        "c_index_by_part": found,
+        "weights": dict(zip(parts, fitted.partner.weights.tolist(), strict=True)) if fitted.partner else {},
+        "network_steps": [int(step) for network, step in steps.items() if network != "mean"],
+    }
 
 
 def _care(scaled: pd.DataFrame) -> dict[str, object]:
