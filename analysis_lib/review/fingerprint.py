@@ -86,7 +86,7 @@ def _model_and_statistics() -> Iterator[tuple[str, str]]:
     yield "risk scores", _hash(risk)
     yield "survival curves", _hash(model.survival(features, [12, 36, 60]).to_numpy())
     both = model.with_partner(features, months, died, NetworkParams())
-    yield "linear partner", _hash([both.partner.weights, both.partner.coefficients, both.risk(features).to_numpy()])
+    yield "linear partner", _hash([both.risk_parts(features), both.risk(features).to_numpy()])
     yield "bootstrap of the C-index", _hash(bootstrap_c_index(months, died, risk, 500, 0.95, SEED))
     yield "time-dependent AUC", _hash(auc_curve(months, died, risk, [12, 24, 36], 200, 0.95, SEED))
     yield "principal components", _hash(principal_components(features.head(200), features, 3))
