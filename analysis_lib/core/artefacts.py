@@ -341,7 +341,8 @@ ARTEFACTS: dict[str, Artefact] = {
     "decision_curves": Artefact(
         "Decision curves",
         "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
-        "their combinations. {tests}.",
+        "their combinations; {level} bootstrap intervals over patients, {replicates} replicates, drawn for the model and in the "
+        "table for all. {tests}.",
         "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model, beside "
         "treating all and treating none.",
         model=True,
@@ -453,7 +454,8 @@ ARTEFACTS: dict[str, Artefact] = {
     "validation_decision_curves": Artefact(
         "Validation: decision curves",
         "Net benefit against the risk at which one would act, for the saved model for the clinical model of its "
-        "training patients and for acting on each definition of sarcopenia at any threshold. No intervals. {validated}.",
+        "training patients and for acting on each definition of sarcopenia at any threshold; {level} bootstrap intervals over "
+        "patients, drawn for the saved model and in the table for all. {validated}.",
         "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line for the models "
         "and for each definition, beside treating all and treating none.",
         model=True,

@@ -312,11 +312,12 @@ class StatisticsParams(Section):
         description="Quantiles at which the spline of an index has its knots (10.1007/978-3-319-19425-7).",
     )
     calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
-    decision_thresholds: list[Fraction] = Field(
-        default_factory=lambda: [0.02, 0.6],
+    decision_thresholds: list[Fraction] | None = Field(
+        None,
         min_length=2,
         max_length=2,
-        description="First and last threshold probability of the decision curves.",
+        description="First and last threshold probability of the decision curves; null takes a tenth and twice the "
+        "share that has died by the horizon, in each set.",
     )
 
     @model_validator(mode="after")
@@ -325,7 +326,7 @@ class StatisticsParams(Section):
             raise ValueError(
                 f"auc_first_month ({self.auc_first_month:g}) must not be after auc_last_month ({self.auc_last_month:g})"
             )
-        first, last = self.decision_thresholds
+        first, last = self.decision_thresholds or (0.0, 1.0)
         if first >= last:
             raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
         return self

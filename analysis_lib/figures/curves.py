@@ -144,12 +144,20 @@ def calibration_grid(
 
 
 @style.styled
-def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Sequence[str], columns: int = 3) -> Figure:
-    """Net benefit against threshold; ``curves`` [panel, model, threshold, net_benefit]; models, all, none.
+def decision_grid(
+    curves: pd.DataFrame,
+    titles: Mapping[str, str],
+    models: Sequence[str],
+    columns: int = 3,
+    confidence: float = 0.95,
+) -> Figure:
+    """Net benefit against threshold, the first of the models with its band; then treat all, treat none.
 
-    Without titles the figure says that there is no test set.
+    ``curves`` [panel, model, threshold, net_benefit, net_benefit_low, net_benefit_high], ``confidence`` the level of
+    the band. Without titles the figure says that there is no test set.
     """
-    style.need_columns(curves, ["panel", "model", "threshold", "net_benefit"], "curves")
+    ends = ["net_benefit_low", "net_benefit_high"]
+    style.need_columns(curves, ["panel", "model", "threshold", "net_benefit", *ends], "curves")
     if not titles:
         return style.figure_without_panels()
     fig, axes = panel_axes(list(titles.values()), columns, 38.0, key_rows=2)
@@ -158,11 +166,16 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
     styles = dict(zip([*models, "all", "none"], [*lines, *reference], strict=True))
     for ax, panel in zip(axes, titles, strict=True):
         part = curves[curves["panel"] == panel]
+        band = part[part["model"] == models[0]]
+        low, high = (band[end].to_numpy(float) for end in ends)
+        ax.fill_between(
+            band["threshold"].to_numpy(float), low, high, color=styles[models[0]][0], alpha=0.15, linewidth=0
+        )
         for name, (colour, dashes) in styles.items():
             line = part[part["model"] == name]
             ax.plot(line["threshold"], line["net_benefit"], color=colour, linestyle=dashes,
                     linewidth=0.7 if name in ("all", "none") else 1.1)  # fmt: skip
-        top = part["net_benefit"].max()
+        top = max(part["net_benefit"].max(), band["net_benefit_high"].max())
         top = top if np.isfinite(top) and top > 0 else 0.05
         ax.set_ylim(-0.25 * top, 1.1 * top)
         if part.empty:
@@ -173,6 +186,7 @@ def decision_grid(curves: pd.DataFrame, titles: Mapping[str, str], models: Seque
     keys = [Line2D([], [], color=c, linestyle=d, label={"all": "treat all", "none": "treat none"}.get(name, name))
             for name, (c, d) in styles.items()]  # fmt: skip
     _legend(fig, keys, 4)
+    style.foot_note(fig, f"Band: {style.level(confidence)} interval of {models[0]}")
     return fig
 
 

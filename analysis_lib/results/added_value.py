@@ -25,6 +25,7 @@ from analysis_lib.survival.decision import net_benefit
 CLINICAL, DEFINITION = "Clinical", "Best definition"
 WITH = {CLINICAL: f"{CLINICAL} + {MODEL}", DEFINITION: f"{DEFINITION} + {MODEL}"}
 MODELS = [MODEL, CLINICAL, WITH[CLINICAL], DEFINITION, WITH[DEFINITION]]
+HIGHEST_THRESHOLD = 0.95  # at 1 a false alarm would weigh without limit
 ADDED = ["set", "added_to", "covariates", "n", "events"]
 ADDED += ["chisq", "df", "p", "hr_per_sd", "chisq_base", "share", "note"]
 
@@ -164,19 +165,19 @@ def brier_scores(
 def decision_curves(
     probabilities: pd.DataFrame,
     statistics: StatisticsParams,
+    seed: int,
     kept: Path | None = None,
     compared: Sequence[str] = MODELS,
 ) -> pd.DataFrame:
     """Net benefit of each of the models ``compared`` by threshold, at each horizon in each test set.
 
-    Columns panel, set, month, model, threshold, net_benefit; models 'all' and 'none' treat everybody and nobody.
-    Empty where the patients above a threshold are not followed to the horizon. ``kept`` is a folder for the answers, so
-    that a run on the same predictions has them at once.
+    Columns panel, set, month, model, threshold, net_benefit with its bootstrap interval; models 'all' and 'none' treat
+    everybody and nobody. Empty where the patients above a threshold are not followed to the horizon. Unless
+    ``statistics.decision_thresholds`` gives them, thresholds span a tenth to twice the share of the set that has died
+    by the horizon (Kaplan-Meier). ``kept`` is a folder for the answers, so that a run on the same predictions has them
+    at once.
     """
-    curves = keeping(net_benefit, kept)
-    lowest, highest = statistics.decision_thresholds
-    thresholds = tuple(np.linspace(lowest, highest, 30).round(4).tolist())
-    tables = []
+    curves, tables = keeping(net_benefit, kept), []
     at = probabilities[probabilities["month"].isin(statistics.horizons_months)]
     for name, frame, month in cells(at, list(compared)):
         if not followed(frame, month):
@@ -185,9 +186,13 @@ def decision_curves(
         if not models:
             continue
         outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
-        found = curves(*outcome, frame[models].to_numpy(), models, thresholds, month)
+        died = 1 - evaluation.survived(*outcome, month)
+        lowest, highest = statistics.decision_thresholds or (died / 10, min(2 * died, HIGHEST_THRESHOLD))
+        thresholds = tuple(np.unique(np.linspace(lowest, highest, 30).round(4)).tolist())
+        resampled = statistics.bootstrap_replicates, statistics.confidence, seed
+        found = curves(*outcome, frame[models].to_numpy(), models, thresholds, month, *resampled)
         tables.append(found.assign(panel=f"{name} {month:g}", set=name, month=month))
-    columns = ["panel", "set", "month", "model", "threshold", "net_benefit"]
+    columns = ["panel", "set", "month", "model", "threshold", *(f"net_benefit{end}" for end in ENDS)]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 

@@ -41,7 +41,7 @@ KEPT = {
     "analysis_lib.survival.imputation:imputed_ratio": ["survival/cox.py"],
     "analysis_lib.survival.comparison:brier_intervals": ["survival/resampling_kernels.py", "survival/evaluation.py"],
     "analysis_lib.survival.comparison:reclassification_intervals": ["survival/evaluation.py"],
-    "analysis_lib.survival.decision:net_benefit": ["survival/decision.py"],
+    "analysis_lib.survival.decision:net_benefit": ["survival/decision.py", "survival/resampling_kernels.py"],
     "analysis_lib.survival.separation:separation": ["survival/resampling.py"],
 }
 

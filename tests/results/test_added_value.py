@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dcurves import dca
+from lifelines import KaplanMeierFitter
 from made_up import PARAMS, PATIENTS, STATISTICS
 
 from analysis_lib.figures.curves import calibration_grid, decision_grid
@@ -26,6 +27,7 @@ from analysis_lib.results.calibration import COLUMNS, calibrations, model_deaths
 from analysis_lib.results.discrimination import discrimination, marker_table
 from analysis_lib.survival import survival
 from analysis_lib.survival.decision import net_benefit
+from analysis_lib.survival.resampling import bootstrap_counts, percentile_interval
 
 MONTHS = [6.0, 12.0, 24.0, 36.0, 60.0]
 
@@ -114,7 +116,7 @@ def test_the_true_model_is_calibrated_useful_and_new():
     scores = brier_scores(found, STATISTICS, 1).set_index(["set", "month", "model"])
     skill = scores.xs("integral", level="month")["skill"].groupby("model").mean()
     assert skill[MODEL] > 0.05 and skill[MODEL] > skill[CLINICAL]
-    curves = decision_curves(found[found["month"] == 36], STATISTICS)
+    curves = decision_curves(found[found["month"] == 36], STATISTICS, 1)
     titles = {panel: panel for panel in curves["panel"].unique()}
     assert len(decision_grid(curves, titles, MODELS).axes) == len(titles)
     risk = PATIENTS.set_index("patient_id")["risk"]
@@ -131,7 +133,8 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path):
     """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
     found, _, _ = probabilities()
     cell = found[(found["set"] == "lt") & (found["month"] == 36)]
-    curves = decision_curves(cell, STATISTICS)
+    given = STATISTICS.model_copy(update={"decision_thresholds": [0.02, 0.6]})
+    curves = decision_curves(cell, given, 1)
     some = curves.set_index(["model", "threshold"])["net_benefit"]
     own = cell[cell["model"] == MODEL]
     for treats, name in ((own["probability"], MODEL), (1 + 0 * own["probability"], "all")):
@@ -150,12 +153,51 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path):
         thresholds=thresholds, time=36, time_to_outcome_col="os_months",
     )  # fmt: skip
     columns = truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), wide.to_numpy(), list(wide), thresholds, 36
-    pd.testing.assert_frame_equal(
-        net_benefit(*columns), theirs[["model", "threshold", "net_benefit"]].reset_index(drop=True), check_exact=True
-    )
+    theirs = theirs[["model", "threshold", "net_benefit"]].reset_index(drop=True)
+    ours = net_benefit(*columns, 20, 0.9, 1)
+    pd.testing.assert_frame_equal(ours[list(theirs)], theirs, check_exact=True)
     for _ in range(2):  # the second time from what was kept
-        pd.testing.assert_frame_equal(decision_curves(cell, STATISTICS, tmp_path), curves)
+        pd.testing.assert_frame_equal(decision_curves(cell, given, 1, tmp_path), curves)
     assert len(list(tmp_path.rglob("*.pickle"))) == 1
+
+
+@pytest.mark.parametrize("month", [12.0, 36.0, 80.0])
+def test_intervals_of_net_benefit_are_those_of_resampled_rows(month):
+    """Each resample by lifelines and by hand; times are tied, and few are followed to the last month."""
+    rng, n, replicates = np.random.default_rng(int(month)), 40, 60
+    time, dead = np.ceil(rng.exponential(30, n)), rng.random(n) < 0.6
+    risk = np.column_stack([rng.random(n), (rng.random(n) < 0.5).astype(float)])
+    thresholds = [0.05, 0.3, 0.55, 0.97]
+    table = net_benefit(time, dead, risk, ["a", "b"], thresholds, month, replicates, 0.9, 3)
+    values = np.full((replicates, len(table)), np.nan)
+    for r, counts in enumerate(bootstrap_counts(n, replicates, 3)):
+        rows = np.repeat(np.arange(n), counts)
+        t, e, p = time[rows], dead[rows], np.column_stack([risk[rows], np.full(n, np.inf), np.full(n, -np.inf)])
+        for k, (model, threshold) in enumerate(table[["model", "threshold"]].itertuples(index=False)):
+            treated = p[:, ["a", "b", "all", "none"].index(model)] >= threshold
+            if not treated.any():
+                values[r, k] = 0
+            elif t[treated].max() >= month:
+                curve = KaplanMeierFitter().fit(t[treated], e[treated])
+                died = 1 - curve.survival_function_at_times(month).iloc[0]
+                values[r, k] = treated.mean() * (died - (1 - died) * threshold / (1 - threshold))
+    low, high = percentile_interval(values, 0.9)
+    np.testing.assert_allclose(table["net_benefit_low"], low, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(table["net_benefit_high"], high, rtol=0, atol=1e-12)
+    assert np.isnan(low).any() == (month > 12) and (table.query("model == 'none'").iloc[:, 2:] == 0).all(axis=None)
+
+
+def test_thresholds_go_by_the_share_that_has_died_in_each_set_by_each_horizon():
+    found, _, _ = probabilities()
+    curves = decision_curves(found, STATISTICS, 1)
+    assert set(curves["month"]) == set(STATISTICS.horizons_months)
+    for (name, month), part in curves.groupby(["set", "month"]):
+        own = found[(found["set"] == name) & (found["month"] == month) & (found["model"] == MODEL)]
+        died = 1 - KaplanMeierFitter().fit(own["os_months"], own["os_event"]).predict(month)
+        ends = part["threshold"].min(), part["threshold"].max()
+        assert ends == pytest.approx((died / 10, min(2 * died, 0.95)), abs=1e-4)
+    inside = curves.dropna()
+    assert len(inside) and (inside["net_benefit_low"] <= inside["net_benefit_high"]).all()
 
 
 def test_a_horizon_past_the_follow_up_is_said_and_left_out():
@@ -192,6 +234,6 @@ def test_past_the_follow_up_of_the_training_patients_nothing_is_judged():
     assert late["note"].str.startswith("NA: past the follow-up of the training").all() and late["slope"].isna().all()
     assert summary.loc[summary["month"] < 30, "ratio"].notna().any()
     assert brier_scores(found, STATISTICS, 1)["to"].max() == 24
-    assert decision_curves(found, STATISTICS)["month"].max() < 30
+    assert decision_curves(found, STATISTICS, 1)["month"].max() < 30
     gain = reclassification(found, STATISTICS, 1)
     assert set(gain["month"]) == set(STATISTICS.horizons_months) and gain.loc[gain["month"] > 30, "nri"].isna().all()

@@ -130,7 +130,9 @@ def judged(breast, cohort, model) -> dict[str, float]:
     c = c_index_analytic(*outcome, risk, 0.95)
     ones = np.ones((1, len(risk)), dtype=np.uint16)
     score = evaluation.brier(*outcome, early[:, None], [JUST_BEFORE]).iloc[0]
-    gains = net_benefit(*outcome, 1 - late[:, None], ["model"], [0.23], YEARS).set_index("model")["net_benefit"]
+    gains = net_benefit(*outcome, 1 - late[:, None], ["model"], [0.23], YEARS, 100, 0.95, 1).set_index("model")[
+        "net_benefit"
+    ]
     found = {
         "Harrell's C": c["c_index"], "Harrell's C, low": c["low"], "Harrell's C, high": c["high"],
         "Uno's C": survival.uno_c_index(*outcome, risk),
