@@ -231,7 +231,10 @@ def test_a_study_that_was_only_validated(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", savefig)
     run_cells(study, "17_validation")
-    assert {label for label in axes if "onth" in label} == {"Months after TACE"}
+    assert {label for label in axes if "onth" in label} == {
+        "Months after TACE",
+        "Months after TACE; below: deaths by then",
+    }
     assert study.only_validated and not study.model.exists() and not (study.build / "risk.csv").exists()
     with record.recorded_stage(study, "validate", record.time.monotonic()):
         pass
