@@ -12,7 +12,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence lint lint-check lock bench profile explore clean distclean \
+.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence mutants lint lint-check lock bench profile explore clean distclean \
         FORCE report validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -173,6 +173,8 @@ test-slow: $(ENV) ## [maintain] the tests that take minutes
 evidence: $(ENV) ## [maintain] compare with what others published, and write docs/evidence.md
 	@rm -rf build/evidence
 	EVIDENCE=build/evidence $(PYTEST) -m evidence
+mutants: $(ENV) ## [maintain] change the formulae of analysis_lib/survival in 200 places, and see whether its tests notice
+	$(PYTHON) tests/mutants.py
 lint-check: $(ENV)
 	@mkdir -p build
 	$(PYTHON) -m ruff check --quiet .

@@ -1,0 +1,256 @@
+"""Small changes of the formulae in analysis_lib/survival, each of which a fast test of tests/survival must notice.
+
+``make mutants``: 200 changes drawn by seed (another sign, tie rule, <= for <, one more, swapped arguments), each put
+into the running functions of a forked process, which runs the tests that call the changed function, the quickest first.
+Those of compiled kernels run uncompiled. Writes build/mutants.csv; fails below 95%. A change without effect on any
+result is no fault: ``EQUIVALENT`` names it with the reason, and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import importlib
+import inspect
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOM = ROOT / "analysis_lib" / "survival"
+COMPILED = "resampling_kernels"
+NOTICED = 0.95
+LONGEST = 60  # seconds of this process for the tests of one change; what takes longer runs in circles, and is noticed
+OTHER = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
+SYMMETRIC = {*NAMES, "hypot", "isclose", "zip"}
+# {change: why no result depends on it}
+EQUIVALENT: dict[str, str] = {}
+
+
+def changes(node: ast.AST) -> Iterator[Callable[[], object]]:
+    """What can be changed in a node, as functions that change it."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in OTHER:
+        yield lambda: node.ops.__setitem__(0, OTHER[type(node.ops[0])]())
+    elif isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in OTHER:
+        yield lambda: setattr(node, "op", OTHER[type(node.op)]())
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield lambda: setattr(node, "op", ast.UAdd())
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
+        yield lambda: setattr(node, "operand", ast.UnaryOp(type(node.op)(), node.operand))
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield lambda: setattr(node, "value", node.value + 1)
+    elif isinstance(node, ast.keyword) and node.arg == "side":
+        yield lambda: setattr(node.value, "value", "left" if node.value.value == "right" else "right")
+    elif isinstance(node, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in NAMES:
+            yield lambda: setattr(node.func, "attr" if isinstance(node.func, ast.Attribute) else "id", NAMES[name])
+        last = node.args[-2:]
+        same = len({ast.dump(argument) for argument in last}) < 2
+        if not same and name not in SYMMETRIC and not isinstance(last[1], ast.Starred):
+            yield lambda: node.args.__setitem__(slice(-2, None), node.args[:-3:-1])
+
+
+def inside(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that compute: no messages, annotations, axes, docstrings."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "args") and isinstance(
+            node, ast.FunctionDef | ast.AnnAssign
+        ):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or isinstance(child, ast.Raise | ast.JoinedStr | ast.ImportFrom):
+                continue
+            if isinstance(child, ast.keyword) and child.arg in ("axis", "dtype", "keepdims"):
+                continue
+            yield child
+            yield from inside(child)
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{f.name}", f) for f in node.body if isinstance(f, ast.FunctionDef))
+
+
+def mutated(module: str, wanted: int | None = None) -> tuple[int, str, str, ast.Module]:
+    """(number of changes in a module, name of the function and description of the wanted one, its changed tree)."""
+    tree = ast.parse((ROOM / f"{module}.py").read_text(encoding="utf-8"))
+    number, where, what = 0, "", ""
+    for name, function in functions(tree):
+        statements = [node for node in inside(function) if isinstance(node, ast.stmt)]
+        for node in list(inside(function)):
+            for change in changes(node):
+                if number == wanted:
+                    line = [s for s in statements if any(n is node for n in ast.walk(s))][-1]
+                    before = ast.unparse(line).split("\n")[0]
+                    change()
+                    after = ast.unparse(line).split("\n")[0]
+                    where, what = name, f"{module}.{name}: {before} -> {after}"
+                number += 1
+        if wanted is not None and number > wanted:
+            break
+    return number, where, what, ast.fix_missing_locations(tree)
+
+
+def drawn(count: int, seed: int) -> list[tuple[str, int]]:
+    """``count`` changes of all modules, each as (module, number)."""
+    every = [(path.stem, k) for path in sorted(ROOM.glob("[a-z]*.py")) for k in range(mutated(path.stem)[0])]
+    return sorted(random.Random(seed).sample(every, count))
+
+
+def put_in(module: str, name: str, tree: ast.Module) -> None:
+    """Give the running function the changed code."""
+    live = importlib.import_module(f"analysis_lib.survival.{module}")
+    code = compile(tree, str(ROOM / f"{module}.py"), "exec")
+    for part in name.split("."):
+        live = getattr(live, part) if inspect.ismodule(live) or inspect.isclass(live) else live
+        code = next(c for c in code.co_consts if inspect.iscode(c) and c.co_name == part)
+    live = live.fget if isinstance(live, property) else inspect.unwrap(live)
+    live.__code__ = code
+
+
+class Mutants:
+    """In place of pytest's loop over the tests: each change in a process of its own."""
+
+    def __init__(self, wanted: list[tuple[str, int]]) -> None:
+        self.wanted, self.rows = wanted, []
+
+    def pytest_configure(self) -> None:
+        """The same examples each time, none of them made smaller."""
+        from hypothesis import Phase, settings
+
+        phases = [Phase.explicit, Phase.generate]
+        settings.register_profile("mutants", database=None, derandomize=True, deadline=None, phases=phases)
+        settings.load_profile("mutants")
+
+    def pytest_runtestloop(self, session) -> bool:
+        calls, seconds = self._callers(session.items)
+        if unchanged := self._noticed(sorted(calls, key=seconds.get)[:10], "", "", None):
+            raise RuntimeError(f"{unchanged} fails in a forked process without any change")
+        for module, number in self.wanted:
+            _, name, what, tree = mutated(module, number)
+            items = sorted((i for i in session.items if (module, name) in calls.get(i, ())), key=seconds.get)
+            noticed = self._noticed(items, module, name, tree)
+            self.rows.append((module, number, noticed, what))
+            print(f"{noticed or 'NOT NOTICED'}: {what}", flush=True)
+        return True
+
+    @staticmethod
+    def _callers(items) -> tuple[dict, dict]:
+        """{test: functions of the room that it calls} and {test: seconds}, of the tests that pass in time."""
+        from _pytest.runner import runtestprotocol
+
+        calls, seconds = {}, {}
+        names = {f"{path}": path.stem for path in ROOM.glob("*.py")}
+
+        def late(*_):
+            raise TimeoutError
+
+        signal.signal(signal.SIGPROF, late)
+        for k, item in enumerate(items):
+            found = set()
+
+            def profile(frame, event, _, found=found):
+                if event == "call" and frame.f_code.co_filename in names:
+                    found.add((names[frame.f_code.co_filename], frame.f_code.co_qualname.split(".<locals>")[0]))
+
+            started = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, LONGEST)
+            sys.setprofile(profile)
+            following = items[k + 1] if k + 1 < len(items) else None
+            reports = runtestprotocol(item, nextitem=following, log=False)
+            sys.setprofile(None)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            if all(report.passed for report in reports):
+                calls[item], seconds[item] = found, time.process_time() - started
+            else:
+                print(f"left out: {item.nodeid}", flush=True)
+        return calls, seconds
+
+    @staticmethod
+    def _noticed(items, module: str, name: str, tree: ast.Module | None) -> str:
+        """The test that fails, 'time' where they never end, or nothing."""
+        from _pytest.runner import runtestprotocol
+
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST)
+            if tree:
+                put_in(module, name, tree)
+            for item in items:
+                if any(report.failed for report in runtestprotocol(item, nextitem=None, log=False)):
+                    os.write(write, item.name.encode())
+                    break
+            os._exit(0)
+        os.close(write)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(read, "rb") as pipe:
+            return pipe.read().decode() or ("time or crash" if status else "")
+
+
+def run(wanted: list[tuple[str, int]], tests: list[str]) -> list[tuple]:
+    """The rows of these changes, judged by these files of tests."""
+    import pytest
+
+    sys.path.insert(0, str(ROOT))
+    plugin = Mutants(wanted)
+    pytest.main(["-q", "-m", "not slow", "-p", "no:cacheprovider", *tests], plugins=[plugin])
+    return plugin.rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=19)
+    parser.add_argument("--only", choices=("compiled", "others"))
+    parser.add_argument("--modules", nargs="*", help="these alone")
+    parser.add_argument("--tests", nargs="*", default=[str(ROOT / "tests" / "survival")])
+    given = parser.parse_args()
+    out = ROOT / "build" / f"mutants{'-' + given.only if given.only else ''}.csv"
+    if not given.only:
+        for part in ("others", "compiled"):
+            again = [sys.executable, __file__, "--count", str(given.count), "--seed", str(given.seed), "--only", part]
+            environment = os.environ | ({"NUMBA_DISABLE_JIT": "1"} if part == "compiled" else {})
+            subprocess.run(again, env=environment, check=True)
+        rows = [
+            row
+            for part in ("others", "compiled")
+            for row in csv.reader((ROOT / "build" / f"mutants-{part}.csv").read_text(encoding="utf-8").splitlines())
+        ]
+    else:
+        wanted = [c for c in drawn(given.count, given.seed) if (c[0] == COMPILED) == (given.only == "compiled")]
+        rows = run([c for c in wanted if not given.modules or c[0] in given.modules], given.tests)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    if given.only:
+        return
+    counted = [row for row in rows if row[3] not in EQUIVALENT]
+    noticed = [row for row in counted if row[2]]
+    for row in counted:
+        if not row[2]:
+            print(f"not noticed: {row[3]}")
+    for row in rows:
+        if row[2] and row[3] in EQUIVALENT:
+            raise SystemExit(f"not equivalent, since {row[2]} notices it: {row[3]}")
+    print(f"{len(noticed)} of {len(counted)} changes noticed; {len(rows) - len(counted)} more have no effect")
+    if len(noticed) < NOTICED * len(counted):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
