@@ -329,7 +329,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "calibration_summary": Artefact(
         "Calibration in numbers",
         "Predicted and observed risk of death, their ratio, calibration slope and integrated calibration index, with {level} "
-        "bootstrap intervals. {tests}.",
+        "bootstrap intervals; P of D-calibration up to the horizon and of one-calibration, NA where a group has no death. {tests}.",
         model=True,
     ),
     "brier": Artefact(

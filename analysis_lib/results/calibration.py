@@ -15,11 +15,13 @@ from analysis_lib.common.formatting import format_estimate
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.survival import comparison, evaluation
+from analysis_lib.survival.calibration_tests import d_calibration, one_calibration
 
 COLUMNS = ["patient_id", "set", "os_months", "os_event", "model", "month", "probability"]
 ENDS = ("", "_low", "_high")
 CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
-CALIBRATION += [*(f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS), "note"]
+CALIBRATION += [f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS]
+CALIBRATION += ["d_calibration_p", "one_calibration_p", "note"]
 
 
 def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
@@ -60,8 +62,8 @@ def calibrations(
     """Calibration of the ``model`` at the horizons in each set of ``labels``.
 
     Returns the frames of the figure (groups, curves, annotations) and the summary (set, model, month, n, events,
-    predicted, observed, ratio, slope and ici with intervals, note). A horizon past the follow-up, and a set in which
-    nobody has a prediction, have a note.
+    predicted, observed, ratio, slope and ici with intervals, P of D-calibration up to the month and of one-calibration,
+    note). A horizon past the follow-up, and a set in which nobody has a prediction, have a note.
     """
     groups, curves, notes, rows = [], [], [], []
     frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
@@ -78,10 +80,13 @@ def calibrations(
             found = comparison.calibration_interval(
                 time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed
             )
-            row |= found
-            in_groups = evaluation.calibration(
-                time, event, predicted, month, statistics.calibration_groups, statistics.confidence
-            )
+            group_count = statistics.calibration_groups
+            own = probabilities[(probabilities["set"] == name) & (probabilities["model"] == model)]
+            row |= found | {
+                "d_calibration_p": d_calibration_by(own, month),
+                "one_calibration_p": one_calibration(time, event, predicted, month, group_count)["p"],
+            }
+            in_groups = evaluation.calibration(time, event, predicted, month, group_count, statistics.confidence)
             groups.append(in_groups.assign(panel=panel))
             if not found["note"]:
                 first, last = np.quantile(predicted, [0.02, 0.98])
@@ -103,6 +108,21 @@ def calibrations(
         "annotations": pd.DataFrame(notes, columns=["panel", "title", "text"]),
     }
     return frames, pd.DataFrame(rows).reindex(columns=CALIBRATION)
+
+
+def d_calibration_by(probabilities: pd.DataFrame, month: float) -> float:
+    """P of D-calibration of one model in one set, whose patients are censored at the month.
+
+    A curve between two months that have a prediction is a straight line.
+    """
+    own = probabilities[probabilities["month"] <= month]
+    dead = own.pivot(index="patient_id", columns="month", values="probability")
+    truth = own.drop_duplicates("patient_id").set_index("patient_id").loc[dead.index]
+    months, ends = np.append(0, dead.columns), np.minimum(truth["os_months"], month)
+    died = (truth["os_event"] == 1) & (truth["os_months"] <= month)
+    curves = np.column_stack([np.ones(len(dead)), 1 - dead.to_numpy()])
+    alive = [np.interp(end, months, curve) for end, curve in zip(ends, curves, strict=True)]
+    return d_calibration(died, alive)["p"]
 
 
 def _interval(found: dict, name: str, digits: int) -> str:
