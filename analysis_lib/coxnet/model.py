@@ -229,3 +229,9 @@ def timed_fit(*args: Any) -> tuple[RadiomicsSurvivalModel, float]:
     """``RadiomicsSurvivalModel.fit``, and the seconds that it took; here, where its code is what it depends on."""
     begun = time.perf_counter()
     return RadiomicsSurvivalModel.fit(*args), time.perf_counter() - begun
+
+
+def timed_partner(model: RadiomicsSurvivalModel, *args: Any) -> tuple[RadiomicsSurvivalModel, float]:
+    """``with_partner`` of a model, and the seconds that it took."""
+    begun = time.perf_counter()
+    return model.with_partner(*args), time.perf_counter() - begun

@@ -27,6 +27,9 @@ MODEL_STYLES: list[tuple[str, style.Dashes, str]] = [
     (style.GREY, (0, (1, 2)), "<"),
     (style.BLUE, "-", "h"),
     (style.GREY, "-", ">"),
+    (style.VERMILLION, "-", "p"),
+    (style.GREEN, "-", "d"),
+    (style.ORANGE, "-", "*"),
 ]
 
 

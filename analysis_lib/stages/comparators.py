@@ -14,7 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sksurv.ensemble import GradientBoostingSurvivalAnalysis, RandomSurvivalForest
+from sksurv.ensemble import (
+    ComponentwiseGradientBoostingSurvivalAnalysis,
+    GradientBoostingSurvivalAnalysis,
+    RandomSurvivalForest,
+)
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 from sksurv.util import Surv
 
@@ -31,6 +35,7 @@ CLINICAL = ["sex", *(name for name in COVARIATES if name != "sex")]
 INDICES = ["sex", "sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", "smi", "pmi"]
 CEILING = "True risk"
 OTHER = f"{MODEL} joint"
+COMBINED = f"{MODEL} + linear"
 
 
 def fit_comparators(
@@ -41,12 +46,14 @@ def fit_comparators(
     seed: int,
     joint: RadiomicsSurvivalModel | None = None,
     kept: Path | None = None,
+    combined: RadiomicsSurvivalModel | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Risks of every patient (index patient_id, one column a model) and times (model, seconds).
 
     patients : as patients.parquet, index patient_id; those whose split is 'train' are learnt from, in their
     order, which is the order that ``model`` was fitted in. features : radiomics by patient_id. ``joint`` is the
-    network's other option, fitted to the same patients. In a set that lacks a covariate altogether (``lacking``) the
+    network's other option, fitted to the same patients, and ``combined`` is ``model`` with a linear partner, which has
+    the ridge too. In a set that lacks a covariate altogether (``lacking``) the
     model is one fitted without it; a single missing value takes the training median. Each fit is kept in ``kept``.
     """
     train = (patients["split"] == "train").to_numpy()
@@ -68,12 +75,16 @@ def fit_comparators(
         "Coxnet": z,
         "Random survival forest": code,
         "Gradient boosting": code,
+        "Componentwise boosting": z,
     }
     fit, sets = keeping(timed_risk, kept), patients["set"].to_numpy()
     risks, seconds = {}, []
     for name, x in columns.items():
         risks[name], took = fit(name, x, train, sets, months, died, params, seed)
         seconds.append((name, took))
+    if combined is not None:
+        risks["Cox ridge"] = combined.risk_parts(features)["ridge"].to_numpy()
+        risks[COMBINED] = combined.risk(features).to_numpy()
     if joint is not None:
         risks[OTHER] = joint.risk(features).to_numpy()
     risks["SM area"] = -patients["sm_area_cm2"].to_numpy(np.float64)
@@ -169,7 +180,20 @@ def boosting_risk(x, months, died, new, params: ComparatorParams, seed: int) -> 
     return boosting.fit(x, Surv.from_arrays(died, months)).predict(new)
 
 
-OTHERS = {"Coxnet": coxnet_risk, "Random survival forest": forest_risk, "Gradient boosting": boosting_risk}
+def componentwise_risk(x, months, died, new, params: ComparatorParams, seed: int) -> np.ndarray:
+    """Log-risk by boosting in which each small step takes one column (Binder and Schumacher 2008,
+    doi 10.1186/1471-2105-9-14), by scikit-survival's defaults.
+    """
+    boosting = ComponentwiseGradientBoostingSurvivalAnalysis(random_state=seed % 2**31)
+    return boosting.fit(x, Surv.from_arrays(died, months)).predict(new)
+
+
+OTHERS = {
+    "Coxnet": coxnet_risk,
+    "Random survival forest": forest_risk,
+    "Gradient boosting": boosting_risk,
+    "Componentwise boosting": componentwise_risk,
+}
 
 
 def _covariates(patients: pd.DataFrame, names: list[str]) -> pd.DataFrame:

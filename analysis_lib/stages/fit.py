@@ -11,7 +11,7 @@ from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
 from analysis_lib.coxnet.cutoff import ensemble_spread
-from analysis_lib.coxnet.model import RadiomicsSurvivalModel, timed_fit
+from analysis_lib.coxnet.model import RadiomicsSurvivalModel, timed_fit, timed_partner
 from analysis_lib.stages import MODEL, comparators
 from analysis_lib.survival.survival import c_index
 
@@ -85,12 +85,16 @@ def fit_others(
     """
     params = study.params
     joint, joint_seconds = fit_model(patients, features, params, True, study.cache / "model")
+    train = patients[patients["split"] == "train"]
+    outcome = train["os_months"], train["os_event"], params.network, strata_of(train, params.network)
+    combined, further = keeping(timed_partner, study.cache / "model")(model, features.loc[train.index], *outcome)
     risks, times = comparators.fit_comparators(
-        patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators"
+        patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators", combined
     )
     if params.synthetic:
         risks = risks.join(comparators.ceiling(study.data, risks.index))
-    networks = pd.DataFrame({"model": [comparators.OTHER, MODEL], "seconds": [joint_seconds, seconds]})
+    took = {comparators.OTHER: joint_seconds, comparators.COMBINED: further + seconds, MODEL: seconds}
+    networks = pd.DataFrame({"model": took.keys(), "seconds": took.values()})
     times = pd.concat([times, networks], ignore_index=True)
     study.write_comparators(risks, patients["split"], times)
     return times

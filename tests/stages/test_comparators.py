@@ -88,6 +88,11 @@ def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
     for name in ("Coxnet", "Random survival forest", "Gradient boosting", "Cox clinical + risk"):
         assert found[name] > 0.65, found  # higher is worse, and the features tell
     assert abs(found["SM area"] - 0.5) < 0.2
+    train = indexed[indexed["split"] == "train"]
+    both = model.with_partner(features.loc[train.index], train["os_months"], train["os_event"], of_study.network)
+    with_partner, _ = comparators.fit_comparators(indexed, features, model, params, 1, None, tmp_path, both)
+    for name in ("Componentwise boosting", "Cox ridge", comparators.COMBINED):
+        assert c_index(new["os_months"], new["os_event"], with_partner.loc[new.index, name]) > 0.65, name
     again, _ = comparators.fit_comparators(indexed, features, model, params, seed=1)
     pd.testing.assert_frame_equal(again, risks, check_exact=True)
     again, as_before = comparators.fit_comparators(indexed, features, kept, params, seed=1, kept=tmp_path)
