@@ -147,10 +147,11 @@ def _train(
     numbers = tf.constant([params.learning_rate, params.noise, params.l1_code, params.l2, d / (features or d)])
     seed = tf.constant(noise_seed % 2**31)
     rows, best, best_step, kept = [], np.inf, 0, weights.numpy()
+    told = range(1, params.max_epochs + 1, TRAIN_LOSS_EVERY)
     for step in range(1, params.max_epochs + 1):
         order = tf.constant(rng.permutation(n), tf.int32)
         val_loss = float(epoch(*fixed, order, tf.constant(step), seed, numbers))
-        rows.append((step, float(error(fixed[0], numbers)) if step % TRAIN_LOSS_EVERY == 1 else np.nan, val_loss))
+        rows.append((step, float(error(fixed[0], numbers)) if step in told else np.nan, val_loss))
         if val_loss < best:
             best, best_step, kept = val_loss, step, weights.numpy()
         if step - best_step >= params.patience or not np.isfinite(val_loss):
