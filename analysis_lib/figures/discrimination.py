@@ -34,6 +34,7 @@ MODEL_STYLES: list[tuple[str, style.Dashes, str]] = [
 
 
 MONTHS_PER_YEAR = 12
+KEY_MM = 13.0  # the line of a legend's entry, and what keeps it from the next
 
 
 @style.styled
@@ -70,7 +71,8 @@ def auc_and_c_index(
     auc = auc[auc["set"].isin(sets) & auc["model"].isin(names)]
     c_index = c_index[c_index["set"].isin(sets) & c_index["model"].isin(names)]
 
-    legend_rows = -(-len(names) // 6)
+    wide_mm = max(style.text_width_mm(str(label), SMALL_PT) for label in shown.values()) + KEY_MM
+    legend_rows = -(-len(names) // max(1, min(6, int((style.TWO_COLUMNS_MM - 4.0) / wide_mm))))
     columns = -(-len(names) // legend_rows)
     top, height, gap, left, values = 4.0 + 4.0 * legend_rows, 38.0, 18.5, 13.0, 28.5
     name_mm = max(style.text_width_mm(name, SMALL_PT) for name in names) + 3.5

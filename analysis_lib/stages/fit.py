@@ -87,7 +87,7 @@ def fit_others(
     joint, joint_seconds = fit_model(patients, features, params, True, study.cache / "model")
     train = patients[patients["split"] == "train"]
     outcome = train["os_months"], train["os_event"], params.network, strata_of(train, params.network)
-    combined, further = keeping(timed_partner, study.cache / "model")(model, features.loc[train.index], *outcome)
+    combined, further = timed_partner(model, features.loc[train.index], *outcome)
     risks, times = comparators.fit_comparators(
         patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators", combined
     )

@@ -24,7 +24,6 @@ SURVIVAL, COXNET = "survival/survival.py", "coxnet/deepsurv.py"
 KEPT = {
     "analysis_lib.stages.autoencoder_report:joint_or_not": [SURVIVAL, COXNET],
     "analysis_lib.coxnet.model:timed_fit": [COXNET, "survival/cox.py", "coxnet/autoencoder.py"],
-    "analysis_lib.coxnet.model:timed_partner": ["coxnet/partner.py"],
     "analysis_lib.stages.comparators:timed_risk": ["survival/cox.py", "coxnet/partial_likelihood.py"],
     "analysis_lib.stages.refit:one_replicate": [SURVIVAL, COXNET, "cohort/cohort.py"],
     "analysis_lib.stages.optimism:replicates": [SURVIVAL, COXNET, "stages/refit.py"],
