@@ -29,14 +29,15 @@ class Region:
     spacing_xyz: tuple[float, ...]
     neighbours: dict[tuple, Neighbours] = field(default_factory=dict)
 
-    def matrices(self, bins: np.ndarray, settings: dict) -> Matrices | Any:
-        """Texture matrices of binned grey levels (z, y, x); None where PyRadiomics' own C code is to be used."""
-        if list(settings.get("distances", [1])) != [1]:
-            return None  # PyRadiomics' C code
+    def matrices(self, bins: np.ndarray, settings: dict) -> Matrices:
+        """Texture matrices of binned grey levels (voxels,)."""
         plane = (settings.get("force2D", False), settings.get("force2Ddimension", 0))
-        if plane not in self.neighbours:
-            self.neighbours[plane] = Neighbours(self.inside, *plane)
-        return Matrices(self.neighbours[plane], bins)
+        both = [(*plane, distances) for distances in ((1,), tuple(sorted(set(settings.get("distances", [1])))))]
+        for key in both:
+            if key not in self.neighbours:
+                self.neighbours[key] = Neighbours(self.inside, *key)
+        near, far = (self.neighbours[key] for key in both)
+        return Matrices(near, far, bins)
 
 
 def shape_class(region: Region, settings: dict) -> Any:

@@ -3,7 +3,7 @@
 PyRadiomics' C code walks the bounding box once a matrix, image and direction and finds each neighbour anew.
 The neighbours depend on the mask alone: here they are found once and serve all matrices of all images. The
 counts are whole numbers and the sum of reals (NGTDM) adds whole neighbourhoods in the same order, so that the
-matrices equal ``radiomics.cMatrices`` to the last bit (tests/radiomics/test_fast_radiomics.py). Distance 1 only.
+matrices equal ``radiomics.cMatrices`` to the last bit (tests/radiomics/test_fast_radiomics.py).
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ import numba
 import numpy as np
 
 
-def directions(size: np.ndarray, force2d: bool = False, force2d_dimension: int = 0) -> np.ndarray:
-    """PyRadiomics' directions of distance 1 in a box of ``size`` voxels, one of each opposite pair, (n, 3) int32.
+def directions(
+    size: np.ndarray, force2d: bool = False, force2d_dimension: int = 0, distances: tuple[int, ...] = (1,)
+) -> np.ndarray:
+    """PyRadiomics' directions of these distances in a box of ``size`` voxels, one of each opposite pair, (n, 3) int32.
 
     In its order, but not by its ``cMatrices.generate_angles``: this writes four bytes into a variable of one, which
     ends in a segmentation fault where clang or zig compiled it. RuntimeError where there is no direction.
     """
     found = [
         steps
-        for steps in itertools.product((1, 0, -1), repeat=len(size))
-        if any(steps)
+        for steps in itertools.product(range(max(distances), -max(distances) - 1, -1), repeat=len(size))
+        if max(map(abs, steps)) in distances
         and all(abs(step) < n for step, n in zip(steps, size, strict=True))
         and not (force2d and steps[force2d_dimension])
     ]
     if not found:
-        raise RuntimeError("the region has no two voxels side by side; draw it again")
+        far = "" if distances == (1,) else f" at the distances {list(distances)}"
+        raise RuntimeError(f"the region has no two voxels side by side{far}; draw it again")
     return np.array(found[: len(found) // 2], dtype=np.int32)
 
 
@@ -40,11 +43,17 @@ class Neighbours:
     inside: (z, y, x) bool; the directions are PyRadiomics' own, one of each opposite pair.
     """
 
-    def __init__(self, inside: np.ndarray, force2d: bool = False, force2d_dimension: int = 0):
-        size = np.array(inside.shape)
-        self.angles = directions(size, force2d, force2d_dimension)
-        node = np.full(size + 2, -1, dtype=np.int32)  # a border of -1 spares every range check
-        where = np.argwhere(inside) + 1
+    def __init__(
+        self,
+        inside: np.ndarray,
+        force2d: bool = False,
+        force2d_dimension: int = 0,
+        distances: tuple[int, ...] = (1,),
+    ):
+        size, reach = np.array(inside.shape), max(distances)
+        self.angles = directions(size, force2d, force2d_dimension, distances)
+        node = np.full(size + 2 * reach, -1, dtype=np.int32)  # a border of -1 spares every range check
+        where = np.argwhere(inside) + reach
         node[tuple(where.T)] = np.arange(len(where))
         self.ahead = np.stack([node[tuple((where + a).T)] for a in self.angles], axis=1)
         self.behind = np.stack([node[tuple((where - a).T)] for a in self.angles], axis=1)
@@ -66,15 +75,16 @@ class Neighbours:
 class Matrices:
     """Stands where PyRadiomics' classes call ``cMatrices``, for one image.
 
-    bins: (voxels,) grey levels from 1 in the order of ``Neighbours``.
+    near, far: neighbours at distance 1, for runs and zones, and at those of the settings, for all else;
+    bins: (voxels,) grey levels from 1 in their order.
     """
 
-    def __init__(self, neighbours: Neighbours, bins: np.ndarray):
-        self._near, self._bins = neighbours, bins.astype(np.int32) - 1
+    def __init__(self, near: Neighbours, far: Neighbours, bins: np.ndarray):
+        self._near, self._far, self._bins = near, far, bins.astype(np.int32) - 1
 
     def calculate_glcm(self, image, mask, distances, levels, force2d, dimension):
         """Grey level co-occurrence (1, levels, levels, directions) and the directions."""
-        return _glcm(self._bins, self._near.ahead, levels)[None], self._near.angles
+        return _glcm(self._bins, self._far.ahead, levels)[None], self._far.angles
 
     def calculate_glrlm(self, image, mask, levels, longest, force2d, dimension):
         """Grey level run lengths (1, levels, lengths, directions) and the directions."""
@@ -88,11 +98,11 @@ class Matrices:
 
     def calculate_gldm(self, image, mask, distances, levels, alpha, force2d, dimension):
         """Grey level dependence (1, levels, neighbours)."""
-        return _gldm(self._bins, self._near.ahead, self._near.behind, levels, alpha)[None]
+        return _gldm(self._bins, self._far.ahead, self._far.behind, levels, alpha)[None]
 
     def calculate_ngtdm(self, image, mask, distances, levels, force2d, dimension):
         """Neighbouring grey tone differences (1, levels, 3): n, s and level."""
-        return _ngtdm(self._bins, self._near.ahead, self._near.behind, levels)[None]
+        return _ngtdm(self._bins, self._far.ahead, self._far.behind, levels)[None]
 
 
 def use(feature_class: Any, matrices: Matrices) -> None:

@@ -5,6 +5,8 @@ They are those of ``pywt.swtn`` (level 1, periodic), summed in the same order: e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import pywt
@@ -12,17 +14,19 @@ import pywt
 _ROWS = 64  # filtered at once: what lies between the filters then stays in the cache, in memory already mapped
 
 
-def wavelet_bands(volume: np.ndarray, box: tuple[slice, ...], wavelet: str) -> dict[str, np.ndarray]:
-    """The 8 sub-bands of ``pywt.swtn`` (level 1) inside ``box``.
+def wavelet_bands(
+    volume: np.ndarray, box: tuple[slice, ...], wavelet: str, axes: Sequence[int] = (2, 1, 0)
+) -> dict[str, np.ndarray]:
+    """The 8 sub-bands of ``pywt.swtn`` (level 1) inside ``box``, or 4 along two ``axes``.
 
     volume: (z, y, x), any real type; box: one slice an axis. Returns {'LLH': (z, y, x) of the box,
     ...} in PyRadiomics' naming and order (first letter x, last letter z; LLL last).
     """
     bank = pywt.Wavelet(wavelet)
     rows = box[1]
-    step = rows.stop - rows.start if _reaches_round(volume.shape, box, bank)[1] else _ROWS
+    step = rows.stop - rows.start if 1 in axes and _reaches_round(volume.shape, box, bank)[1] else _ROWS
     parts = [
-        _bands(volume, (box[0], slice(start, min(start + step, rows.stop)), box[2]), bank)
+        _bands(volume, (box[0], slice(start, min(start + step, rows.stop)), box[2]), bank, axes)
         for start in range(rows.start, rows.stop, step)
     ]
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
@@ -39,22 +43,24 @@ def _reaches_round(shape: tuple[int, ...], box: tuple[slice, ...], bank: pywt.Wa
     ]
 
 
-def _bands(volume: np.ndarray, box: tuple[slice, ...], bank: pywt.Wavelet) -> dict[str, np.ndarray]:
+def _bands(
+    volume: np.ndarray, box: tuple[slice, ...], bank: pywt.Wavelet, axes: Sequence[int]
+) -> dict[str, np.ndarray]:
     ahead = bank.dec_len // 2
     before = bank.dec_len - 1 - ahead
     # An axis on which the filter reaches round the end is taken whole, for pywt adds in another order there.
     whole = _reaches_round(volume.shape, box, bank)
-    reach = [
-        slice(0, size + size % 2) if round_the_end else slice(part.start - before, part.stop + ahead)
-        for part, size, round_the_end in zip(box, volume.shape, whole, strict=True)
-    ]
+    reach = list(box)
+    for axis in axes:
+        size, part = volume.shape[axis], box[axis]
+        reach[axis] = slice(0, size + size % 2) if whole[axis] else slice(part.start - before, part.stop + ahead)
     if any(part.stop > size for part, size in zip(reach, volume.shape, strict=True)):
         index = [np.arange(part.start, part.stop) for part in reach]
         block = volume[np.ix_(*(np.where(i == size, 0, i) for i, size in zip(index, volume.shape, strict=True)))]
     else:
         block = volume[tuple(reach)]
     level = {"": np.ascontiguousarray(block, dtype=np.float32 if block.dtype == np.float32 else np.float64)}
-    for axis in (2, 1, 0):  # x first: the order of the additions, and so the last bit, is that of pywt
+    for axis in axes:  # x first: the order of the additions, and so the last bit, is that of pywt
         part = box[axis] if whole[axis] else slice(before, before + box[axis].stop - box[axis].start)
         both = _by_pywt if whole[axis] or block.dtype == np.float32 else _by_taps
         level = {
@@ -62,7 +68,8 @@ def _bands(volume: np.ndarray, box: tuple[slice, ...], bank: pywt.Wavelet) -> di
             for name, data in level.items()
             for letter, band in zip("LH", both(data, bank, axis, part), strict=True)
         }
-    level["LLL"] = level.pop("LLL")
+    low = "L" * len(axes)
+    level[low] = level.pop(low)
     return level
 
 

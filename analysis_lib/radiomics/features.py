@@ -29,7 +29,7 @@ from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.cluster import ClusterError, run_dask, scheduler_address
 from analysis_lib.radiomics.fast_radiomics import extract
 from analysis_lib.radiomics.names import parse
-from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names
+from analysis_lib.radiomics.plan import NoRadiomicsError, expected_names, slow_note
 from analysis_lib.radiomics.workers import Result, run_local
 
 Load = Callable[[str], tuple[sitk.Image, dict[str, sitk.Image]]]
@@ -136,6 +136,8 @@ def feature_table(
     parameter_files = {roi: Path(path) for roi, path in parameter_files.items()}
     columns = feature_names(parameter_files, expected_count)
     ids = sorted(set(patient_ids))
+    for note in filter(None, map(slow_note, parameter_files.values())):
+        print(f"note: {note}", file=sys.stderr)
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
     remove_leftovers(Path(cache_dir))
     task = Task(load, fingerprint, parameter_files, Path(cache_dir), memory_gb)

@@ -1,7 +1,7 @@
 """What a PyRadiomics parameter file asks for: image types, classes, the names of the features, and who computes them.
 
-``Plan.covered`` says whether ``fast_radiomics`` is known to give PyRadiomics' values for it; anything not listed here
-is not.
+``Plan.slow`` says for what ``fast_radiomics`` is not known to give PyRadiomics' values; anything not listed here is
+part of it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from analysis_lib.radiomics.processing import IbsiProcessing, read_section
 TEXTURE = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 # Settings of which every value is covered, or that change nothing in an extraction of one value per feature.
 _ANY_VALUE = {
-    "additionalInfo", "binCount", "binWidth", "distances", "force2D", "force2Ddimension", "gldm_a",
-    "initValue", "interpolator", "kernelRadius", "label", "label_channel", "maskedKernel", "minimumROIDimensions",
-    "minimumROISize", "normalizeScale", "padDistance", "removeOutliers", "resegmentMode", "resegmentShape",
-    "sigma", "symmetricalGLCM", "voxelArrayShift", "voxelBatch", "wavelet", "weightingNorm",
+    "additionalInfo", "binCount", "binWidth", "correctMask", "distances", "force2D", "force2Ddimension", "gldm_a",
+    "gradientUseSpacing", "initValue", "interpolator", "kernelRadius", "label", "label_channel", "lbp2DMethod",
+    "lbp2DRadius", "lbp2DSamples", "maskedKernel", "minimumROIDimensions", "minimumROISize", "normalize",
+    "normalizeScale", "padDistance", "preCrop", "removeOutliers", "resampledPixelSpacing", "resegmentMode",
+    "resegmentRange", "resegmentShape", "sigma", "symmetricalGLCM", "voxelArrayShift", "voxelBatch", "wavelet",
+    "weightingNorm",
 }  # fmt: skip
 # Settings of which only these values are covered.
-_ONLY = {
-    "normalize": (False,), "resampledPixelSpacing": (None,), "preCrop": (False,), "resegmentRange": (None,),
-    "correctMask": (False,), "level": (1,), "start_level": (0,),
+_ONLY = {"level": (1,), "start_level": (0,)}
+_IMAGES = {
+    "Original", "Wavelet", "LoG", "Square", "SquareRoot", "Logarithm", "Exponential", "Gradient", "LBP2D",
 }  # fmt: skip
 
 # Settings that are spent when ``process`` has been.
@@ -54,7 +56,7 @@ class Plan:
     settings: dict[str, Any]
     images: dict[str, dict[str, Any]]
     classes: dict[str, list[str]]  # class -> names of its features, in PyRadiomics' order
-    covered: bool
+    slow: tuple[str, ...]  # what the fast path does not cover
     ibsi: IbsiProcessing | None = None  # if it is there, resampling and resegmentation are done by ``process``
 
 
@@ -93,33 +95,37 @@ def _read(path: str, content: bytes) -> Plan:  # the content is part of the key,
         classes[name] = (
             list(dict.fromkeys(features)) if features else [f for f, deprecated in known.items() if not deprecated]
         )
-    covered = _covered({**settings, **PROCESSED} if by_ibsi else settings, images, classes)
-    if by_ibsi and not covered:
+    slow = _slow(settings, images, classes)
+    if by_ibsi and (slow or settings.get("normalize") or settings.get("preCrop")):
         raise ExtractionError(
             "section ibsi goes with images and settings of the fast path alone (docs/radiomics.md); take the others "
             "or the section out of the parameter file"
         )
     if ibsi is not None and ibsi.first_level_at is not None and settings.get("binCount") is not None:
         raise ExtractionError("first_level_at of section ibsi goes with binWidth; take it or binCount out")
-    return Plan(extractor, settings, images, classes, covered, ibsi)
+    return Plan(extractor, settings, images, classes, slow, ibsi)
 
 
-def _covered(settings: dict, images: dict, classes: dict) -> bool:
-    """Whether the fast path is known to give PyRadiomics' values; anything not listed is not."""
-    if not set(images) <= {"Original", "Wavelet", "LoG"}:
-        return False
-    if not set(classes) <= {"shape", "shape2D", "firstorder", *TEXTURE}:
-        return False
-    for custom in images.values():
-        if "label" in custom:
-            return False
+def _slow(settings: dict, images: dict, classes: dict) -> tuple[str, ...]:
+    """What the fast path is not known to give PyRadiomics' values for; anything not listed here is not."""
+    found = [*sorted(set(images) - _IMAGES), *sorted(set(classes) - {"shape", "shape2D", "firstorder", *TEXTURE})]
+    for image, custom in images.items():
         both = {**settings, **custom}
-        if not all(key in _ANY_VALUE or both[key] in _ONLY.get(key, ()) for key in both):
-            return False
-    if "Wavelet" in images and {**settings, **images["Wavelet"]}.get("force2D", False):
-        return False
-    deprecated = {(c, f) for c in classes for f, old in getFeatureClasses()[c].getFeatureNames().items() if old}
-    return not any((c, f) in deprecated for c, features in classes.items() for f in features)
+        found += [key for key in both if key not in _ANY_VALUE and both[key] not in _ONLY.get(key, ())]
+        found += [f"label of {image}"] if "label" in custom else []
+    for name, features in classes.items():
+        known = getFeatureClasses()[name].getFeatureNames()
+        found += [f"{name}_{feature}" for feature in features if known.get(feature)]  # deprecated
+    return tuple(dict.fromkeys(found))
+
+
+def slow_note(parameter_file: Path | str) -> str:
+    """What of this parameter file makes every patient slow, in a sentence; empty if nothing does."""
+    slow = read_plan(parameter_file).slow
+    return bool(slow) * (
+        f"{Path(parameter_file).name}: {', '.join(slow)}: not in the fast extractor, so PyRadiomics itself computes "
+        "all of this file: seconds a patient instead of tenths (docs/radiomics.md)"
+    )
 
 
 def feature_names(plan: Plan) -> list[str]:
@@ -168,17 +174,20 @@ def too_thin(size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], paramete
     return skipped_images(size_xyz, spacing_xyz, read_plan(parameter_file))
 
 
-def skipped_images(size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], plan: Plan) -> str:
-    """PyRadiomics leaves out LoG images of thin volumes without an error."""
-    if "LoG" not in plan.images or plan.settings.get("resampledPixelSpacing"):
+def skipped_images(
+    size_xyz: tuple[int, ...], spacing_xyz: tuple[float, ...], plan: Plan, prepared: bool = False
+) -> str:
+    """PyRadiomics leaves out LoG images of thin volumes without an error. prepared: cropped and resampled already."""
+    if "LoG" not in plan.images or (plan.settings.get("resampledPixelSpacing") and not prepared):
         return ""
     size, spacing = np.array(size_xyz), np.array(spacing_xyz)
+    where, more = (" around the mask", "raise padDistance, ") if prepared else ("", "")
     for sigma in {**plan.settings, **plan.images["LoG"]}.get("sigma", []):
         needed = np.maximum(4, np.ceil(sigma / spacing) + 1)
         if np.any(size < needed):
             return (
-                f"{log_name(sigma)}: the image has {' x '.join(map(str, size))} voxels and the Laplacian of "
-                f"Gaussian needs at least {' x '.join(f'{n:.0f}' for n in needed)}; give the whole series, "
+                f"{log_name(sigma)}: the image{where} has {' x '.join(map(str, size))} voxels and the Laplacian of "
+                f"Gaussian needs at least {' x '.join(f'{n:.0f}' for n in needed)}; give the whole series, {more}"
                 f"or take LoG out of the parameter file"
             )
     return ""
