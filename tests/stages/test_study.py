@@ -94,7 +94,7 @@ def test_every_table_and_figure_is_there_with_its_columns(checkout):
     assert c_index["model"].unique().tolist() == MODELS + COMPARATORS
     assert c_index["set"].unique().tolist() == ["train", "internal", "external", "lt"]
     auc = pd.read_csv(figures / "auc.csv")
-    assert auc.columns.tolist() == ["set", "model", "month", "auc", "low", "high"]
+    assert auc.columns.tolist() == ["set", "model", "month", "cases", "auc", "low", "high"]
     assert auc[["auc", "low", "high"]].stack().between(0, 1).all()
     comparison = pd.read_csv(figures / "paper_comparison.csv")
     assert comparison.columns.tolist()[:6] == ["item", "published", "ours", "low", "high", "inside"]
@@ -194,7 +194,7 @@ def test_make_validate_of_two_sets_alone_trains_nothing(checkout):
 
 def test_a_second_run_runs_nothing(checkout):
     result = make(checkout, "study", "STUDY=smoke")
-    assert "notebook" not in result.stdout.replace("executed notebooks in build/smoke/notebooks", "")
+    assert "notebook " not in result.stdout and "notebooks: build/smoke/notebooks" in result.stdout
     assert "patient" not in result.stderr
 
 
