@@ -137,7 +137,7 @@ def test_numbers_under_kaplan_meier_curves_are_compared_in_a_table(study, figure
 def test_numbers_in_calibration_panels_are_compared_in_the_summary(study):
     table = tables(study)["calibration_summary.csv"]
     rows = annotations(study, "calibration")
-    assert len(rows) >= 6
+    assert len(rows) == (table["slope"] != "").sum() >= 3  # where the events are apart there is no slope
     for row in rows.itertuples():
         name, month = row.panel.split()
         found = table[(table["set"] == name) & (table["month"].astype(float) == float(month))].iloc[0]
