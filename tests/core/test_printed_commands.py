@@ -28,6 +28,7 @@ NOT_RUN = {
     "make lint": "rewrites the code that is tested",
     "make test": "runs the tests",
     "make test-slow": "runs the tests",
+    "make evidence": "runs the tests that compare with published numbers",
     "make bench": "takes minutes to hours, and other libraries beside ours",
     "make explore": "stays open; tests/ui/test_explore_browser.py",
     "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
