@@ -22,8 +22,7 @@ CELLS = ["file", "row", "column", "quantity", "expected", "found", "difference",
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 PRINTED_P = re.compile(r"\bP[=<]")
 ALPHA = 0.05
-P_NOISE = 1e-9  # difference of two P that says nothing
-GRAIN = 1e-9  # nearer to a null than this is at the null
+GRAIN = 1e-9  # nearer to a null than this is at the null; a smaller difference of two P is none
 SHARE_OF_WIDTH = 0.05
 NOT_NAMED = (
     "synthetic",
@@ -194,7 +193,7 @@ def _conclusion(
 
 def _p_changes(x: float, y: float, deviates: float) -> str:
     # a P of a few hundred replicates can be 0.05 itself, and the next number below is the same finding
-    if (x < ALPHA) != (y < ALPHA) and abs(x - y) > P_NOISE:
+    if (x < ALPHA) != (y < ALPHA) and abs(x - y) > GRAIN:
         return f"crosses {ALPHA:g}"
     then, now = (NormalDist().inv_cdf(min(max(p, 1e-300), 1.0) / 2) for p in (x, y))
     return "" if abs(then - now) <= deviates else f"its normal deviate differs by more than {deviates:g}"

@@ -23,7 +23,7 @@ END = ("06_discrimination", "07_paper_comparison")
 def progress_line(study: Study) -> str:
     """Steps done and to come with the time left, of the make that runs; empty where none does.
 
-    The time is that of the steps done, by ``WEIGHTS`` or by how long each step took in this study before.
+    The time left is that of the steps done, by their share of ``WEIGHTS``.
     """
     plan = study.build / PLAN
     if not plan.is_file():

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, chisquare
 
+from analysis_lib.common.distributions import chi2
 from analysis_lib.survival.evaluation import survived
 
 NAN = float("nan")
@@ -33,8 +33,8 @@ def d_calibration(event: ArrayLike, alive: ArrayLike, bins: int = 10) -> dict[st
     zero = spread.sum(axis=1) == 0  # a curve that has come down to nothing
     spread[zero, 0] = 1
     count += (spread / spread.sum(axis=1, keepdims=True)).sum(axis=0)
-    statistic, p = chisquare(count)
-    return {"statistic": float(statistic), "p": float(p), "count": count[::-1]}
+    statistic = ((count - count.mean()) ** 2 / count.mean()).sum()
+    return {"statistic": float(statistic), "p": float(chi2.sf(statistic, bins - 1)), "count": count[::-1]}
 
 
 def one_calibration(

@@ -1,5 +1,8 @@
 """The distributions to the last bit as scipy.stats has them, which takes a second to load."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -30,3 +33,18 @@ def test_wilson_interval(total):
     for count in range(total + 1):
         theirs = stats.binomtest(count, total).proportion_ci(0.95, method="wilson")
         assert _percentage(count, total, 0.95)[1:] == (100 * theirs.low, 100 * theirs.high)
+
+
+def test_no_module_loads_scipy_stats():
+    """Within a function, where few runs come, it may stand."""
+    found = set()
+    for path in Path(__file__).resolve().parents[2].glob("analysis_lib/*/*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in getattr(node, "names", [])]
+            whole = (
+                [f"{getattr(node, 'module', '')}.{name}" for name in names]
+                if isinstance(node, ast.ImportFrom)
+                else names
+            )
+            found |= {path.name for name in whole if f"{name}.".startswith("scipy.stats.")}
+    assert found == {"patients.py"}  # which draws the synthetic patients, once
