@@ -128,7 +128,7 @@ def one_draw(
         wanted = getattr(one, flag)
         update[flag] = wanted.model_copy(update={"count": scaled(wanted.count), "missing": 0})
     conditions = standin.conditions.model_copy(
-        update={"hazard_ratios": False, "c_index": False, "prevalence_points": 5.0}
+        update={"hazard_ratios": False, "significance": False, "c_index": False, "prevalence_points": 5.0}
     )
     standin = standin.model_copy(update={"sets": {name: one.model_copy(update=update)}, "conditions": conditions})
     frame = draw_patients(standin, calibrated(standin, published), seed)

@@ -79,6 +79,10 @@ class StandinSetParams(Section):
         default_factory=dict,
         description="Published hazard ratios that must lie in the drawn interval.",
     )
+    significant: dict[Outcome, list[str]] = Field(
+        default_factory=dict,
+        description="Definitions whose P must lie below 0.05 as in print; the others of that outcome above.",
+    )
     attenuation_sd_hu: float = Field(gt=0, le=100, description="SD of the mean HU of skeletal muscle, within sex.")
     psoas_denser_hu: float = Field(
         ge=-100, le=100, description="Mean HU of psoas minus that of skeletal muscle, first guess."
@@ -104,6 +108,9 @@ class StandinSetParams(Section):
         for outcome, ratios in self.hazard_ratios.items():
             if unknown := [name for name in ratios if name not in self.sarcopenic]:
                 raise ValueError(f"hazard_ratios.{outcome}.{unknown[0]} is not among sarcopenic; mend the name")
+        for outcome, names in self.significant.items():
+            if unknown := [name for name in names if name not in self.hazard_ratios.get(outcome, {})]:
+                raise ValueError(f"significant.{outcome}: {unknown[0]} is not among hazard_ratios.{outcome}")
         if self.rfs_events is None and self.hazard_ratios.get("RFS"):
             raise ValueError("hazard_ratios.RFS needs rfs_events")
         if over := [name for name, count in self.sarcopenic.items() if count > self.n]:
@@ -174,6 +181,7 @@ class ConditionParams(Section):
     """The draw is repeated with the next sub-seed until these conditions hold."""
 
     hazard_ratios: bool = Field(description="Whether published hazard ratios must lie in the drawn interval.")
+    significance: bool = Field(description="Whether P must lie on the letter's side of 0.05.")
     c_index: bool = Field(description="Whether the C-index of infiltration must lie in the set's range.")
     level: Fraction = Field(description="Level of the drawn interval that must hold them.")
     attempts: Width = Field(description="Draws of a set before giving up with an error.")
