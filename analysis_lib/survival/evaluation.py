@@ -63,13 +63,13 @@ def brier_terms(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
     """What every model's Brier score shares: weights and who is alive, (n, months); Kaplan-Meier, (months,).
 
-    A patient who died by the month has the inverse probability of being uncensored at death, one followed beyond it
-    that at the month, the others 0; see ``brier``.
+    A patient who died by the month has the inverse probability of being uncensored just before the death, one followed
+    beyond it that at the month, the others 0; see ``brier``.
     """
     time, dead = _arrays(time, event)
     months = np.atleast_1d(np.asarray(months, dtype=float))
     censored_time, censored_event = (time, dead) if train is None else train
-    at_time = uncensored_probability(censored_time, censored_event, time)[:, None]
+    at_time = uncensored_probability(censored_time, censored_event, time, just_before=True)[:, None]
     at_month = uncensored_probability(censored_time, censored_event, months)[None, :]
     alive = time[:, None] > months
     died = ~alive & dead[:, None]

@@ -5,7 +5,8 @@ order are therefore the same in every replicate and are sorted once. The C-index
 the number of drawn patients who outlived it with a lower risk: a Fenwick tree over the ranks of the risk
 answers that in O(log n) (doi:10.1002/spe.4380240306), and holds ``LANES`` replicates side by side so that one
 walk through the tree serves them all. The results equal scikit-survival's on the same resamples, ties in time
-and in risk included: Harrell's C-index to the last bit, the weighted measures to rounding (1e-12).
+and in risk included: Harrell's C-index to the last bit, the weighted measures to rounding (1e-12) where no death and
+censoring share a month; there a death has the weight of R's packages.
 
 Random numbers are SplitMix64 (doi:10.1145/2660193.2660195) with a stream for each replicate, so that
 replicate b draws the same patients for every model and measure. That is what makes differences between
@@ -100,7 +101,7 @@ def uno_c_index_replicates(
     use = np.ones(len(patients.time)) if tau is None else (patients.time < tau).astype(float)
     if train is None:
         return _c_index(patients, matrix, replicates, seed, counts, weighting=2, fixed=use)
-    uncensored = uncensored_probability(*train, patients.time)
+    uncensored = uncensored_probability(*train, patients.time, just_before=True)
     weight = np.divide(use, uncensored**2, out=np.zeros_like(use), where=uncensored > 0)
     return _c_index(patients, matrix, replicates, seed, counts, weighting=1, fixed=weight)
 
@@ -136,7 +137,7 @@ def auc_replicates(
     controls = np.searchsorted(-patients.time, -np.atleast_1d(np.asarray(months, dtype=float)), side="left")
     fixed = np.zeros(n)
     if train is not None:
-        uncensored = uncensored_probability(*train, patients.time)
+        uncensored = uncensored_probability(*train, patients.time, just_before=True)
         fixed = np.divide(1.0, uncensored, out=np.zeros(n), where=uncensored > 0)
     table, replicates = _table(counts, replicates, n)
     out = np.empty((replicates, matrix.shape[1], len(controls)))
@@ -333,12 +334,18 @@ def _c_index(
     return out
 
 
-def uncensored_probability(time: ArrayLike, event: ArrayLike, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Kaplan-Meier of the censoring just after each time in ``at``; deaths come before censoring."""
+def uncensored_probability(
+    time: ArrayLike, event: ArrayLike, at: NDArray[np.float64], *, just_before: bool = False
+) -> NDArray[np.float64]:
+    """Kaplan-Meier of the censoring at each time in ``at``, or just before it; deaths come before censoring.
+
+    A death at t is seen if the censoring comes at t or later, so it weighs 1 / G(t-); who is followed beyond t weighs
+    1 / G(t).
+    """
     train = sort_patients(time, event)
     first, first_dead, end = train.bounds[::-1].T  # ascending time
     survivors = end - (end - first_dead)  # at risk, less the dead of that time
     censored = first_dead - first
     step = 1 - np.divide(censored, survivors, out=np.zeros(len(first)), where=censored > 0)
     curve = np.r_[1.0, np.cumprod(step)]
-    return curve[np.searchsorted(train.time[first], at, side="right")]
+    return curve[np.searchsorted(train.time[first], at, side="left" if just_before else "right")]

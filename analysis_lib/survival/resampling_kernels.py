@@ -88,7 +88,7 @@ def tie_range(values, below, upto):
 
 @njit(cache=True, nogil=True)
 def _uncensored_lanes(bounds, weights, curve):
-    """Kaplan-Meier of the censoring in each lane, deaths before censoring, per distinct time (descending)."""
+    """Kaplan-Meier of the censoring in each lane, just before each distinct time (descending); deaths come first."""
     at_risk = np.zeros(LANES)
     current = np.ones(LANES)
     for row in range(len(weights)):
@@ -101,10 +101,10 @@ def _uncensored_lanes(bounds, weights, curve):
                 censored += weights[row, lane]
             for row in range(bounds[g, 1], bounds[g, 2]):
                 dead += weights[row, lane]
+            curve[g, lane] = current[lane]
             if censored > 0:
                 current[lane] *= 1.0 - censored / (at_risk[lane] - dead)
             at_risk[lane] -= censored + dead
-            curve[g, lane] = current[lane]
 
 
 @njit(cache=True, nogil=True)

@@ -198,7 +198,6 @@ VALIDATION = printed("""
     AUC at 5 years, with PGR = 0.701
     slope, with PGR = 1.14 0.92 1.37
     Brier score, with PGR = 0.217
-    Brier score, with PGR, weights just before death = 0.217
     scaled Brier score, with PGR = 0.130
     net benefit at 23%, with PGR = 0.359
     observed / expected, with PGR = 0.994
@@ -244,14 +243,6 @@ def test_validation(breast, evidence, monkeypatch):
 
     monkeypatch.setattr(evaluation, "smooth_observed", stopped)
     ours |= calibrated(breast, "", names)
-    develop, at = breast["rotterdam"], [JUST_BEFORE]
-    own = develop[2] @ cox_fit(*develop).coefficients
-    alive = evaluation.predicted_survival(develop[:2], own, columns @ cox_fit(*develop).coefficients, at)[:, 0]
-    before = resampling.uncensored_probability(years, event, years - 1e-9)
-    weight = np.where(years > JUST_BEFORE, 1 / resampling.uncensored_probability(years, event, np.array(at)), 0)
-    weight += np.where((years <= JUST_BEFORE) & event, 1 / before, 0)
-    name = "Brier score, with PGR, weights just before death"
-    ours[name] = np.mean(weight * ((years > JUST_BEFORE) - alive) ** 2)
     theirs = {name: float(number) for name, number in VALIDATION.items()}
     baseline = "Breslow's baseline hazard; with Efron's, as theirs, the next lines"
     early = f"{baseline}; and rms::cph stops its fit of the smooth curve at a relative gain of 1e-4"
@@ -266,7 +257,6 @@ def test_validation(breast, evidence, monkeypatch):
         explained={
             "observed / expected": baseline,
             **dict.fromkeys(("ICI", "E50", "E90", "Emax"), early),
-            "Brier score, with PGR": "deaths weighed by the censoring at their time, theirs just before it",
         },
     )
 
