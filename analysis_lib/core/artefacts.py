@@ -341,7 +341,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "decision_curves": Artefact(
         "Decision curves",
         "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
-        "their combinations; {level} bootstrap intervals over patients, {replicates} replicates, drawn for the model and in the "
+        "their combinations; {level} bootstrap intervals over patients, {curve_replicates} replicates, drawn for the model and in the "
         "table for all. {tests}.",
         "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model, beside "
         "treating all and treating none.",

@@ -274,7 +274,15 @@ class StatisticsParams(Section):
     """Intervals, horizons and follow-up."""
 
     confidence: Fraction = Field(0.95, description="Level of every interval.")
-    bootstrap_replicates: int = Field(1000, ge=100, description="Bootstrap replicates for each interval.")
+    bootstrap_replicates: int = Field(
+        10_000, ge=100, description="Bootstrap replicates of the C-index, its differences and the AUC."
+    )
+    curve_replicates: int = Field(
+        1000,
+        ge=100,
+        description="Those of Brier score, net benefit, calibration, reclassification and separation, of which each "
+        "one estimates a curve or a model anew, and of the multiverse and the power.",
+    )
     auc_first_month: Positive = Field(6, description="First time of the AUC curves, months.")
     auc_last_month: Positive = Field(60, description="Last time of the AUC curves, months.")
     auc_min_deaths: int = Field(

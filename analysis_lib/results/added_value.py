@@ -149,7 +149,7 @@ def brier_scores(
                 curves[model] = 1 - wide.to_numpy()
         table = intervals(
             truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), curves, months,
-            statistics.bootstrap_replicates, statistics.confidence, seed,
+            statistics.curve_replicates, statistics.confidence, seed,
         )  # fmt: skip
         table = table[table["month"].isna() | table["month"].isin(statistics.horizons_months)]
         integral = table["month"].isna()
@@ -189,7 +189,7 @@ def decision_curves(
         died = 1 - evaluation.survived(*outcome, month)
         lowest, highest = statistics.decision_thresholds or (died / 10, min(2 * died, HIGHEST_THRESHOLD))
         thresholds = tuple(np.unique(np.linspace(lowest, highest, 30).round(4)).tolist())
-        resampled = statistics.bootstrap_replicates, statistics.confidence, seed
+        resampled = statistics.curve_replicates, statistics.confidence, seed
         found = curves(*outcome, frame[models].to_numpy(), models, thresholds, month, *resampled)
         tables.append(found.assign(panel=f"{name} {month:g}", set=name, month=month))
     columns = ["panel", "set", "month", "model", "threshold", *(f"net_benefit{end}" for end in ENDS)]
@@ -223,7 +223,7 @@ def reclassification(
                 columns = (frame[c].to_numpy() for c in ("os_months", "os_event", base, combined))
                 row |= intervals(
                     *columns, month,
-                    statistics.bootstrap_replicates, statistics.confidence, seed,
+                    statistics.curve_replicates, statistics.confidence, seed,
                 )  # fmt: skip
             rows.append(row)
     parts = [f"{p}{end}" for p in ("nri_event", "nri_nonevent", "nri") for end in ENDS]

@@ -78,7 +78,7 @@ def calibrations(
         judged = frame[model].notna().all()
         if followed(frame, month) and judged:
             found = comparison.calibration_interval(
-                time, event, predicted, month, statistics.bootstrap_replicates, statistics.confidence, seed
+                time, event, predicted, month, statistics.curve_replicates, statistics.confidence, seed
             )
             group_count = statistics.calibration_groups
             own = probabilities[(probabilities["set"] == name) & (probabilities["model"] == model)]

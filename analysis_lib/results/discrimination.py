@@ -165,7 +165,8 @@ def c_index_intervals(
 ) -> pd.DataFrame:
     """Harrell's C-index with three intervals that check each other, and Uno's, for every marker in every split.
 
-    Returns set, model, n, events, harrell with percentile_, bca_ and analytic_ low and high, uno with uno_low and
+    Returns set, model, n, events, harrell with percentile_, bca_ and analytic_ low and high,
+    percentile_low_mc_error and percentile_high_mc_error (``resampling.monte_carlo_error``), uno with uno_low and
     uno_high (percentile), and tau_months, up to which Uno's counts: the last month of the AUC curves, or the
     longest follow-up of a set that ends before.
     """
@@ -180,7 +181,8 @@ def c_index_intervals(
         level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
         settings = (statistics.bootstrap_replicates, level, seed)
         table = survival.bootstrap_c_index(time, event, scores, *settings)
-        table = table.rename(columns={"c_index": "harrell", "low": "percentile_low", "high": "percentile_high"})
+        ends = ("low", "high", "low_mc_error", "high_mc_error")
+        table = table.rename(columns={"c_index": "harrell", **{end: f"percentile_{end}" for end in ends}})
         bca = survival.bootstrap_c_index(time, event, scores, *settings, method="bca")
         uno = survival.bootstrap_c_index(time, event, scores, *settings, uno_tau=tau)
         analytic = pd.DataFrame([c_index_analytic(time, event, scores[m], level) for m in scores])
@@ -199,5 +201,6 @@ def c_index_intervals(
         if unknown:
             tables.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
     ends = [f"{kind}_{end}" for kind in ("percentile", "bca", "analytic") for end in ("low", "high")]
+    ends += ["percentile_low_mc_error", "percentile_high_mc_error"]
     columns = ["set", "model", "n", "events", "harrell", *ends, "uno", "uno_low", "uno_high", "tau_months"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -181,7 +181,7 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
         part = part.loc[scores.index]
         if part["os_event"].sum() == 0:
             continue
-        settings = (statistics.bootstrap_replicates, statistics.confidence, seed)
+        settings = (statistics.curve_replicates, statistics.confidence, seed)
         found = survival.bootstrap_c_index_difference(part["os_months"], part["os_event"], scores, MODEL, *settings)
         tables.append(
             pd.DataFrame(

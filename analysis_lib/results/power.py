@@ -93,7 +93,7 @@ def _draws(params: Params, factor: float, folder: Path, quiet: bool) -> pd.DataF
     # The published cut-offs, not the study's own: the patients are the same whatever they are judged by.
     published, statistics = load_params("defaults").definitions, params.statistics
     cohort = standin_of(params), params.cohort.discovery, published, params.definitions
-    measured = params.multiverse.power_score_error, statistics.bootstrap_replicates, statistics.confidence
+    measured = params.multiverse.power_score_error, statistics.curve_replicates, statistics.confidence
     jobs = [(*cohort, *measured, factor, params.seed + 1 + draw) for draw in range(params.multiverse.power_draws)]
     kept, label = keeping(one_draw, folder), f"cohorts of {factor:g} times the size"
     rows = map_patients(kept, jobs, workers=params.workers, label=label, quiet=quiet, unit="cohort")

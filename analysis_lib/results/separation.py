@@ -51,7 +51,7 @@ def separations(
                 scores.loc[known.index].to_numpy(),
                 known.to_numpy(),
                 folds,
-                statistics.bootstrap_replicates,
+                statistics.curve_replicates,
                 statistics.confidence,
                 seed,
                 indexed.loc[known.index, "set"].to_numpy(str),

@@ -96,7 +96,8 @@ def methods(
         f"and the cumulative/dynamic AUC with inverse probability of censoring weights from {s.auc_first_month:g} to "
         f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days), from the month by which "
         f"{s.auc_min_deaths} of a set have died. Intervals are {s.confidence:.0%}; those of "
-        f"C-index and AUC are percentile intervals of {s.bootstrap_replicates} bootstrap samples of patients. "
+        f"C-index and AUC are percentile intervals of {s.bootstrap_replicates:,} bootstrap samples of patients, those "
+        f"of Brier score, net benefit, calibration and reclassification of {s.curve_replicates:,}. "
     )
     judged = (
         "Predicted risks are judged by calibration (slope, "

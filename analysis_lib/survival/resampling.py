@@ -176,6 +176,32 @@ def percentile_interval(
     return low, high
 
 
+def monte_carlo_error(
+    values: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard error of either end of ``percentile_interval`` for want of replicates; another seed moves it so much.
+
+    A quantile of B replicates lies between their order statistics at B q +- sqrt(B q (1 - q)), half of whose
+    distance is its error. NaN where there is no interval, and where those statistics lie beyond the replicates.
+    Source: Woodruff 1952, doi:10.1080/01621459.1952.10483443.
+    """
+    values = np.asarray(values, dtype=float)
+    flat = values.reshape(len(values), -1)
+    errors = np.full((2, flat.shape[1]), np.nan)
+    for column, sample in enumerate(flat.T):
+        sample = np.sort(sample[np.isfinite(sample)])
+        size = len(sample)
+        if 2 * size < len(flat):
+            continue
+        for end, q in enumerate(((1 - confidence) / 2, (1 + confidence) / 2)):
+            reach = np.sqrt(q * (1 - q) / size) if size else 1.0
+            if reach <= min(q, 1 - q):
+                low, high = np.quantile(sample, [q - reach, q + reach])
+                errors[end, column] = (high - low) / 2
+    low, high = errors.reshape(2, *values.shape[1:])
+    return low, high
+
+
 def simultaneous_band(
     values: NDArray[np.float64], estimate: NDArray[np.float64], confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

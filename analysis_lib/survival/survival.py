@@ -319,7 +319,8 @@ def bootstrap_c_index(
     method: str = "percentile",
     uno_tau: float | None = None,
 ) -> pd.DataFrame:
-    """C-index of each model with its bootstrap interval over patients: model, c_index, low, high, n, events.
+    """C-index of each model with its bootstrap interval over patients: model, c_index, low, high, n, events, and
+    low_mc_error and high_mc_error, by how much the ends of the percentile interval move with the seed.
 
     ``method`` is "percentile" or "bca"; ``uno_tau`` in months gives Uno's C-index instead of Harrell's, with
     the censoring estimated anew in every replicate. All models see the same resamples.
@@ -335,7 +336,9 @@ def bootstrap_c_index(
 
     estimate = measure(np.ones((1, n), dtype=np.uint16))[0]
     left_out = measure(resampling.jackknife_counts(n)) if method == "bca" else None
-    low, high = _ends(measure(None), estimate, left_out, confidence)
+    values = measure(None)
+    low, high = _ends(values, estimate, left_out, confidence)
+    low_error, high_error = resampling.monte_carlo_error(values, confidence)
     return pd.DataFrame(
         {
             "model": names,
@@ -344,6 +347,8 @@ def bootstrap_c_index(
             "high": high,
             "n": n,
             "events": int(np.asarray(event, dtype=float).sum()),
+            "low_mc_error": low_error,
+            "high_mc_error": high_error,
         }
     )
 

@@ -8,7 +8,9 @@ import pandas as pd
 from analysis_lib.core.parameters import load_params
 
 PARAMS = load_params("smoke")
-STATISTICS = PARAMS.statistics.model_copy(update={"bootstrap_replicates": 100, "imputations": 3})
+STATISTICS = PARAMS.statistics.model_copy(
+    update={"bootstrap_replicates": 100, "curve_replicates": 100, "imputations": 3}
+)
 
 
 def cohort(seed=1) -> pd.DataFrame:

@@ -55,7 +55,13 @@ def run(tmp_path, monkeypatch):
 
     def run(patients: pd.DataFrame, radiomics: bool = True, **cohort) -> tuple[dict[str, dict], Study]:
         base = toy_params()
-        small = {"bootstrap_replicates": 20, "imputations": 2, "imputation_rounds": 1, "auc_step_months": 12}
+        small = {
+            "bootstrap_replicates": 20,
+            "curve_replicates": 20,
+            "imputations": 2,
+            "imputation_rounds": 1,
+            "auc_step_months": 12,
+        }
         study = toy_study(
             tmp_path,
             statistics=base.statistics.model_copy(update=small),

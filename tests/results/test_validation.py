@@ -34,7 +34,7 @@ from analysis_lib.survival.survival import c_index
 from analysis_lib.ui.notebook import Notebook
 
 PARAMS = toy_params()
-FEW = {"bootstrap_replicates": 20, "auc_step_months": 12, "horizons_months": [36.0]}
+FEW = {"bootstrap_replicates": 20, "curve_replicates": 20, "auc_step_months": 12, "horizons_months": [36.0]}
 STATISTICS = PARAMS.statistics.model_copy(update=FEW)
 
 

@@ -314,7 +314,8 @@ clinical:
   columns: {patient_id: Pat-Nr, sex: Geschlecht, height_m: Groesse (cm), os_months: Zeit}
   codes: {sex: {M: [1], F: [2]}}
   units: {height: cm}
-statistics: {bootstrap_replicates: 100, imputations: 2, imputation_rounds: 2, horizons_months: [24]}
+statistics:
+  {bootstrap_replicates: 100, curve_replicates: 100, imputations: 2, imputation_rounds: 2, horizons_months: [24]}
 autoencoder: {max_epochs: 20}
 network: {max_epochs: 50, ensemble: 1}
 comparators: {trees: 10}

@@ -13,7 +13,7 @@ from scipy import stats
 from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
 from sksurv.util import Surv
 
-from analysis_lib.survival import resampling
+from analysis_lib.survival import resampling, survival
 
 patients = st.lists(
     st.tuples(
@@ -116,6 +116,19 @@ def test_larger_cohort_with_continuous_risks_is_exact():
         i = np.repeat(np.arange(600), count)
         for k, risk in enumerate(risks.values()):
             assert values[b, k] == concordance_index_censored(event[i], month[i], risk[i])[0]
+
+
+def test_monte_carlo_error_is_the_spread_over_seeds():
+    month, event, risk = cohort(60, 8)
+    found = [survival.bootstrap_c_index(month, event, risk, 400, 0.9, seed) for seed in range(300)]
+    found = pd.concat(found)
+    for end in ("low", "high"):
+        # 300 seeds know a standard deviation to 4%; the mean of the estimated errors is better known
+        assert found[f"{end}_mc_error"].mean() == pytest.approx(found[end].std(ddof=1), rel=0.12)
+    many = survival.bootstrap_c_index(month, event, risk, 40_000, 0.9, 1)
+    assert many["low_mc_error"][0] == pytest.approx(found["low_mc_error"].mean() / 10, rel=0.3)
+    few = resampling.monte_carlo_error(np.arange(20.0), 0.95)  # a limit at the edge of its replicates
+    assert np.isnan(few).all()
 
 
 def test_counts_given_or_drawn_are_the_same_resamples():
