@@ -313,6 +313,11 @@ class StatisticsParams(Section):
     firth_below_events: int = Field(
         5, ge=0, description="Firth's penalised hazard ratio is given where a group has fewer events than this."
     )
+    events_per_variable: Positive = Field(
+        10,
+        description="Below so many events for each covariate an adjusted hazard ratio has a note "
+        "(10.1016/0895-4356(95)00048-8; a rule of thumb, see 10.1093/aje/kwk052).",
+    )
     rmst_months: Positive = Field(60, description="Horizon of the restricted mean survival time, months.")
     spline_knots: list[Fraction] = Field(
         default_factory=lambda: [0.05, 0.35, 0.65, 0.95],

@@ -29,7 +29,7 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     a band. With an empty table the figure says that nothing was run.
     """
     style.need_columns(table, ["kind", "replicate", "c_index"], "frame of replicates")
-    table = table[table["c_index"].notna()].astype({"c_index": float})
+    table = table[table["c_index"].notna() & table["kind"].isin(KIND_LABELS)].astype({"c_index": float})
     top, height, left, right = 12.0, 46.0, 12.0, 105.0
     fig = style.new_figure(style.TWO_COLUMNS_MM, top + height + 9.0)
     if table.empty:

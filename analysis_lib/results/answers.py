@@ -167,6 +167,17 @@ def small_data(summary: pd.DataFrame) -> str:
         if quantity in value.index:
             texts.append(f"{value.at[quantity, 'value']:.2f} {what}")
     text = f"{', '.join(texts)}."
+    if {"training, .632+", "training, corrected"} <= set(value.index):
+        more = value.at["training, corrected", "value"] < value.at["training, .632+", "value"]
+        text += f" {'Harrell' if more else '.632+'} takes off more."
+    wider = value[value.index.str.endswith(", any model")]
+    if len(wider):
+        fixed = value.loc[wider.index.str.removesuffix(", any model")]
+        ratio = ((wider["high"] - wider["low"]).to_numpy() / (fixed["high"] - fixed["low"]).to_numpy()).mean()
+        text += (
+            " Intervals of the C-index in the test sets that count the model's own uncertainty are "
+            f"{ratio:.2f} times as wide as those of the model as it stands."
+        )
     if "repeated splits" not in value.index:
         return f"{text} No other split was tried."
     split = value.loc["repeated splits"]

@@ -181,8 +181,8 @@ def c_index_intervals(
         level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
         settings = (statistics.bootstrap_replicates, level, seed)
         table = survival.bootstrap_c_index(time, event, scores, *settings)
-        ends = ("low", "high", "low_mc_error", "high_mc_error")
-        table = table.rename(columns={"c_index": "harrell", **{end: f"percentile_{end}" for end in ends}})
+        percentile = {end: f"percentile_{end}" for end in ("low", "high", "low_mc_error", "high_mc_error")}
+        table = table.rename(columns={"c_index": "harrell"} | percentile)
         bca = survival.bootstrap_c_index(time, event, scores, *settings, method="bca")
         uno = survival.bootstrap_c_index(time, event, scores, *settings, uno_tau=tau)
         analytic = pd.DataFrame([c_index_analytic(time, event, scores[m], level) for m in scores])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis_lib.cohort.index_columns import taken_from_table
-from analysis_lib.core.parameters import CohortParams, Params
+from analysis_lib.core.parameters import CohortParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
-from analysis_lib.results import MODEL
+from analysis_lib.survival.survival import median_follow_up
 
 
 def flowchart_counts(
@@ -43,18 +42,6 @@ def flowchart_counts(
         rows.append((f"process.{k}", "process", label, None, previous))
         previous = f"process.{k}"
     return pd.DataFrame(rows, columns=["node", "kind", "label", "n", "parent"]).astype({"n": "Int64"})
-
-
-def process_labels(params: Params, patients: pd.DataFrame, n_features: int) -> list[str]:
-    """The chain under the flowchart, from this run's parameters and from where its indices and features are."""
-    images = (patients["ct_series"] != "").any() or params.features.rois
-    indices = "Muscle indices from the clinical table" if taken_from_table(patients) else "Muscle indices"
-    labels = ["CT at L3 (DICOM)", "SM and PM masks"] if images else []
-    labels += [f"{indices} and {len(params.definitions)} definitions of sarcopenia"]
-    if params.radiomics:
-        labels += [f"{n_features} radiomics features{'' if params.features.rois else ' from a table'}"]
-        labels += [f"AutoEncoder: {params.autoencoder.code_size} variables", f"{MODEL}: risk score"]
-    return labels
 
 
 def table_one(patients: pd.DataFrame, cohort: CohortParams, tumour_threshold_cm: float = 5.0) -> pd.DataFrame:
@@ -107,6 +94,15 @@ def _share(column: str, value: object):
     return cell
 
 
+def _follow_up(part: pd.DataFrame) -> tuple[str, int]:
+    known = part[["os_months", "os_event"]].dropna()
+    missing = len(part) - len(known)
+    if known.empty:
+        return "NA", missing
+    median = median_follow_up(known["os_months"], known["os_event"], 0.95)[0]
+    return "not reached" if pd.isna(median) else f"{median:.1f}", missing
+
+
 def _median_range(column: str):
     def cell(part: pd.DataFrame) -> tuple[str, int]:
         known = part[column].dropna()
@@ -130,6 +126,7 @@ _CHARACTERISTICS = [
     ("Deaths, n (%)", _share("os_event", 1)),
     ("Recurrences or deaths, n (%)", _share("rfs_event", 1)),
     ("Observed time (OS), months, median (range)", _median_range("os_months")),
+    ("Follow-up (OS, reverse Kaplan-Meier), months, median", _follow_up),
     ("SM area, cm², mean ± SD", _mean_sd("sm_area_cm2")),
     ("SMI, cm²/m², mean ± SD", _mean_sd("smi")),
     ("Muscle attenuation, HU, mean ± SD", _mean_sd("sm_mean_hu")),

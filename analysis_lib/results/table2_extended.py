@@ -137,7 +137,10 @@ def _row(
     gap = evaluation.restricted_mean_difference(time, dead, group, statistics.rmst_months, level)
     row |= {"rmst_sarcopenic": gap["rmst_group"], "rmst_others": gap["rmst_others"]}
     row |= {f"rmst_{k}": gap[k] for k in ("difference", "low", "high", "p")}
-    row["note"] = fit["note"] or ("Firth: a group has few events" if rare else "")
+    notes = [fit["note"] or ("Firth: a group has few events" if rare else "")]
+    if row["cc_events_per_variable"] < statistics.events_per_variable:
+        notes += [f"adjusted: fewer than {statistics.events_per_variable:g} events for each covariate"]
+    row["note"] = "; ".join(filter(None, notes))
     return row
 
 
@@ -160,12 +163,18 @@ def _adjusted_ratios(
     """Adjusted hazard ratio in complete cases (cc_) and pooled over imputed data sets (mi_), with counts."""
     covariates = covariate_table(part, statistics.adjust_for)
     row: dict[str, Any] = {"covariates": " ".join(covariates.columns)}
-    row |= {"cc_n": 0, "cc_events": 0} | {f"cc_{k}": NAN for k in RATIO}
-    row |= {"mi_n": len(part), "mi_imputed": 0, "mi_m": 0} | {f"mi_{k}": NAN for k in RATIO} | {"mi_fmi": NAN}
+    row |= {"cc_n": 0, "cc_events": 0, "cc_events_per_variable": NAN} | {f"cc_{k}": NAN for k in RATIO}
+    row |= (
+        {"mi_events_per_variable": NAN, "mi_n": len(part), "mi_imputed": 0, "mi_m": 0}
+        | {f"mi_{k}": NAN for k in RATIO}
+        | {"mi_fmi": NAN}
+    )
     if covariates.empty or group.all() or not group.any():
         return row
     complete = covariates.notna().all(axis=1).to_numpy()
     row |= {"cc_n": int(complete.sum()), "cc_events": int(dead[complete].sum())}
+    variables = covariates.shape[1] + 1
+    row |= {"cc_events_per_variable": row["cc_events"] / variables, "mi_events_per_variable": dead.sum() / variables}
     table = covariates.assign(group=group.astype(float))
     fits = survival.cox_adjusted(time[complete], dead[complete], table[complete], statistics.confidence)
     row |= {f"cc_{k}": v for k, v in fits.set_index("covariate").loc["group", list(RATIO)].items()}
@@ -201,6 +210,8 @@ def adjustment_summary(table: pd.DataFrame, cohort: CohortParams, confidence: fl
             row["adjusted for"] = ", ".join(COVARIATES[c] for c in first.covariates.split())
             row["complete cases (events)"] = f"{first.cc_n} ({first.cc_events})"
             row["imputed"] = f"{first.mi_imputed} of {first.mi_n} (m = {first.mi_m})"
+            few = first.cc_events_per_variable, first.mi_events_per_variable
+            row["events for each covariate"] = " / ".join(f"{value:.1f}" for value in few)
         for column, what in (
             ("p_bh", "significant, Benjamini-Hochberg"),
             ("p_proportional", "hazards not proportional"),
@@ -246,6 +257,9 @@ def extended_for_reading(table: pd.DataFrame, labels: dict[str, str]) -> pd.Data
                 "P, proportional hazards": format_p(row["p_proportional"], letter=False),
                 "Adjusted HR, complete cases": ratio(row, "cc_"),
                 "Complete cases, n (events)": f"{row['cc_n']} ({row['cc_events']})" if row["cc_n"] else NOT_AVAILABLE,
+                "Events for each covariate, complete cases / imputed": NOT_AVAILABLE
+                if pd.isna(row["cc_events_per_variable"])
+                else f"{row['cc_events_per_variable']:.1f} / {row['mi_events_per_variable']:.1f}",
                 "Adjusted HR, imputed": ratio(row, "mi_"),
                 "Patients (imputed)": few,
                 "Adjusted for": ", ".join(COVARIATES[c] for c in row["covariates"].split()) or NOT_AVAILABLE,

@@ -8,7 +8,7 @@ from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.common.formatting import format_estimate, format_ratio
 from analysis_lib.core.project import Study
 from analysis_lib.results import MODEL
-from analysis_lib.results.table1 import process_labels
+from analysis_lib.results.process import process_labels
 
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 

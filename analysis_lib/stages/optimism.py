@@ -12,21 +12,27 @@ patient is in any of them. Three kinds:
   .632+ estimate mends that by the left-out ones (Efron B, Tibshirani R. JASA 1997;92:548, doi
   10.1080/01621459.1997.10474007);
 - ``permuted``: a split with the outcomes dealt to other patients, the negative control.
+
+The models of the bootstrap samples are tested in the study's test sets too (``TESTED``). How far their C-indices there
+scatter is what another sample of training patients would have changed; an interval that counts this and the patients
+tested on is wider than one of the model as it stands.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis_lib.common.distributions import student
+from analysis_lib.common.distributions import norm, student
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
-from analysis_lib.core.parameters import Params
+from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
-from analysis_lib.stages.refit import COLUMNS, KINDS, one_replicate, used_columns
+from analysis_lib.stages.refit import COLUMNS, KINDS, TESTED, one_replicate, used_columns
+from analysis_lib.survival.analytic import c_index_analytic
 from analysis_lib.survival.survival import c_index
 
 FIT_GB = 1.3  # memory of a worker that fits the pipeline
@@ -49,11 +55,11 @@ def resample(
 ) -> pd.DataFrame:
     """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
 
-    patients : as patients.parquet; only the sets that are trained on are used. features : by patient_id. Each
+    patients : as patients.parquet. features : by patient_id. Each
     replicate is kept in ``folder`` as it is done, so that an interrupted run goes on where it stopped, with the same
     result for any number of processes.
     """
-    patients = patients[patients["set"].isin(params.cohort.trained)].reset_index(drop=True)
+    patients = patients.reset_index(drop=True)
     x = features.loc[patients["patient_id"]]
     table = patients[[*used_columns(params.network), "split"]]
     counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
@@ -78,7 +84,7 @@ def replicates(given: tuple, counts: dict[str, int], folder: Path, workers: int,
         unit="fit",
         each_gb=FIT_GB,
     )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(itertools.chain.from_iterable(rows), columns=COLUMNS)
 
 
 def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, float]:
@@ -92,10 +98,22 @@ def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, floa
     return float(values[0]), float(values[1])
 
 
+def tested_c_index(patients: pd.DataFrame, risk: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
+    """C-index of the study's own model in each test set, with its standard error over patients: set, c_index, se."""
+    table = patients.merge(risk[["patient_id", "risk"]], on="patient_id", validate="one_to_one")
+    rows = []
+    for name in cohort.test_sets:
+        part = table[table["split"] == name]
+        found = c_index_analytic(part["os_months"], part["os_event"], part["risk"], 0.95) if len(part) else {}
+        rows.append((name, found.get("c_index", np.nan), found.get("se", np.nan)))
+    return pd.DataFrame(rows, columns=["set", "c_index", "se"])
+
+
 def with_marks(
     replicates: pd.DataFrame, single: float, printed: tuple[float, float, float] | None = None
 ) -> pd.DataFrame:
     """The replicates and, below them, the study's one split and the letter's number, as the figure shows them."""
+    replicates = replicates[replicates["kind"] != TESTED]
     marks = pd.DataFrame({"kind": ["single split", "letter"], "c_index": [single, printed[0] if printed else np.nan]})
     marks = marks if printed else marks.head(1)
     if replicates.empty:
@@ -103,12 +121,15 @@ def with_marks(
     return pd.concat([replicates, marks])
 
 
-def summary(table: pd.DataFrame, apparent: float, single: float, confidence: float) -> pd.DataFrame:
+def summary(
+    table: pd.DataFrame, apparent: float, single: float, confidence: float, tested: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row a quantity: name, value, low, high, n, meaning.
 
     apparent : C-index of the study's model in its training patients. single : in its internal test set, NaN
-    where there is none. low and high are the quantiles over the replicates, but for 'permuted mean', which has the
-    normal interval of a mean.
+    where there is none. tested : as from ``tested_c_index``. low and high are the quantiles over the replicates, but
+    for 'permuted mean', which has the normal interval of a mean, and the C-index in the test sets, which has that of
+    the patients' variance alone and with the variance over the models of other training samples added.
     """
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     known = {kind: table.loc[(table["kind"] == kind) & table["c_index"].notna()].astype(
@@ -139,7 +160,25 @@ def summary(table: pd.DataFrame, apparent: float, single: float, confidence: flo
             ("permuted mean", permuted.mean(), permuted.mean() - width, permuted.mean() + width, len(permuted),
              "outcomes dealt to other patients; must hold 0.5")
         )  # fmt: skip
+    if tested is not None:
+        rows += _with_the_models_uncertainty(table, tested, confidence)
     return pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "meaning"])
+
+
+def _with_the_models_uncertainty(table: pd.DataFrame, tested: pd.DataFrame, confidence: float) -> list[tuple]:
+    """Two rows a test set: the C-index with the interval of the model as it stands, and with that of any such model."""
+    rows, z = [], norm.ppf((1 + confidence) / 2)
+    for own in tested.dropna().itertuples():
+        again = table.loc[(table["kind"] == TESTED) & (table["set"] == own.set), "c_index"].dropna().astype(float)
+        name, value = f"C-index, {own.set}", own.c_index
+        rows.append((name, value, value - z * own.se, value + z * own.se, 1, "this model; interval over patients"))
+        if len(again) > 1:
+            width = z * np.hypot(own.se, again.std())
+            rows.append(
+                (f"{name}, any model", value, value - width, value + width, len(again),
+                 "interval over patients and over models of other training samples")
+            )  # fmt: skip
+    return rows
 
 
 def point632_plus(apparent: float, left_out: float) -> float:

@@ -16,9 +16,11 @@ from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.survival.survival import c_index, cox_binary
 
 KINDS = ("split", "bootstrap", "permuted")
+TESTED = "bootstrap, test set"  # the fits to bootstrap samples once more, in each test set
 COLUMNS = [
     "kind",
     "replicate",
+    "set",
     "n_train",
     "n_test",
     "events_test",
@@ -43,8 +45,8 @@ def one_replicate(
     seed: int,
     kind: str,
     replicate: int,
-) -> dict:
-    """Fit and test once, as ``optimism`` tells; a dictionary of COLUMNS.
+) -> list[dict]:
+    """Fit and test once, as ``optimism`` tells; dictionaries of COLUMNS, of a bootstrap sample one more a test set.
 
     patients : ``used_columns`` and split. features : in their order. seed : the study's. ``hr`` compares the risk
     groups at the median of the training risks in the tested patients. None where the tested patients cannot tell.
@@ -53,6 +55,9 @@ def one_replicate(
 
     seed = derived_seed(seed, 11, KINDS.index(kind), replicate)
     rng = np.random.default_rng(seed)
+    trained = patients["set"].isin(cohort.trained).to_numpy()
+    everybody, all_features = patients, features
+    patients, features = patients[trained].reset_index(drop=True), features[trained]
     months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
     if kind == "bootstrap":
         test = np.flatnonzero(patients["split"] == "train")
@@ -64,10 +69,11 @@ def one_replicate(
             patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
         part = split_patients(patients, cohort, seed)
         train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
-    row = {"kind": kind, "replicate": replicate, "n_train": len(train), "n_test": len(test)}
-    row |= {"events_test": int(died[test].sum())} | dict.fromkeys(COLUMNS[5:])
+    row = {"kind": kind, "replicate": replicate, "set": "train" if kind == "bootstrap" else "internal"}
+    row |= {"n_train": len(train), "n_test": len(test), "events_test": int(died[test].sum())}
+    row |= dict.fromkeys(COLUMNS[6:])
     if not died[train].any() or not died[test].any():
-        return row
+        return [row]
     x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
     strata = strata_of(patients, network)
     strata = None if strata is None else strata.to_numpy()[train]
@@ -77,12 +83,23 @@ def one_replicate(
     new = np.setdiff1d(test, train)  # all of them but in a bootstrap sample
     risk_train, risk = fitted.risk(x).to_numpy(), fitted.risk(features.iloc[test]).to_numpy()
     groups = cox_binary(months[test], died[test], high_risk(risk, fitted.cutoff), 0.95)
-    return row | {
+    row |= {
         "c_index_train": float(c_index(months[train], died[train], risk_train)),
         "c_index": float(c_index(months[test], died[test], risk)),
         "c_index_left_out": _known(c_index(months[new], died[new], risk[np.isin(test, new)])),
         "hr": _known(groups["hr"]),
     }
+    if kind != "bootstrap":
+        return [row]
+    rows, whole = [row], fitted.risk(all_features).to_numpy()
+    for name, part in everybody[everybody["split"] != "train"].groupby("split", sort=False):
+        place = everybody.index.get_indexer(part.index)
+        found = _known(c_index(part["os_months"], part["os_event"], whole[place]))
+        sizes = {"n_train": len(train), "n_test": len(part), "events_test": int(part["os_event"].sum())}
+        rows.append(
+            dict.fromkeys(COLUMNS) | {"kind": TESTED, "replicate": replicate, "set": name, "c_index": found} | sizes
+        )
+    return rows
 
 
 def _known(value: float) -> float | None:

@@ -31,6 +31,9 @@ def test_table_one_on_known_numbers():
     assert result.at["Vascular invasion, n (%)", "discovery"] == "1 (50.0%)"
     assert result.at["Vascular invasion, n (%)", "discovery_missing"] == 1
     assert result.at["Vascular invasion, n (%)", "external"] == "NA"
+    # of months 1 (dead) and 0 (alive) nobody's end of follow-up is seen but that at 0
+    assert result.at["Follow-up (OS, reverse Kaplan-Meier), months, median", "discovery"] == "0.0"
+    assert result.at["Follow-up (OS, reverse Kaplan-Meier), months, median", "lt"] == "NA"
     for threshold in (3.0, 4.5, 5.0):
         labels = table_one(table, COHORT, threshold)["characteristic"]
         assert f"Total tumour diameter > {threshold:g} cm, n (%)" in labels.tolist()

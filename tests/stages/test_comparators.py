@@ -15,7 +15,7 @@ from analysis_lib.core.parameters import (
     OptimismParams,
     load_params,
 )
-from analysis_lib.stages import comparators, optimism
+from analysis_lib.stages import comparators, optimism, refit
 from analysis_lib.stages.fit import fit_model
 from analysis_lib.survival.survival import c_index
 
@@ -134,7 +134,8 @@ def params():
 def test_resampling_resumes_with_the_same_result_and_permuted_outcomes_teach_nothing(data, params, tmp_path):
     patients, features = data
     table = optimism.resample(patients, features, params, tmp_path, quiet=True)
-    assert table.groupby("kind").size().to_dict() == {"split": 3, "bootstrap": 3, "permuted": 12}
+    sizes = {"split": 3, "bootstrap": 3, "permuted": 12, refit.TESTED: 3 * (patients["split"].nunique() - 1)}
+    assert table.groupby("kind").size().to_dict() == sizes
     whole, *kept = sorted(tmp_path.rglob("*.pickle"), key=lambda path: -path.stat().st_mtime_ns)  # the table is last
     assert len(kept) == 18
     for path in (whole, kept[0], kept[-1]):
@@ -155,6 +156,12 @@ def test_resampling_resumes_with_the_same_result_and_permuted_outcomes_teach_not
     assert found.loc["permuted mean", "low"] < 0.5 < found.loc["permuted mean", "high"]
     assert found.loc["permuted mean", "high"] < splits["c_index"].mean()
     assert found.loc["place of the single split", "value"] == pytest.approx(0.5)
+    tested = pd.DataFrame({"set": ["internal"], "c_index": [0.7], "se": [0.05]})
+    wide = optimism.summary(table, 0.9, 0.7, 0.95, tested).set_index("quantity")
+    again = table.loc[(table["kind"] == refit.TESTED) & (table["set"] == "internal"), "c_index"].astype(float)
+    assert (again > 0.6).all() and again.nunique() == 3
+    for row, error in (("C-index, internal", 0.05), ("C-index, internal, any model", np.hypot(0.05, again.std()))):
+        assert wide.loc[row, "high"] - wide.loc[row, "low"] == pytest.approx(2 * 1.959964 * error)
     gap = (boot["c_index_train"] - boot["c_index"]).mean()
     assert found.loc["training, corrected", "value"] == pytest.approx(0.9 - gap)
     left_out = boot["c_index_left_out"].mean()

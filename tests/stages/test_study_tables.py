@@ -15,7 +15,7 @@ from analysis_lib.cohort.index_columns import taken_from_table
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.prepare import list_inputs
 from analysis_lib.core.project import Project, Study
-from analysis_lib.results.table1 import process_labels
+from analysis_lib.results.process import process_labels
 from analysis_lib.review.check import check_study
 from analysis_lib.review.methods import methods
 from analysis_lib.stages.assemble import assemble_patients
