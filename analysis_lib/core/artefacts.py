@@ -249,7 +249,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "separation": Artefact(
         "Separation in Fig. 3",
         "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
-        "P of groups permuted within the sets; of all sets, and of those trained on alone. {all}.",
+        "P of groups permuted within the sets, not adjusted for its number; of all sets, and of those trained on alone. {all}.",
     ),
     "reconstruction": Artefact(
         "Reconstruction error",
@@ -315,7 +315,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "c_index_difference": Artefact(
         "Difference of C-index",
         "C-index of TFDeepSurv minus that of each definition and each continuous index on the same patients: percentile and BCa "
-        "{level} intervals and P of the paired bootstrap, and the analytic interval and P. {train}; {tests}.",
+        "{level} intervals and P of the paired bootstrap, and the analytic interval and P, not adjusted for their number. {train}; {tests}.",
         model=True,
     ),
     "calibration": Artefact(
@@ -356,7 +356,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "added_value": Artefact(
         "Added value",
         "Likelihood-ratio test of the model's risk beside clinical variables and beside the best definition, in each test "
-        "set. {tests}.",
+        "set; P not adjusted for its number. {tests}.",
         model=True,
     ),
     "cumulative_incidence": Artefact(

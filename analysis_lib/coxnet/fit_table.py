@@ -7,8 +7,10 @@ the table. Imputation, scaling and the categories of a column are learnt from th
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import pandas as pd
@@ -37,6 +39,8 @@ LEARNT_FROM = ("train", "valid")
 SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
 SPLIT_NAMES |= {"testing": "test", "test": "test"}
 REPLICATES = 1000
+MAX_UNPACKED = 1 << 27  # bytes of a workbook
+MIRRORS = 0.95  # rank correlation with time or event from which on a covariate is taken for the outcome
 FEWEST_EVENTS = 10  # learnt from, below which a note says so
 
 
@@ -57,11 +61,12 @@ def fit_table(
 ) -> dict[str, dict[str, float | None]]:
     """Fit on the rows whose ``split`` is train or valid, and measure on every split.
 
-    table : CSV or Parquet. split : column holding train, perhaps valid (learnt from as the training rows are:
-    every row in its turn helps to decide when a network stops; where nothing else is there to test on, valid is a test
-    set), and test or other names of test sets; without it a 7:3 split stratified by event is drawn. drop : columns that
-    are no covariates. missing : values that say 'not known' in any column, such as -9. code_size : variables of an
-    AutoEncoder, or none. seeds : networks in the ensemble. partner : combine them with the linear ``coxnet.partner``.
+    table : CSV, Parquet or XLSX, of which the first sheet. split : column holding train, perhaps valid (learnt from
+    as the training rows are: every row in its turn helps to decide when a network stops; where nothing else is there
+    to test on, valid is a test set), and test or other names of test sets; without it a 7:3 split stratified by event
+    is drawn. drop : columns that are no covariates. missing : values that say 'not known' in any column, such as -9.
+    code_size : variables of an AutoEncoder, or none. seeds : networks in the ensemble. partner : combine them with
+    the linear ``coxnet.partner``.
 
     Writes into ``out`` metrics.json (returned: by split c_index with bootstrap interval low and high, n, events),
     risk.csv (row, counted from 0, split, risk, spread: see ``cutoff.ensemble_spread``), report.json (duplicates,
@@ -104,6 +109,7 @@ def fit_table(
         "identifiers": index,
         "patients_train_test": _on_both_sides(patients, learn, used & ~learn),
         "codes_of_missing": codes_of_missing(x, learn),
+        "mirrors": _mirrors(x, months, died, learn),
         "events_learnt_from": int(died[learn].sum()),
         "doubts": doubts,
         "diagnostics": diagnostics,
@@ -199,7 +205,7 @@ def _fitted(
 
 
 def read_table(path: Path, needed: list[str]) -> pd.DataFrame:
-    """CSV or Parquet with rows numbered from 0; TableError if it is neither, or lacks a column that is ``needed``."""
+    """A table with rows numbered from 0; TableError if it is no CSV, Parquet or XLSX, or lacks a ``needed`` column."""
     path = Path(path)
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
@@ -207,18 +213,38 @@ def read_table(path: Path, needed: list[str]) -> pd.DataFrame:
             if frame.index.name is not None:  # to_parquet keeps a named index, such as patient_id
                 frame = frame.reset_index()
             frame = frame.reset_index(drop=True)
+        elif path.suffix.lower() == ".xlsx":
+            frame = _first_sheet(path)
         else:
             frame = read_csv(path, encoding="utf-8-sig", low_memory=False)
     except FileNotFoundError:
         raise TableError(f"there is no file {path}") from None
-    except (ValueError, OSError) as error:
-        raise TableError(f"{path} is neither CSV nor Parquet: {error}") from None
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, ParseError) as error:
+        raise TableError(f"{path} is neither CSV, Parquet nor XLSX: {error}") from None
     frame = frame.set_axis(frame.columns.astype(str), axis=1)
     if repeated := frame.columns[frame.columns.duplicated()].tolist():
         raise TableError(f"{path} has two columns '{repeated[0]}'; rename one")
     if absent := [column for column in needed if column not in frame]:
         raise TableError(f"{path} has no column '{absent[0]}'; it has {', '.join(frame.columns[:8])} ...")
     return frame
+
+
+def _first_sheet(path: Path) -> pd.DataFrame:
+    with zipfile.ZipFile(path) as archive:  # a workbook is a zip, and a small one can unpack to gigabytes
+        if (size := sum(entry.file_size for entry in archive.infolist())) > MAX_UNPACKED:
+            raise TableError(f"{path} unpacks to {size >> 20} MB; save the table as CSV")
+    return pd.read_excel(path, engine="openpyxl").dropna(axis=0, how="all").reset_index(drop=True)
+
+
+def _mirrors(x: pd.DataFrame, months: np.ndarray, died: np.ndarray, learn: np.ndarray) -> dict[str, str]:
+    """Covariates that are the outcome itself, or nearly so, in the rows that are learnt from: name, of what."""
+    ranks = x[learn].rank().assign(_time=pd.Series(months[learn]).rank().to_numpy(), _event=died[learn])
+    alike = ranks.corr().abs().loc[x.columns, ["_time", "_event"]]
+    return {
+        name: "the time" if row["_time"] >= MIRRORS else "the event"
+        for name, row in alike.iterrows()
+        if row.max() >= MIRRORS
+    }
 
 
 def _metrics(months, died, risk: pd.Series, confidence: float, seed: int) -> dict[str, float | int | None]:
@@ -238,6 +264,8 @@ def _notes(report: dict) -> list[str]:
     notes = list(report["doubts"])
     if (n := report["events_learnt_from"]) < FEWEST_EVENTS:
         notes.append(f"{n} event{'s' * (n > 1)} among the training rows: nothing can be learnt from so few")
+    for name, what in report["mirrors"].items():
+        notes.append(f"column '{name}' mirrors {what}: who is not followed yet has no such value; --drop '{name}'")
     for name, n in report["patients_train_test"].items():
         if n:
             notes.append(

@@ -138,7 +138,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         help="The survival network on any table, without a study.",
         description="Fit the Cox networks on a table with one row a patient, and measure them on every split.",
     )
-    fit.add_argument("--table", required=True, type=Path, help="CSV or Parquet, one row a patient")
+    fit.add_argument("--table", required=True, type=Path, help="CSV, Parquet or XLSX, one row a patient")
     fit.add_argument("--time", required=True, help="column of follow-up times")
     fit.add_argument("--event", required=True, help="column that is 1 for an event, 0 for a censored patient")
     fit.add_argument("--split", help="column with train, test (or other test sets), perhaps valid; else 7:3 is drawn")

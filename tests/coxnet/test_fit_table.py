@@ -10,7 +10,7 @@ import pytest
 
 from analysis_lib.common.table_columns import codes_of_missing, entry_times, identifiers
 from analysis_lib.coxnet.covariates import OTHER, encode
-from analysis_lib.coxnet.fit_table import TableError, _metrics, fit_table
+from analysis_lib.coxnet.fit_table import TableError, _metrics, _mirrors, fit_table, read_table
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.survival.survival import c_index
 from analysis_lib.ui.command_line import main
@@ -59,6 +59,35 @@ def test_fits_measures_and_writes(table, tmp_path, suffix):
     assert report["c_index_by_network"]["test"] == pytest.approx(expected) and len(expected) == 2
     names = RadiomicsSurvivalModel.load(tmp_path / "out" / "model").scaler.names
     assert names == ["age", "noise", "size", "stage=I", "stage=II"]
+
+
+def test_a_workbook_is_the_table_of_its_first_sheet(table, tmp_path, monkeypatch):
+    path = tmp_path / "table.xlsx"
+    with pd.ExcelWriter(path) as book:
+        table.to_excel(book, index=False)
+        pd.DataFrame({"notes": ["x"]}).to_excel(book, sheet_name="notes", index=False)
+    pd.testing.assert_frame_equal(read_table(path, ["time"]).fillna(-1), table.fillna(-1), check_dtype=False)
+    monkeypatch.setattr("analysis_lib.coxnet.fit_table.MAX_UNPACKED", 1000)
+    with pytest.raises(TableError, match="unpacks to 0 MB; save the table as CSV"):
+        read_table(path, ["time"])
+    path.write_bytes(b"PK no workbook")
+    with pytest.raises(TableError, match="neither CSV, Parquet nor XLSX"):
+        read_table(path, ["time"])
+
+
+def test_covariates_that_are_the_outcome_are_named():
+    rng = np.random.default_rng(5)
+    months, died, learn = rng.exponential(20, 300), rng.integers(0, 2, 300), np.arange(300) < 200
+    noise = rng.standard_normal(300)
+    x = {"log_years": np.log(months / 12), "alive": 1.0 - died, "age": noise, "slope": months + 30 * noise}
+    x |= {"last_visit": months.round(-1), "known_later": np.where(learn, noise, months), "one": np.ones(300)}
+    x |= {"gaps": np.where(rng.random(300) < 0.3, np.nan, months)}
+    assert _mirrors(pd.DataFrame(x), months, died, learn) == {
+        "log_years": "the time",
+        "alive": "the event",
+        "last_visit": "the time",
+        "gaps": "the time",
+    }
 
 
 def test_draws_a_stratified_split_and_takes_an_autoencoder(table, tmp_path):
