@@ -1,8 +1,8 @@
-"""Radiomics of every patient: extracted in parallel, kept one file a patient, resumed after any interruption.
+"""Radiomics of every patient: extracted in parallel, kept by region and patient, resumed after any interruption.
 
-A patient's file is valid for one key: the fingerprint of its inputs, the parameter files, and code and packages that
-extract (``common.code``). What changed or is damaged is recomputed, nothing else. Files appear whole or not at all, so
-a killed run loses at most the patients it was at, and two runs at once write the same bytes.
+A file is valid for one key: the fingerprint of the patient's inputs, the region's parameter file, and code and packages
+that extract (``common.code``). What changed or is damaged is recomputed, nothing else. Files appear whole or not at
+all, so a killed run loses at most the patients it was at, and two runs at once write the same bytes.
 """
 
 from __future__ import annotations
@@ -59,13 +59,10 @@ class Task:
             differing = ", ".join(sorted(set(here) - set(self.code)))
             raise ClusterError(f"worker {platform.node()} has {differing}; start it from the environment of this run")
         try:
-            key = self._key(patient_id)
-            path = self.cache_dir / f"{quote(patient_id, safe='')}.json"
-            features = _read_cached(path, key)
-            if features is not None:
-                return Result(patient_id, features)
-            with memory_limit(self.memory_gb):
-                features = self._extract(patient_id)
+            kept, lacking = self._kept(patient_id)
+            if lacking:
+                with memory_limit(self.memory_gb):
+                    kept |= self._extract(patient_id, lacking)
         except NoRadiomicsError as error:
             return Result(patient_id, None, str(error), RADIOMICS_STAGE)
         except Exception as error:  # one patient never stops the others; the reason goes to the exclusions
@@ -77,18 +74,30 @@ class Task:
             known = isinstance(error, ValueError)  # written for a reader
             return Result(patient_id, None, reason if known else f"the features cannot be computed: {reason}")
         # Outside the block above: a full disk is no fault of this patient, it stops the run.
-        content = {"key": key, "hash": hash_of(features), "features": features}
-        write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n", sync=False)
-        return Result(patient_id, features)
+        for roi, (path, key) in lacking.items():
+            content = {"key": key, "hash": hash_of(kept[roi]), "features": kept[roi]}
+            write_text(path, json.dumps(content, separators=(",\n", ": ")) + "\n", sync=False)
+        return Result(patient_id, {name: v for roi in self.parameter_files for name, v in kept[roi].items()})
 
-    def _key(self, patient_id: str) -> str:
-        files = {roi: path.read_text(encoding="utf-8") for roi, path in self.parameter_files.items()}
-        return hash_of(self.fingerprint(patient_id), files, self.code)
-
-    def _extract(self, patient_id: str) -> dict[str, float]:
-        image, masks = self.load(patient_id)
-        features: dict[str, float] = {}
+    def _kept(self, patient_id: str) -> tuple[dict[str, dict[str, float]], dict[str, tuple[Path, str]]]:
+        """Features of the regions that are kept, and file and key of the others."""
+        fingerprint, kept, lacking = self.fingerprint(patient_id), {}, {}
         for roi, path in self.parameter_files.items():
+            parameters = path.read_text(encoding="utf-8")
+            key = hash_of(fingerprint, roi, parameters, self.code)
+            file = self.cache_dir / region_folder(roi, parameters) / f"{quote(patient_id, safe='')}.json"
+            features = _read_cached(file, key)
+            if features is None:
+                lacking[roi] = (file, key)
+            else:
+                kept[roi] = features
+        return kept, lacking
+
+    def _extract(self, patient_id: str, rois: Iterable[str]) -> dict[str, dict[str, float]]:
+        image, masks = self.load(patient_id)
+        found: dict[str, dict[str, float]] = {}
+        for roi in rois:
+            path = self.parameter_files[roi]
             if roi not in masks:
                 raise NoRadiomicsError(f"no mask of {roi.upper()}")
             where = f"{roi.upper()}: " if roi else ""
@@ -100,8 +109,13 @@ class Task:
                 raise ValueError(f"{where}{error}") from error
             if difference := set(values) ^ set(expected_names(path)):
                 raise ValueError(f"{where}missing or unexpected features: {', '.join(sorted(difference))}")
-            features |= {_column(roi, name): value for name, value in values.items()}
-        return features
+            found[roi] = {_column(roi, name): value for name, value in values.items()}
+        return found
+
+
+def region_folder(roi: str, parameters: str) -> str:
+    """Where the files of a region lie: its name and a hash of its parameter file."""
+    return f"{roi or 'roi'}-{hash_of(parameters)[:12]}"
 
 
 def feature_table(
@@ -121,7 +135,8 @@ def feature_table(
     load: patient_id -> (CT in HU, {'sm': mask, 'pm': mask}), images on one grid, label 1; called in workers.
     fingerprint: patient_id -> text that changes when the patient's input files do.
     parameter_files: {'sm': PyRadiomics parameter file, ...}; the key becomes the prefix of the columns, none if ''.
-    cache_dir: one file a patient. workers: processes, 0 takes all cores. quiet: no progress on stderr.
+    cache_dir: one file a patient, in a folder for each region and parameter file.
+    workers: processes, 0 takes all cores. quiet: no progress on stderr.
     memory_gb: what one patient may take; see ``memory_limit``.
     executor: (task, patient_ids, workers) -> results in any order. If None, the Dask cluster that the environment
     variable SCHEDULER names, else processes of this machine (``run_local``); ``run_here`` is this process alone.
@@ -138,8 +153,10 @@ def feature_table(
     ids = sorted(set(patient_ids))
     for note in filter(None, map(slow_note, parameter_files.values())):
         print(f"note: {note}", file=sys.stderr)
-    Path(cache_dir).mkdir(parents=True, exist_ok=True)
-    remove_leftovers(Path(cache_dir))
+    for roi, path in parameter_files.items():
+        folder = Path(cache_dir) / region_folder(roi, path.read_text(encoding="utf-8"))
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     task = Task(load, fingerprint, parameter_files, Path(cache_dir), memory_gb)
     done: dict[str, dict[str, float]] = {}
     failed: list[tuple[str, str, str]] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -59,7 +58,8 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         "load": partial(load_images, found, params.images),
         "fingerprint": fingerprint,
         "parameter_files": study.parameter_files,
-        "cache_dir": _feature_cache(study),
+        # one for all studies of the same data, so that a what-if extracts nothing again
+        "cache_dir": study.cache / "patients" / study.data.name,
         "memory_gb": params.images.memory_gb,
         "workers": params.workers,
         "quiet": quiet,
@@ -91,12 +91,6 @@ def whole_table(
     So a study on the same patients neither starts a worker nor reads a file a patient.
     """
     return feature_table(list(inputs), expected_count=expected_count, **how)
-
-
-def _feature_cache(study: Study) -> Path:
-    """One folder for all studies of the same data and feature parameters, so that a what-if extracts nothing again."""
-    files = {roi: path.read_bytes() for roi, path in study.parameter_files.items()}
-    return study.cache / f"{study.data.name}-{hash_of(sorted(files.items()))[:12]}"
 
 
 def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):

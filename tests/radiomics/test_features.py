@@ -1,6 +1,7 @@
 """The feature stage: what is kept, what is recomputed, what a failing patient does to the others."""
 
 import functools
+import itertools
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from analysis_lib.radiomics.features import (
     Task,
     feature_names,
     feature_table,
+    region_folder,
 )
 from analysis_lib.radiomics.parameter_files import check_parameter_files
 from analysis_lib.radiomics.workers import run_here
@@ -67,6 +69,10 @@ def run(ids, folder, calls=None, changed=(), files=FILES, **options):
     )
 
 
+def kept_of(folder: Path, roi: str, patient_id: str) -> Path:
+    return folder / "features" / region_folder(roi, FILES[roi].read_text()) / f"{patient_id}.json"
+
+
 def test_table_and_failures(tmp_path: Path) -> None:
     table, failures = run(["P2", "unreadable1", "P1", "empty3"], tmp_path, expected_count=1343)
     assert table.index.tolist() == ["P1", "P2"]
@@ -104,13 +110,19 @@ def test_only_what_changed_is_recomputed(tmp_path: Path) -> None:
     other.write_text(FILES["pm"].read_text().replace("binWidth: 25", "binWidth: 10"))
     changed, _ = run(ids, tmp_path, calls, changed=("P2",), files={**FILES, "pm": other})
     assert calls == ids
+    unchanged = [c for c in first if c.startswith("sm_")]
+    pd.testing.assert_frame_equal(first[unchanged], changed[unchanged], check_exact=True)
+    calls.clear()
+    alone, _ = run(ids, tmp_path, calls, changed=("P2",), files={"sm": FILES["sm"]})  # a region less extracts nothing
+    assert calls == []
+    pd.testing.assert_frame_equal(first[unchanged], alone, check_exact=True)
     assert (changed["pm_original_firstorder_Entropy"] > first["pm_original_firstorder_Entropy"]).all()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"key": 1}', '{"key": "x", "features": {}}'])
 def test_a_damaged_file_is_recomputed(content: str, tmp_path: Path) -> None:
     first, _ = run(["P1"], tmp_path)
-    (tmp_path / "features" / "P1.json").write_text(content)
+    kept_of(tmp_path, "sm", "P1").write_text(content)
     calls = []
     again, failures = run(["P1"], tmp_path, calls)
     assert calls == ["P1"]
@@ -120,7 +132,7 @@ def test_a_damaged_file_is_recomputed(content: str, tmp_path: Path) -> None:
 
 def test_a_value_that_was_changed_on_disk_is_recomputed(tmp_path: Path) -> None:
     first, _ = run(["P1"], tmp_path)
-    path = tmp_path / "features" / "P1.json"
+    path = kept_of(tmp_path, "sm", "P1")
     stored = json.loads(path.read_text())
     stored["features"][first.columns[0]] += 1e-9
     path.write_text(json.dumps(stored))
@@ -173,7 +185,8 @@ def test_a_parameter_file_that_is_not_there_stops_with_a_suggestion() -> None:
 def test_odd_patient_names_stay_inside_the_folder(tmp_path: Path) -> None:
     table, _ = run(["../a/b 1"], tmp_path)
     assert table.index.tolist() == ["../a/b 1"]
-    assert [p.name for p in (tmp_path / "features").iterdir()] == ["..%2Fa%2Fb%201.json"]
+    kept = sorted(p.relative_to(tmp_path / "features") for p in (tmp_path / "features").rglob("*.json"))
+    assert [(p.parts[0][:3], *p.parts[1:]) for p in kept] == [(roi, "..%2Fa%2Fb%201.json") for roi in ("pm-", "sm-")]
 
 
 def test_workers_give_the_same_and_survive_a_death(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
@@ -199,19 +212,19 @@ def test_a_killed_run_resumes(tmp_path: Path) -> None:
     folder = tmp_path / "features"
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
     deadline = time.monotonic() + 60
-    while not (folder / "P1.json").exists() and time.monotonic() < deadline:
+    while len(list(folder.rglob("P1.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert json.loads((folder / "P1.json").read_text())["features"]
+    assert all(json.loads(path.read_text())["features"] for path in folder.rglob("P1.json"))
     calls = []
     table, _ = run(["P1", "P2"], tmp_path, calls)
     assert calls == ["P2"]
     untouched, _ = run(["P1", "P2"], tmp_path / "untouched")
     pd.testing.assert_frame_equal(table, untouched, check_exact=True)
-    for name in ("P1.json", "P2.json"):
-        assert (folder / name).read_bytes() == (tmp_path / "untouched" / "features" / name).read_bytes()
-    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == ["P1.json", "P2.json"]
+    for roi, name in itertools.product(FILES, ("P1", "P2")):
+        assert kept_of(tmp_path, roi, name).read_bytes() == kept_of(tmp_path / "untouched", roi, name).read_bytes()
+    assert sorted(p.name for p in folder.rglob("*.json")) == ["P1.json", "P1.json", "P2.json", "P2.json"]
 
 
 def test_a_worker_of_another_environment_stops_the_run(tmp_path: Path) -> None:

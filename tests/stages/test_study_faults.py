@@ -135,8 +135,10 @@ def test_the_others_keep_every_byte(studies):
             among.drop(columns="index", errors="ignore")
         )
     for name in GOOD:
-        files = [next(study.project.glob(f"build/cache/{study.name}-*/{name}.json")) for study in (clean, broken)]
-        assert files[0].read_bytes() == files[1].read_bytes()
+        for roi in ("sm", "pm"):
+            where = "build/cache/patients/{}/" + f"{roi}-*/{name}.json"
+            files = [next(study.project.glob(where.format(study.name))) for study in (clean, broken)]
+            assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_patient_of_whom_l3_alone_is_there_keeps_the_indices(studies):
