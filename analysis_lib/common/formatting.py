@@ -50,6 +50,11 @@ def format_count(n: float, fraction: float) -> str:
     return f"{int(n)}" if n == 0 or absent(fraction) else f"{int(n)} ({100 * fraction:.1f})"
 
 
+def significance(confidence: float) -> float:
+    """What a P value must lie below, 0.05 for intervals of 95%: 1 - 0.95 is a little more, and 0.05 not below 0.05."""
+    return round(1 - confidence, 9)
+
+
 def absent(value: object) -> bool:
     """Whether a table has no value there."""
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))  # a list, as of parameters, is there

@@ -6,9 +6,11 @@ the report shows it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from analysis_lib.common.formatting import format_estimate, format_p, format_ratio
+from analysis_lib.common.formatting import format_estimate, format_p, format_ratio, significance
 from analysis_lib.core.parameters import CohortParams
 from analysis_lib.results import MODEL
 
@@ -22,9 +24,7 @@ def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams)
     if exclusions.empty:
         return f"{text} Nobody was left out."
     stages = exclusions["stage"].value_counts(sort=False)
-    return (
-        f"{text} Left out, or kept without a risk score: {_listed(f'{n} at {stage}' for stage, n in stages.items())}."
-    )
+    return f"{text} Left out, or kept without a risk score: {listed(f'{n} at {stage}' for stage, n in stages.items())}."
 
 
 def sarcopenia(table2: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
@@ -40,7 +40,7 @@ def extended(table: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
     kept = _significant(paper, "p_bh", sets, confidence, "after Benjamini-Hochberg")
     both = paper[paper["mi_hr"].notna() & paper["hr"].notna()]
     crossed = int(((both["hr"] > 1) != (both["mi_hr"] > 1)).sum())
-    held = int((both["mi_p"] < 1 - confidence).sum())
+    held = int((both["mi_p"] < significance(confidence)).sum())
     if both.empty:
         return f"{kept} No hazard ratio could be adjusted."
     return (
@@ -53,7 +53,7 @@ def splines(annotations: pd.DataFrame, sets: CohortParams) -> str:
     """14: does the hazard change along each index of the discovery set, and does it bend (as the panels print)."""
     texts = "; ".join(f"{row.panel}, {row.text}" for row in annotations.itertuples())
     return (
-        f"Hazard of death along each index in {_listed(map(sets.label, sets.trained))}: {texts}. Where the curvature "
+        f"Hazard of death along each index in {listed(map(sets.label, sets.trained))}: {texts}. Where the curvature "
         "is not significant, a straight line does as well, and nothing shows that risk jumps at the cut-off."
     )
 
@@ -66,10 +66,10 @@ def radiomics(separations: pd.DataFrame, confidence: float) -> str:
         if known.empty:
             texts.append(f"In {patients} no definition has groups large enough for the components to be tried on them.")
             continue
-        apart = known.loc[known["p_permutation"] < 1 - confidence, "definition"]
+        apart = known.loc[known["p_permutation"] < significance(confidence), "definition"]
         best = known.loc[known["auc"].idxmax()]
         texts.append(
-            f"In {patients} the components separate {_listed(apart) or 'no definition'} (permutation P < "
+            f"In {patients} the components separate {listed(apart) or 'no definition'} (permutation P < "
             f"{1 - confidence:.2f}), of {len(known)} that could be tried. The clearest is {best.definition}, AUC "
             f"{format_estimate(best.auc, best.low, best.high)}."
         )
@@ -79,13 +79,13 @@ def radiomics(separations: pd.DataFrame, confidence: float) -> str:
 def model(kept: pd.DataFrame, compared: pd.DataFrame, sets: CohortParams) -> str:
     """04: what the code keeps, and whether two steps or one joint network does better in training."""
     means = compared.groupby("option", sort=False)["c_index"].mean()
-    folds = f"Within the training patients the mean C-index over {compared['fold'].nunique()} folds is " + _listed(
+    folds = f"Within the training patients the mean C-index over {compared['fold'].nunique()} folds is " + listed(
         f"{value:.2f} for {name}" for name, value in means.items()
     )
     if kept.empty:
         return f"The joint network keeps no decoder, so nothing says what its code keeps. {folds}."
     shares = [f"{row.autoencoder:.0%} in {sets.label(row.split)}" for row in kept.itertuples()]
-    return f"The code keeps {_listed(shares)} of the variance of the features. {folds}."
+    return f"The code keeps {listed(shares)} of the variance of the features. {folds}."
 
 
 def risk_groups(groups: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
@@ -95,7 +95,7 @@ def risk_groups(groups: pd.DataFrame, sets: CohortParams, confidence: float) -> 
         return "There is no test set, so nothing says whether the risk groups hold in patients the model has not seen."
     ratios = [f"{sets.label(r.set)} {format_ratio(r.hr, r.hr_low, r.hr_high)}" for r in tested.itertuples()]
     known = tested["p_logrank"].dropna()
-    held = int((known < 1 - confidence).sum())
+    held = int((known < significance(confidence)).sum())
     return (
         f"Hazard ratio of high against low risk in patients the model has not seen: {', '.join(ratios)}. The log-rank "
         f"test is significant in {held} of the {len(known)} test sets that have both groups."
@@ -111,8 +111,9 @@ def discrimination(c_index: pd.DataFrame, difference: pd.DataFrame, sets: Cohort
     pairs = difference[(difference["set"] != "train") & difference["difference"].notna()]
     definite = pairs[~pairs["model"].str.endswith(" continuous")]
     continuous = pairs[pairs["model"].str.endswith(" continuous")]
+    better = pairs[(pairs["p"] < significance(confidence)) & (pairs["difference"] > 0)]
     counts = [
-        f"{int(((part['p'] < 1 - confidence) & (part['difference'] > 0)).sum())} of {len(part)} comparisons with {what}"
+        f"{part.index.isin(better.index).sum()} of {len(part)} comparisons with {what}"
         for part, what in ((definite, "a definition"), (continuous, "a continuous index"))
     ]
     return f"C-index of {MODEL}: {', '.join(values)}. It is significantly the better one in {' and '.join(counts)}."
@@ -131,7 +132,7 @@ def published(comparison: pd.DataFrame, intervals: pd.DataFrame, note: str) -> s
 
 def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams) -> str:
     """09: predicted against observed deaths at the last horizon, and what the naive estimate of recurrence adds."""
-    text = _last_horizon(calibration, sets)
+    text = last_horizon(calibration, sets)
     recurrence = incidence[incidence["cause"] == "Recurrence"]
     if recurrence.empty:
         return f"{text} Recurrence is not known."
@@ -141,13 +142,14 @@ def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParam
     )
 
 
-def _last_horizon(calibration: pd.DataFrame, sets: CohortParams) -> str:
+def last_horizon(calibration: pd.DataFrame, sets: CohortParams) -> str:
+    """Deaths predicted and observed by the last horizon, in each set that is followed so long."""
     last = calibration["month"].max() if len(calibration) else float("nan")
     rows = calibration[(calibration["month"] == last) & calibration["observed"].notna()]
     texts = [
         f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
     ]
-    return f"Risk of death by {last:g} months: {_listed(texts)}." if texts else "No test set is followed long enough."
+    return f"Risk of death by {last:g} months: {listed(texts)}." if texts else "No test set is followed long enough."
 
 
 def stability(lowest: pd.Series, used: int, min_icc: float) -> str:
@@ -188,11 +190,11 @@ def small_data(summary: pd.DataFrame) -> str:
 def added_value(brier: pd.DataFrame, added: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
     """12: skill of the model's predictions, and where its risk adds to what is known."""
     own = brier[(brier["model"] == MODEL) & (brier["month"].astype(str) == "integral") & brier["skill"].notna()]
-    skills = _listed(f"{sets.label(r.set)} {r.skill:.0%}" for r in own.itertuples())
+    skills = listed(f"{sets.label(r.set)} {r.skill:.0%}" for r in own.itertuples())
     text = f"Share of the Brier score that {MODEL} removes: {skills}." if skills else "No Brier score could be had."
     known = added[added["p"].notna()]
-    gains = known[known["p"] < 1 - confidence]
-    where = _listed(f"{sets.label(r.set)} beside {r.added_to.lower()} ({format_p(r.p)})" for r in gains.itertuples())
+    gains = known[known["p"] < significance(confidence)]
+    where = listed(f"{sets.label(r.set)} beside {r.added_to.lower()} ({format_p(r.p)})" for r in gains.itertuples())
     return f"{text} The risk adds significantly in {len(gains)} of {len(known)} tests{f': {where}' if where else ''}."
 
 
@@ -201,7 +203,7 @@ def multiverse(ratios: pd.DataFrame, gains: pd.DataFrame, confidence: float) -> 
     texts = []
     for table, value, reference, what in ((ratios, "hr", 1.0, "hazard ratio"), (gains, "gain", 0.0, "gain in C-index")):
         known = table[table[value].notna()]
-        above, small = (known[value] > reference).mean(), (known["p"] < 1 - confidence).mean()
+        above, small = (known[value] > reference).mean(), (known["p"] < significance(confidence)).mean()
         texts.append(
             f"Over {len(known)} specifications the median {what} is {known[value].median():.2f}, above "
             f"{reference:g} in {above:.0%}, and significant in {small:.0%}."
@@ -218,8 +220,8 @@ def validation(
     unlike = case_mix[case_mix["characteristic"] == "unlike_training"]
     shares = [f"{r.value:.0%} of {sets.label(r.set)}" for r in unlike.itertuples()]
     return (
-        f"C-index of the model of study {study}: {', '.join(values)}. {_last_horizon(calibration, sets)} Unlike its "
-        f"training patients are {_listed(shares)}."
+        f"C-index of the model of study {study}: {', '.join(values)}. {last_horizon(calibration, sets)} Unlike its "
+        f"training patients are {listed(shares)}."
     )
 
 
@@ -236,8 +238,8 @@ def _significant(table: pd.DataFrame, p: str, sets: CohortParams, confidence: fl
     """Which definitions go with a longer or shorter survival, by set and outcome."""
     found = []
     for (name, outcome), part in table.groupby(["set", "outcome"], sort=False):
-        if definitions := part.loc[part[p] < 1 - confidence, "definition"].tolist():
-            found.append(f"{_listed(definitions)} ({sets.label(name)}, {outcome})")
+        if definitions := part.loc[part[p] < significance(confidence), "definition"].tolist():
+            found.append(f"{listed(definitions)} ({sets.label(name)}, {outcome})")
     tried = int(table[p].notna().sum())
     return f"Of {tried} hazard ratios, significant ({how}) are: {'; '.join(found) or 'none'}."
 
@@ -247,6 +249,7 @@ def _range(values: pd.Series, form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _listed(parts) -> str:
+def listed(parts: Iterable[object]) -> str:
+    """'a, b and c'."""
     *first, last = [*parts] or [""]
     return f"{', '.join(map(str, first))} and {last}" if first else str(last)

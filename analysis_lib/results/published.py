@@ -107,16 +107,6 @@ def inside_counts(comparison: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def other_conclusions(comparison: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Hazard ratios that are significant in the letter and not here, or the other way round: item and both P values.
-
-    A P that is printed as the level itself counts as significant: so the letter tells its 0.05 (SMI, Fig. 2).
-    """
-    rows = comparison[(comparison["statistic"] == "P") & comparison[["published", "ours"]].notna().all(axis=1)]
-    printed, ours = rows["published"] <= round(1 - confidence, 9), rows["ours"] < 1 - confidence
-    return rows.loc[printed != ours, ["item", "published", "ours"]].reset_index(drop=True)
-
-
 def quantity_text(marker: str, outcome: str, quantity: str) -> str:
     """What was measured, in words: 'age, years', 'PMA sarcopenic', 'PMA OS HR'."""
     named = ", ".join(filter(None, [NAMES.get(quantity, quantity), UNITS.get(quantity)]))

@@ -1,4 +1,4 @@
-"""One zip of a study for a journal: figures, tables, parameters, executed notebooks, run.json, RO-Crate metadata.
+"""One zip of a study for a journal: README, report, figures, tables, parameters, notebooks, run.json, RO-Crate.
 
 No patient goes with it. A table with a row a patient is left out, the exact times in curves of survival and incidence
 are taken at whole months, and an output of a notebook that shows a patient is removed; LEFT_OUT.md lists each. What is
@@ -7,7 +7,6 @@ packed is searched for every patient identifier and every measured value, and th
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tempfile
@@ -15,72 +14,30 @@ import zipfile
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.common.errors import StudyError
-from analysis_lib.common.files import read_csv, replacing
+from analysis_lib.common.files import replacing
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
 from analysis_lib.core.notebooks import nbformat  # as it starts quickly
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
-from analysis_lib.review.coarse import is_curve, monthly
+from analysis_lib.review.guard import KINDS, Patients, as_it_may_leave
 from analysis_lib.review.record import read_run
+from analysis_lib.review.report import render
+from analysis_lib.review.verdict import verdict_of
 
-# A time or measurement with this many digits is one patient's; fewer occur in results too.
-TELLING_DIGITS = 7
-FEW_VALUES = 0.1  # share of the numbers of a table that may be patients' where its rows are not
-SHORTEST_TELLING_ID = 4  # a shorter identifier, as '12', is also a number in every table
 LICENSE = "https://spdx.org/licenses/GPL-3.0-or-later"
-KINDS = {"column": "identifiers", "identifier": "an identifier", "value": "a measured value"}
-TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-NUMBER = re.compile(r"\d+\.\d+(?:[eE][-+]?\d+)?")
+
+
+# The parameters say what a site calls its column of identifiers, the report has the code of notebooks.
+NO_TABLES = ("parameters.yaml", "run.json", "report.html")
 
 
 class PackageError(StudyError):
     """The study cannot be packed; the message says why and what to do."""
-
-
-class Patients:
-    """What would betray a patient: identifiers, and values that only one patient has."""
-
-    def __init__(self, study: Study) -> None:
-        patients, exclusions = study.patients(), study.exclusions()
-        ids = {*patients["patient_id"].astype(str), *exclusions["patient_id"].astype(str)}
-        if "series_uid" in patients:
-            ids |= set(patients["series_uid"].dropna().astype(str))
-        self.ids = {i for i in ids if len(i) >= SHORTEST_TELLING_ID}
-        frames = [patients]
-        if (study.build / "risk.csv").is_file():
-            frames.append(study.risk())
-        numbers = np.concatenate([f.select_dtypes("number").to_numpy(float).ravel() for f in frames])
-        texts = {repr(float(v)) for v in numbers[np.isfinite(numbers)]}
-        self.values = {t for t in texts if len(re.sub(r"\D|e.*$", "", t).strip("0")) >= TELLING_DIGITS}
-
-    def rounded(self, text: str) -> str:
-        """A table with those numbers rounded that are one patient's value, as a median time from dates is.
-
-        As it is where there is an identifier, or where so many numbers are patients' that the rows may be theirs.
-        """
-        numbers = NUMBER.findall(text)
-        theirs = sum(number in self.values for number in numbers)
-        if "patient_id" in text or theirs > FEW_VALUES * len(numbers):
-            return text
-        return NUMBER.sub(lambda found: f"{float(found[0]):.4g}" if found[0] in self.values else found[0], text)
-
-    def seen_in(self, text: str, is_table: bool = True) -> tuple[str, str] | None:
-        """The first trace of a patient in a text, as its kind (of ``KINDS``) and itself; None without any.
-
-        The parameters are no table: there a site says what its column of identifiers is called.
-        """
-        if is_table and "patient_id" in text:
-            return "column", "patient_id"
-        for token in TOKEN.findall(text):
-            if token.strip("._-") in self.ids:
-                return "identifier", token
-        return next((("value", v) for v in NUMBER.findall(text) if v in self.values), None)
 
 
 def write_package(study: Study) -> Path:
@@ -95,7 +52,7 @@ def write_package(study: Study) -> Path:
     left_out: list[tuple[str, str]] = []
     files: dict[str, bytes] = {}
     for name in produced(study):
-        content = _result(study.figures / name, guard, left_out)
+        content = as_it_may_leave(study.figures / name, guard, left_out)
         if content is not None:
             files[f"figures/{name}"] = content
     exclusions = study.exclusions().groupby(["set", "stage"], sort=False).size().rename("patients").reset_index()
@@ -111,8 +68,10 @@ def write_package(study: Study) -> Path:
         if (study.project.root / name).is_file():
             files[name] = (study.project.root / name).read_bytes()
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
+    files["report.html"] = render(study, run).encode()
+    files["README.md"] = _readme(study, run, sorted(files)).encode()
     for name, content in files.items():
-        if trace := guard.seen_in(_readable(name, content), is_table=name not in ("parameters.yaml", "run.json")):
+        if trace := guard.seen_in(_readable(name, content), is_table=name not in NO_TABLES):
             raise PackageError(
                 f"{name} still shows a patient (the {' '.join(trace)}); nothing was packed, please report this"
             )
@@ -120,36 +79,6 @@ def write_package(study: Study) -> Path:
     with replacing(path) as temporary:
         _zip(files | {"ro-crate-metadata.json": _crate(study.params, run, files)}, temporary, run["finished"])
     return path
-
-
-def _result(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> bytes | None:
-    """A file of the results as it may leave, or None."""
-    name = f"figures/{path.name}"
-    content = path.read_bytes()
-    if path.suffix == ".pdf":
-        # Vector graphics hold the coordinates of each dot and step: where those are patients', only the picture goes.
-        source = path.with_suffix(".csv")
-        if source.is_file():
-            text = source.read_text(encoding="utf-8")
-            if guard.seen_in(text) or is_curve(read_csv(io.StringIO(text), nrows=0)):
-                left_out.append((name, "vector graphic, exact to the patient; the picture (.png) is in the package"))
-                return None
-        return content
-    if path.suffix not in (".csv", ".html"):
-        return content
-    text = content.decode("utf-8")
-    if path.suffix == ".csv" and (coarse := guard.rounded(text)) != text:
-        text, content = coarse, coarse.encode()
-        left_out.append((name, "a few numbers are one patient's, as a median is: rounded to four digits"))
-    if trace := guard.seen_in(text):
-        left_out.append((name, f"one row a patient: {KINDS[trace[0]]}"))
-        return None
-    if path.suffix == ".csv":
-        table = read_csv(io.StringIO(text))
-        if is_curve(table):
-            left_out.append((name, "exact times of events; the curves are in the package at whole months"))
-            return _csv(monthly(table))
-    return content
 
 
 def _notebook(path: Path, guard: Patients, left_out: list[tuple[str, str]]) -> bytes:
@@ -178,10 +107,38 @@ def _readable(name: str, content: bytes) -> str:
     """What the last search goes through: text, and of notebooks their outputs (their code names columns)."""
     if name.endswith((".png", ".pdf")):
         return ""
+    if name == "report.html":  # pictures and downloads, which were asked one by one, left aside
+        return re.sub(r"data:[^\"]*", "", content.decode("utf-8"))
     if not name.endswith(".ipynb"):
         return content.decode("utf-8")
     cells = nbformat.reads(content.decode("utf-8"), as_version=4).cells
     return "\n".join(_words(output) for cell in cells for output in cell.get("outputs", []))
+
+
+def _readme(study: Study, run: dict, names: list[str]) -> str:
+    """The first page of the package: the verdict, what lies where, and how the study is made again."""
+    said = "\n".join(f"{k}. {text}" for k, text in enumerate(verdict_of(study), start=1))
+    counts = {folder: sum(name.startswith(f"{folder}/") for name in names) for folder in ("figures", "notebooks")}
+    commit = f"commit {run['git']['commit']}" if run["git"] else "a copy without git"
+    return f"""# {study.params.title}
+
+{f"**{study.note}**" if study.note else "No patient is in this package; LEFT_OUT.md says what is not."}
+
+{said}
+
+| look at | for |
+|---|---|
+| `report.html` | everything in one page: open it in a browser, it needs no other file |
+| `figures/` | {counts["figures"]} files: each table and figure, with the numbers it is drawn from |
+| `notebooks/` | {counts["notebooks"]} notebooks as they ran |
+| `parameters.yaml` | every parameter of the run |
+| `run.json` | {commit}, versions, hashes of inputs and outputs, machine, time of each stage |
+| `LEFT_OUT.md` | what was left out or made coarser, so that no patient can be told |
+| `ro-crate-metadata.json` | the same for machines |
+
+To make it again: check out the commit, put `parameters.yaml` as `params/{study.name}.yaml`, then `{study.command}`
+and `make verify STUDY={study.name}`.
+"""
 
 
 def _left_out(rows: list[tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis_lib.common.progress import length
 from analysis_lib.core.project import Study
+from analysis_lib.review.verdict import verdict_of
 
 PLAN = ".plan"  # steps that make is going to run, a line each, written as it begins
 # How long each takes beside the others, as in a first run of the study standin; only ratios count.
@@ -17,7 +18,6 @@ WEIGHTS = {
     **{"09_beyond_the_letter": 15, "12_added_value": 15, "13_extended_table2": 12},
 }
 OTHER = 5
-END = ("06_discrimination", "07_paper_comparison")
 
 
 def progress_line(study: Study) -> str:
@@ -55,10 +55,9 @@ def _ended(study: Study, step: str) -> float:
 
 def verdict(study: Study) -> str:
     """What a reader wants to know first of a finished run, and where the rest is."""
-    answers, name = study.answers(), study.project.name_of
-    found = [answers[notebook] for notebook in END if notebook in answers] or list(answers.values())[-1:]
+    name = study.project.name_of
     pages = f"tables and figures: {name(study.figures)}; notebooks: {name(study.build / 'notebooks')}"
-    return "\n".join([*found, f"{pages}; one page of all: make report STUDY={study.name}"]) + "\n"
+    return "\n".join([*verdict_of(study), f"{pages}; one page of all: make report STUDY={study.name}"]) + "\n"
 
 
 def verdict_file(study: Study) -> Path:

@@ -1,11 +1,13 @@
 """One self-contained HTML page of a finished study, and a PDF of it where Chromium is at hand.
 
-Everything is inside the file: pictures, style, and the few lines of script that open the folds for printing.
+Everything is inside the file: pictures, tables to take along, notebooks, style and script. No link leads to a file
+beside it, so the page can be mailed.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment
+from markupsafe import Markup
+from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from analysis_lib.common.errors import StudyError
@@ -24,15 +28,21 @@ from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, notebook_of, pr
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
 from analysis_lib.ct.flags import flag_table
-from analysis_lib.figures.style import SYNTHETIC_LABEL
+from analysis_lib.figures.style import label_synthetic
 from analysis_lib.figures.tables import html_table, table2_for_reading
+from analysis_lib.figures.vector import svg_text
 from analysis_lib.results.published import printed_numbers, quantity_text
 from analysis_lib.results.table1 import table_one_for_reading
 from analysis_lib.results.table2 import TABLE2_BESIDE
 from analysis_lib.results.table2_extended import extended_for_reading
 from analysis_lib.review.facts import Facts, facts, fill
+from analysis_lib.review.glance import forest_of, strip_of
+from analysis_lib.review.guard import Patients, as_it_may_leave
 from analysis_lib.review.methods import methods
+from analysis_lib.review.pages import STYLE, notebook_piece
+from analysis_lib.review.reading import for_reading
 from analysis_lib.review.record import read_run
+from analysis_lib.review.verdict import verdict_of
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -43,6 +53,9 @@ SHOWN_PACKAGES = [
 LONGEST_ON_PAPER = 60  # rows
 WIDEST_UPRIGHT = 14  # columns; a wider table lies on its side on paper
 LONGEST_TABLE = 400  # rows on the page; longer tables, as of every feature, are in their CSV
+FOLDED_FROM = 25  # rows; what a table has beyond is folded
+LARGEST_TAKEN_ALONG = 100_000  # bytes of a CSV inside the page
+LARGEST_VECTOR = 1_500_000  # bytes of an SVG; of a larger one the page has the pixels
 
 
 class ReportError(StudyError):
@@ -74,15 +87,15 @@ def _of_the_run(study: Study, run: dict) -> Params:
 
 def render(study: Study, run: dict, unfolded: bool = False) -> str:
     """HTML text of the report; ``unfolded`` opens the folds, for paper."""
-    params, found = study.params, facts(study)
+    params, found, guard = study.params, facts(study), Patients(study)
     there = produced(study)
-    entries = [_entry(study, stem, there, found) for stem in stems(params) if any(Path(f).stem == stem for f in there)]
+    shown = [stem for stem in stems(params) if any(Path(f).stem == stem for f in there)]
+    entries = [_entry(study, stem, there, found, guard) for stem in shown]
     if "paper_comparison.csv" in there:
         comparison = study.comparison()
         for entry in entries:
             rows = wanted.of(comparison) if (wanted := describe(entry["stem"]).published) else ()
             entry["published"] = html_table(beside(rows, params.cohort), unbroken=True) if len(rows) else None
-    notebooks = {n: f"../../build/{params.study}/notebooks/{n}.ipynb" for n in ALL_NOTEBOOKS}
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
@@ -90,8 +103,10 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         params=params,
         run=run,
         found=found,
-        label=SYNTHETIC_LABEL,
         note=study.note,
+        style=Markup(STYLE),
+        verdict=verdict_of(study),
+        **_first_pictures(study),
         letter=printed_numbers()["doi"],
         printed=printed_numbers(params.published)["doi"],
         paper=[e for e in entries if e["part"] == "paper"],
@@ -101,11 +116,50 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
             params, study.patients(), study.n_features, study.validation()[1] if study.only_validated else None
         ),
         flags=_flags(study),
-        notebooks={n: path for n, path in notebooks.items() if study.executed(n).is_file()},
+        notebooks={} if unfolded else _notebooks(study, shown, guard),
         packages=_versions(run),
         finished=_readable_time(run["finished"]),
         unfolded=unfolded,
     )
+
+
+def _first_pictures(study: Study) -> dict[str, str]:
+    """The forest plot and the strip of CT as data URIs, "" where a study has none."""
+    found = forest_of(study)
+    strip = strip_of(study)
+    pictures = {"forest": "", "strip": ""}
+    if found:
+        label_synthetic(found[0], study.params.synthetic)
+        pictures["forest"] = data_uri(svg_text(found[0]).encode(), "image/svg+xml")
+    if strip:
+        pictures["strip"] = data_uri(_jpeg(strip), "image/jpeg")
+    return pictures
+
+
+def _jpeg(fig: Figure) -> bytes:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="jpeg", dpi=150, pil_kwargs={"quality": 80})
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as the address of a picture or download that is inside the page."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _notebooks(study: Study, shown: list[str], guard: Patients) -> dict[str, Markup]:
+    """The executed notebooks; what they save is pointed to where the page has it, and no output shows a patient."""
+
+    def link(stem: str) -> str:
+        title = describe(stem).title
+        return f'<p>See <a href="#{stem}">{title}</a>.</p>' if stem in shown else f"<p>{title}</p>"
+
+    pieces = {}
+    for name in ALL_NOTEBOOKS:
+        if study.executed(name).is_file():
+            piece = notebook_piece(study.executed(name), lambda text: bool(guard.seen_in(text)), link, level=4)
+            pieces[name] = Markup(piece)
+    return pieces
 
 
 def _flags(study: Study) -> str:
@@ -130,7 +184,7 @@ def _readable_time(text: str) -> str:
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
+def _entry(study: Study, stem: str, there: list[str], found: Facts, guard: Patients) -> dict:
     artefact, folder = describe(stem), study.figures
     entry = {
         "stem": stem,
@@ -140,10 +194,10 @@ def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
         "notebook": notebook_of(stem),
         "files": [f for f in there if Path(f).stem == stem],
         "published": None,
+        "csv": _taken_along(folder / f"{stem}.csv", guard),
     }
     if f"{stem}.png" in there:
-        data = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode()
-        entry["image"] = f"data:image/png;base64,{data}"
+        entry["image"] = _picture(study, stem, guard)
         entry["alt"] = fill(artefact.alt or artefact.caption, found)
     else:
         table, row_headers = _table(study, stem)
@@ -153,7 +207,24 @@ def _entry(study: Study, stem: str, there: list[str], found: Facts) -> dict:
         if stem == "exclusions" and table.empty:
             entry["table"] = "No patient was excluded."
         entry["wide"] = table.shape[1] > WIDEST_UPRIGHT
+        entry["folded"] = len(table) > FOLDED_FROM
     return entry
+
+
+def _picture(study: Study, stem: str, guard: Patients) -> str:
+    """A figure as SVG; as PNG where the SVG is missing, old or huge, or its coordinates would be a real patient's."""
+    vector, png = study.build / "svg" / f"{stem}.svg", study.figures / f"{stem}.png"
+    fresh = vector.is_file() and vector.stat().st_mtime >= png.stat().st_mtime
+    exact = study.params.synthetic or as_it_may_leave(study.figures / f"{stem}.pdf", guard, []) is not None
+    if fresh and exact and vector.stat().st_size <= LARGEST_VECTOR:
+        return data_uri(vector.read_bytes(), "image/svg+xml")
+    return data_uri(png.read_bytes(), "image/png")
+
+
+def _taken_along(path: Path, guard: Patients) -> str:
+    """The CSV as a download inside the page, as it may leave; "" where it is a patient's or too large."""
+    content = as_it_may_leave(path, guard, []) if path.is_file() else None
+    return data_uri(content, "text/csv") if content and len(content) <= LARGEST_TAKEN_ALONG else ""
 
 
 def _table(study: Study, stem: str) -> tuple[pd.DataFrame, int]:
@@ -174,7 +245,7 @@ def _table(study: Study, stem: str) -> tuple[pd.DataFrame, int]:
         return table2_for_reading(table, sets, {key: f"{key} ({d.source})" for key, d in definitions.items()}), 1
     if stem == "table2_extended":
         return extended_for_reading(table.fillna({"covariates": "", "note": ""}), sets), 3
-    return table, 1
+    return for_reading(table, cohort, study.params.statistics.confidence), 1
 
 
 def beside(rows: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:

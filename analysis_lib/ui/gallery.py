@@ -7,27 +7,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import SimpleITK as sitk
 from PIL import Image
 
-from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.core.parameters import ParameterError
 from analysis_lib.core.project import Study
-from analysis_lib.ct.indices import load_images
-from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures import style
-from analysis_lib.figures.masks import Slice, masks_picture
+from analysis_lib.figures.masks import masks_picture
 from analysis_lib.review.expectation import digest
+from analysis_lib.review.glance import FIELD_MM, four_patients
 from analysis_lib.review.verify import verify
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4ab", "fig4cf", "fig5", "figS1", "figS2", "figS3", "comparison")
 WIDTH_PIXELS = 900
 RUN_LINE = "The pictures are those of the committed expectation"
-SHARES_OF_SMI = (0.05, 0.35, 0.65, 0.95)
-FIELD_MM = (380.0, 280.0)
 
 
 def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
@@ -45,7 +38,7 @@ def make_gallery(study: Study, folder: Path | None = None) -> list[Path]:
         )
     folder = folder or study.project.root / "docs" / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    picture = masks_picture(_four_patients(study), field_mm=FIELD_MM)
+    picture = masks_picture(four_patients(study), field_mm=FIELD_MM)
     written = []
     for stale in folder.glob("*.png"):
         stale.unlink()
@@ -69,22 +62,3 @@ def run_line(study: str, expectation: dict) -> str:
     """The last line of the gallery's page: which committed expectation its pictures were made from."""
     count = len(expectation["hashes"])
     return f"{RUN_LINE} `tests/expected/{study}` ({count} tables and figures, digest `{digest(expectation)}`).\n"
-
-
-def _four_patients(study: Study) -> list[Slice]:
-    """From little muscle to much: the patients at four shares of the ranking by SMI."""
-    ranked: pd.DataFrame = study.patients().sort_values(["smi", "patient_id"])
-    chosen = ranked.iloc[[round(share * (len(ranked) - 1)) for share in SHARES_OF_SMI]]
-    found = sources(study, located(study))
-    return [
-        _slice(found[row.patient_id], study.params.images, f"{row.patient_id}, SMI {row.smi:.0f} cm²/m²")
-        for row in chosen.itertuples()
-    ]
-
-
-def _slice(source: Source, images: ImageParams, title: str) -> Slice:
-    ct, masks = load_images(source.ct(), source.mask(), images, **source.where())
-    sm, pm = (sitk.GetArrayFromImage(masks[key]).astype(bool) for key in ("sm", "pm"))
-    k = int(np.flatnonzero(sm.any(axis=(1, 2)))[0])
-    column_mm, row_mm, _ = ct.GetSpacing()
-    return title, sitk.GetArrayFromImage(ct)[k], sm[k], pm[k], (row_mm, column_mm)

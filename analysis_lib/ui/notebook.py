@@ -36,24 +36,27 @@ class Notebook(Study):
     ) -> Image | HTML:
         """Save an artefact under its name and return it for display.
 
-        A figure goes with ``data``, the frame or frames that it draws, as PNG, PDF and CSV. A table goes as CSV and
+        A figure goes with ``data``, the frame or frames that it draws, as PNG, PDF and CSV, and as SVG for the report
+        into the build folder. A table goes as CSV and
         HTML; for it ``data`` is the table as a journal would print it, where that is another, and ``row_headers`` the
         number of columns that name a row. Title and caption are those of ``core.artefacts``.
         """
         from IPython.display import HTML, Image
 
-        from analysis_lib.figures import style, tables
+        from analysis_lib.common.files import write_text
+        from analysis_lib.figures import style, tables, vector
         from analysis_lib.review.facts import facts, fill
 
         if not is_declared(name, self.params):
             raise ArtefactError(f"no notebook is declared to make '{name}'; add it to NOTEBOOKS in core/artefacts.py")
-        synthetic = self.params.synthetic
+        synthetic, described = self.params.synthetic, describe(name)
         if not isinstance(made, pd.DataFrame):
-            return Image(style.save_figure(made, self.figures, name, data, synthetic, self.cache / "fonts"))
-        artefact = describe(name)
+            path = style.save_figure(made, self.figures, name, data, synthetic, self.cache / "fonts")
+            write_text(self.build / "svg" / f"{name}.svg", vector.svg_text(made))
+            return Image(path, alt=fill(described.alt or described.caption, facts(self)))
         shown = made if data is None else data
-        caption = fill(artefact.page or artefact.caption, facts(self))
-        path = tables.write_table(made, self.figures, name, artefact.title, caption, synthetic, shown, row_headers)
+        caption = fill(described.page or described.caption, facts(self))
+        path = tables.write_table(made, self.figures, name, described.title, caption, synthetic, shown, row_headers)
         return HTML(path.with_suffix(".html").read_text(encoding="utf-8"))
 
     def answer(self, notebook: str, text: str) -> Markdown:

@@ -1,8 +1,10 @@
 """The record of a run, its verification, comparison and package, on a small finished study."""
 
+import base64
 import io
 import json
 import lzma
+import re
 import shutil
 import subprocess
 import zipfile
@@ -182,6 +184,10 @@ def test_package_holds_no_patient(finished):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         texts = {n: archive.read(n).decode() for n in names if not n.endswith((".png", ".pdf"))}
+    inside = re.findall(r"data:text/csv;base64,([^\"]*)", texts["report.html"])
+    texts |= {f"CSV {k} in the report": base64.b64decode(text).decode() for k, text in enumerate(inside)}
+    texts["report.html"] = re.sub(r"data:[^\"]*", "", texts["report.html"])  # any five letters occur in a picture
+    assert len(inside) > 3 and "report.html" in texts["README.md"] and "P values lie on" in texts["README.md"]
     assert {"run.json", "parameters.yaml", "ro-crate-metadata.json", "LEFT_OUT.md"} <= set(names)
     assert {"figures/table2.csv", "figures/fig3.png", "notebooks/02_sarcopenia.ipynb"} <= set(names)
     assert not {"figures/fig3.csv", "figures/fig3.pdf", "figures/exclusions.csv"} & set(names)
@@ -209,7 +215,7 @@ def test_aggregates_of_times_from_dates_are_packed_rounded(finished):
     patients["os_months"] = (patients["os_months"] * 30.4375).round() / 30.4375
     patients.to_parquet(finished.build / "patients.parquet")
     time, *others = patients.loc[(patients["os_months"] % 1 > 0.01), "os_months"]
-    for column in ("hr_low", "hr", "p"):
+    for column in ("hr_low", "hr", "hr_high"):
         table = read(finished.figures / "table2.csv")
         table.loc[table.index[0], column] = time
         table.to_csv(finished.figures / "table2.csv", index=False)
@@ -218,9 +224,9 @@ def test_aggregates_of_times_from_dates_are_packed_rounded(finished):
             assert "figures/table2.csv | a few numbers are one patient's" in archive.read("LEFT_OUT.md").decode()
         assert len(packed) == len(table) and packed.loc[0, column] == float(f"{time:.4g}") != time
     rows = pd.DataFrame({"month": others[:20]})  # a patient a row, though nobody says so
-    rows.to_csv(finished.figures / "table2.csv", index=False)
+    rows.to_csv(finished.figures / "auc.csv", index=False)
     with zipfile.ZipFile(write_package(finished)) as archive:
-        assert "figures/table2.csv" not in archive.namelist()
+        assert "figures/auc.csv" not in archive.namelist()
 
 
 def test_the_same_run_packs_to_the_same_bytes(finished):

@@ -1,7 +1,9 @@
 """The report of a finished study in Chromium, wide and narrow, and what it says."""
 
+import base64
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from finished import toy_study
 from analysis_lib.core.parameters import load_params
 from analysis_lib.results.published import KEYS, printed_numbers
 from analysis_lib.review.methods import methods
+from analysis_lib.review.reading import for_reading
 from analysis_lib.review.record import read_run
 from analysis_lib.review.report import ReportError, beside, render, write_report
 
@@ -31,23 +34,105 @@ def study(root):
     return toy_study(root)
 
 
-def test_report_is_one_file_without_anything_from_elsewhere(root):
-    html = (root / "figures" / "toy" / "report.html").read_text(encoding="utf-8")
-    sources = re.findall(r'(?:src|srcset|href)="([^"#]*)', html)
-    outside = [s for s in sources if "//" in s and not s.startswith("data:")]
-    assert outside == ["https://doi.org/10.1631/jzus.B2300363"]  # a link, not something that is loaded
+@pytest.fixture(scope="module")
+def html(root):
+    return (root / "figures" / "toy" / "report.html").read_text(encoding="utf-8")
+
+
+def test_report_is_one_file_without_anything_from_elsewhere(html):
     assert not re.search(r"<link|@import|url\(|<script [^>]*src", html)
     text = re.sub(r"data:[^\"']+", "", html)  # any five letters may occur in an encoded picture
     assert "Synthetic images and outcomes" in text and "D9999" not in text and "D0001" not in text
 
 
-def test_report_follows_the_letter_and_links_the_notebooks(root):
-    html = (root / "figures" / "toy" / "report.html").read_text(encoding="utf-8")
+def test_no_link_dies_when_the_page_is_mailed(html):
+    """Each leads into the page, to the letter, or is a table that is inside the page and holds no patient."""
+    ids, csv = set(re.findall(r'id="([^"]+)"', html)), 0
+    links = re.findall(r'(?:src|srcset|href)="([^"]*)', html)
+    assert len(links) > 40
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in ids, link
+        elif link.startswith("data:text/csv;base64,"):
+            table = base64.b64decode(link.partition(",")[2]).decode()
+            assert table.count("\n") > 1 and "patient_id" not in table and "D0001" not in table
+            csv += 1
+        else:
+            assert link == "https://doi.org/10.1631/jzus.B2300363" or link.startswith("data:image/"), link[:80]
+    assert csv >= 4
+
+
+def test_the_verdict_comes_first_and_data_are_told_synthetic_in_short(html):
+    first = html[html.index("<main>") : html.index('<h2 id="paper"')]
+    for text in ("110 synthetic patients", "P values lie on the printed side of 0.05", "Same conclusion?"):
+        assert text in first, text
+    assert first.count("<li>") == 4 and "data:image/svg+xml" in first  # nothing was calibrated in this toy
+    assert html.count("no patient data") < 5 < html.count("Synthetic data.")
+
+
+def test_tables_are_for_reading(html):
+    heads = re.findall(r'<th scope="col">([^<]*)', html)
+    assert "Hazard ratio (95% interval)" in heads and not [h for h in heads if "_" in h]
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)", html)
+    assert not [c for c in cells if re.search(r"\d[eE]-?\d", c)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("p", 6.58e-15, "<0.001"),
+        ("bca_p", 0.9999, ">0.99"),
+        ("chisq", 6.58e-15, "<0.001"),
+        ("difference", -2e-7, ">\N{MINUS SIGN}0.001"),
+        ("hr_per_sd", 160490.298, "160490"),
+        ("n", 12.0, "12"),
+        ("synthetic", True, "yes"),
+        ("note", None, ""),
+        ("share", None, "NA"),
+        ("covariates", "age tumour_single", "age tumour single"),
+    ],
+)
+def test_a_cell_has_no_digit_too_many(column, value, shown):
+    cohort = load_params("smoke").cohort
+    table = for_reading(
+        pd.DataFrame({"set": ["lt", "lt"], column: [value, 0.5 if column != "note" else "x"]}), cohort, 0.95
+    )
+    assert table.iloc[0].tolist() == ["External LT test", shown]
+
+
+def test_an_interval_stands_beside_its_estimate():
+    row = {"model": "A", "auc": 0.8, "low": 0.7123, "high": 0.9, "low_simultaneous": 0.6, "high_simultaneous": 1.0}
+    row |= {"hr": 2.0, "hr_low": 1.2, "hr_high": 3.4, "bca_low": 1.1, "bca_high": 3.5, "median_months": 7.0}
+    row |= {"median_low": 3.0, "median_high": None}
+    table = for_reading(pd.DataFrame([row]), load_params("smoke").cohort, 0.9)
+    assert table.iloc[0].to_dict() == {
+        "Model": "A",
+        "AUC (90% interval)": "0.800 (0.712–0.900)",
+        "Simultaneous interval": "0.600–1.000",
+        "Hazard ratio (90% interval)": "2.00 (1.20–3.40)",
+        "BCa interval": "1.10–3.50",
+        "Median months (90% interval)": "7.00 (3.00–NA)",
+    }
+
+
+def test_a_figure_of_real_patients_has_no_exact_coordinates(study, root):
+    svg = study.build / "svg" / "fig2.svg"
+    svg.parent.mkdir(exist_ok=True)
+    svg.write_text("<svg>vector</svg>")
+    encoded = base64.b64encode(svg.read_bytes()).decode()
+    run = read_run(study)
+    assert encoded in render(study, run)
+    real = study.params.model_copy(update={"standin": None})
+    page = render(replace(study, params=real), run)
+    assert encoded not in page and "make check STUDY=toy" in page
+    svg.unlink()
+
+
+def test_report_follows_the_letter(html):
     order = [html.index(f'<section id="{stem}">') for stem in ("fig1", "table1", "table2", "fig2", "fig3", "c_index")]
     assert order == sorted(order)
     assert f"The numbers of doi {printed_numbers()['doi']} beside ours" in html
-    for href in re.findall(r'href="([^"#:]+)"', html):
-        assert (root / "figures" / "toy" / href).is_file(), href
+    assert '<details id="02_sarcopenia">' in html
     for image in re.findall(r"<img [^>]*>", html):
         assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 60
 
@@ -73,6 +158,12 @@ def test_report_in_chromium(root, width):
         extended.locator("summary").first.click()
         assert table.is_visible()
         assert page.locator("#table2 details table").first.is_visible()  # the letter's numbers, unfolded
+        page.evaluate("scrollTo(0, 3000)")
+        assert page.locator("nav summary").is_visible()  # contents stay in sight
+        page.evaluate("location.hash = '#02_sarcopenia'")
+        page.wait_for_function("document.getElementById('02_sarcopenia').open")
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 22, 22)"
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible()
         browser.close()
