@@ -41,6 +41,11 @@ class ClinicalParams(Section):
     sha256: str = Field(
         "", pattern="^([0-9a-f]{64})?$", description="SHA-256 of the file, for a public table; another file is refused."
     )
+    reading: str = Field(
+        "",
+        description="CSV in the data folder with a reader's decisions, as make check saves it (patient_id, verdict, "
+        "reason, reader); who is rejected there is excluded with reason and reader.",
+    )
     sheet: str | None = Field(None, description="Sheet of an Excel file; needed where several hold something.")
     encoding: str = Field("utf-8", description="Encoding of a CSV file; older Excel writes cp1252.")
     separator: Literal["auto", ",", ";", "tab"] = Field("auto", description="What stands between the values of a CSV.")

@@ -12,6 +12,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, ClinicalTableError, 
 from analysis_lib.cohort.columns import KEPT, MEASURED
 from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.index_columns import from_table
+from analysis_lib.cohort.reading import rejection, study_reading
 from analysis_lib.cohort.reference import read_reference
 from analysis_lib.cohort.sources import Source, sources
 from analysis_lib.common.files import write_text
@@ -21,12 +22,15 @@ from analysis_lib.ct import ct, indices, masks, plausible
 from analysis_lib.ct.flags import excluding, flag_table, judge, raised
 from analysis_lib.ct.geometry import ImageError, refusing_damage
 from analysis_lib.ct.settings import ImageParams
-from analysis_lib.figures.check_page import check_page, thumbnail
+from analysis_lib.figures.check_page import check_page
 from analysis_lib.radiomics.plan import too_deep, too_thin
-from analysis_lib.review.pictures import refused_picture
+from analysis_lib.review.pictures import refused_picture, slice_picture
 from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_with_images, reads_images
 
-COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", "flags", "warnings", "reason"]
+NUMBERS = ["sm_area_cm2", "smi", "sm_mean_hu", "pm_area_cm2", "pmi", "pm_mean_hu", "outlier_z"]
+COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", *NUMBERS, "flags", "warnings"]
+COLUMNS += ["reason"]
+FEWEST_FOR_Z = 10  # patients of a sex
 MISSING_WORTH_SAYING = {"height_m": "no height: SMI and PMI are missing", "rfs_months": "no recurrence-free survival"}
 
 
@@ -62,17 +66,26 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     if not given.columns.empty:
         remarks.append(_with_given(looked, given))
     rows = pd.DataFrame(looked, columns=[c for c in COLUMNS if c != "set"] + ["identity"])
+    rows = rows.assign(**_indices(rows, clinical.set_index("patient_id")))
     rows["set"] = rows["patient_id"].map(clinical.set_index("patient_id")["set"])
     rows["warnings"] = _warnings(rows, clinical)
     if params.features.table:
         without = rows["patient_id"].map(_without_features(study, clinical, remarks)).fillna("")
         rows["warnings"] = rows["warnings"].str.cat(without, sep="; ").str.strip("; ")
+    reading = study_reading(study, clinical, remarks)
+    if reading is not None:
+        for row in reading[reading["verdict"] == "reject"].itertuples():
+            mine = rows["patient_id"] == row.patient_id
+            rows.loc[mine, "warnings"] = [
+                f"rejected: {rejection(row)}; {text}".strip("; ") for text in rows.loc[mine, "warnings"]
+            ]
     refused = excluded[[*EXCLUSION_COLUMNS, "set"]].drop(columns="stage").assign(status="refused")
     table = pd.concat([refused.reindex(columns=COLUMNS), rows[COLUMNS]], ignore_index=True).fillna("")
     order = {"refused": 0, "warning": 1, "ok": 2}
     table.loc[(table["status"] == "ok") & (table["warnings"] != ""), "status"] = "warning"
     table = table.sort_values("status", key=lambda s: s.map(order), kind="stable", ignore_index=True)
-    usable = int((table["status"] != "refused").sum())
+    rejected = 0 if reading is None else int((reading["verdict"] == "reject").sum())
+    usable = int((table["status"] != "refused").sum()) - rejected
     folder = study.build / "check"
     write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
     no_images = rows[rows["status"] == "refused"].set_index("patient_id")["reason"]
@@ -94,9 +107,31 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
         remarks,
         table_as_read(clinical),
         flag_table(judged, params.images.flags) if len(judged) else None,
+        reading,
     )
     write_text(folder / "check.html", page)
     return Checked(table, pictures, usable, remarks)
+
+
+def _indices(rows: pd.DataFrame, clinical: pd.DataFrame) -> dict[str, pd.Series]:
+    """SMI, PMI, and how far the patient's most unusual number lies from the median of the sex, in robust SDs.
+
+    Of SMI, PMI and both mean HU; 1.4826 times the median absolute deviation is an SD where values are normal. The sign
+    is kept; NaN where fewer than ``FEWEST_FOR_Z`` of a sex are measured.
+    """
+    height = rows["patient_id"].map(clinical["height_m"])
+    sex = rows["patient_id"].map(clinical["sex"])
+    numbers = rows[["sm_mean_hu", "pm_mean_hu"]].astype(float)
+    for name, area in (("smi", "sm_area_cm2"), ("pmi", "pm_area_cm2")):
+        numbers[name] = rows[area].astype(float) / height.astype(float) ** 2
+    scores = pd.DataFrame(np.nan, index=rows.index, columns=numbers.columns)
+    for _, mine in numbers.groupby(sex):
+        away = mine - mine.median()
+        spread = 1.4826 * away.abs().median()
+        scores.loc[mine.index] = away / spread.where((spread > 0) & (mine.count() >= FEWEST_FOR_Z))
+    most = scores.abs().max(axis=1)
+    largest = scores.where(scores.abs().eq(most, axis=0)).bfill(axis=1).iloc[:, 0]
+    return {"smi": numbers["smi"], "pmi": numbers["pmi"], "outlier_z": largest}
 
 
 def _warnings(rows: pd.DataFrame, clinical: pd.DataFrame) -> list[str]:
@@ -207,7 +242,8 @@ def look_at(
                 raise indices.no_hu(counted.doubts)
             for key, mask in opened.masks.items():
                 window, pixel_cm2 = getattr(images, key).hu_window, opened.series.geometry.pixel_area_cm2
-                area, _ = indices.area_and_density(counted.hounsfield, mask[slices], pixel_cm2, window)
+                area, density = indices.area_and_density(counted.hounsfield, mask[slices], pixel_cm2, window)
+                row |= {f"{key}_area_cm2": area, f"{key}_mean_hu": density}
                 plausible.check_area(key, area)
             if reason := excluding(said, images.flags):
                 raise ImageError(reason)
@@ -234,8 +270,8 @@ def look_at(
 def _picture(
     opened: indices.Opened, k: int, hounsfield: np.ndarray, overlay: dict[str, np.ndarray] | None = None
 ) -> str:
-    spacing, drawn = opened.series.geometry.spacing, {key: mask[k] for key, mask in opened.masks.items()}
-    return thumbnail(hounsfield, drawn, (spacing[1], spacing[0]), overlay)
+    drawn = {key: mask[k] for key, mask in opened.masks.items()}
+    return slice_picture(hounsfield, drawn, opened.series.geometry, overlay)
 
 
 def _empty_row(patient_id: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from scipy import ndimage
 
 from analysis_lib.cohort.sources import Source
 from analysis_lib.common.pool import TooMuchMemory, memory_limit
@@ -18,6 +19,8 @@ from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import thumbnail
 
 T = TypeVar("T")
+AIR_BELOW_HU = -400.0
+MARGIN_MM = 6.0
 
 
 def refused_picture(source: Source, images: ImageParams) -> str:
@@ -84,4 +87,32 @@ def _of_any_series(source: Source, read: Callable[[Path, str], T]) -> T:
 
 
 def _shown(hounsfield: np.ndarray, drawn: dict[str, np.ndarray], geometry: Geometry) -> str:
-    return thumbnail(hounsfield, drawn, (geometry.spacing[1], geometry.spacing[0]))
+    return slice_picture(hounsfield, drawn, geometry)
+
+
+def slice_picture(
+    hounsfield: np.ndarray, drawn: dict[str, np.ndarray], geometry: Geometry, overlay: dict | None = None
+) -> str:
+    """A slice cut to the body, with a margin; whole where nothing stands out from air, or the level is shown beside."""
+    spacing = (geometry.spacing[1], geometry.spacing[0])
+    whole = overlay is not None and bool(overlay["level"].any())
+    box = None if whole else body_box(hounsfield, drawn, spacing)
+    return thumbnail(hounsfield, drawn, spacing, overlay, box)
+
+
+def body_box(
+    hounsfield: np.ndarray, drawn: dict[str, np.ndarray], spacing: tuple[float, float]
+) -> tuple[slice, slice] | None:
+    """Rows and columns of the largest thing denser than air and of every outline, with a margin; None without any."""
+    labels, count = ndimage.label(hounsfield > AIR_BELOW_HU)
+    if not count:
+        return None
+    body = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    for mask in drawn.values():
+        body = body | mask
+    places = []
+    for axis, step in enumerate(spacing):
+        at = np.flatnonzero(body.any(axis=1 - axis))
+        margin = round(MARGIN_MM / step)
+        places.append(slice(max(0, at[0] - margin), at[-1] + 1 + margin))
+    return places[0], places[1]

@@ -16,6 +16,7 @@ from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import AREA_OF, MEASURED
 from analysis_lib.cohort.index_columns import TAKEN, from_table
+from analysis_lib.cohort.reading import without_rejected
 from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
 from analysis_lib.common.files import remove_leftovers
@@ -38,11 +39,13 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     remove_leftovers(study.build)
     doubts: list[str] = []
     clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts)
-    # A row refused for its values still had a set, which the flowchart counts by.
+    # A row refused for its values still had a set, which the flowchart counts by; so had one whom a reader rejected.
+    sets = clinical.set_index("patient_id")["set"]
+    clinical, rejected = without_rejected(study, clinical, doubts)
     given = from_table(clinical)
     measured, failures = (measured_rows if given.columns.empty else measured_or_given)(study, clinical, quiet)
     clinical = clinical.drop(columns=[*LOCATIONS, *MEASURED])
-    exclusions = cohort.exclusion_table([excluded, failures], clinical.set_index("patient_id")["set"])
+    exclusions = cohort.exclusion_table([excluded, rejected, failures], sets)
     study.write_measured_exclusions(exclusions)
     if measured.empty:
         first = exclusions.iloc[0]
