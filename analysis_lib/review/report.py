@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
@@ -186,7 +187,7 @@ def _readable_time(text: str) -> str:
 
 def _entry(study: Study, stem: str, there: list[str], found: Facts, guard: Patients) -> dict:
     artefact, folder = describe(stem), study.figures
-    entry = {
+    entry: dict[str, Any] = {
         "stem": stem,
         "title": artefact.title,
         "part": artefact.part,

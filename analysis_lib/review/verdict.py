@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from analysis_lib.common.files import read_csv
 from analysis_lib.core.project import Study
 from analysis_lib.results.verdict import sentences
@@ -27,13 +25,9 @@ def verdict_of(study: Study) -> list[str]:
 
 def verdict_of_expectation(study: Study) -> list[str]:
     """The same sentences on the committed run of the study, from ``tests/expected/<study>``."""
-
-    def table(name: str) -> pd.DataFrame | None:
-        folder = study.project.expected / study.name
-        found = next((p for end in ("csv", "csv.xz") if (p := folder / f"{name}.{end}").is_file()), None)
-        return None if found is None else read_csv(found)
-
-    extended = table("table2_extended")
+    folder = study.project.expected / study.name
+    files = {path.name.partition(".")[0]: path for path in folder.glob("*.csv*")}
+    extended = read_csv(files["table2_extended"])
     counts = extended[extended["outcome"] == "OS"].groupby("set", sort=False)[["n", "events"]].max().reset_index()
-    given = {key: table(name) for key, name in TABLES.items()}
+    given = {key: read_csv(files[name]) for key, name in TABLES.items() if name in files}
     return sentences(counts.rename(columns={"events": "deaths"}), study.params, **given)
