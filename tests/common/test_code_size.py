@@ -19,7 +19,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 4155, "radiomics": 2795, "survival": 2620, "coxnet": 2880, "standin": 2145}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_984
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_973
 
 
 def test_no_function_is_too_long_to_read():
