@@ -12,7 +12,7 @@ export SCHEDULER
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence mutants lint lint-check lock bench profile explore clean distclean \
+.PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence mutants lint lint-check lock bench benchmark-survival profile explore clean distclean \
         FORCE report validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -203,6 +203,9 @@ bench: $(ENV) ## [maintain] time engines beside others, what-ifs of STUDY and gr
 	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; $(PYTHON) $$script || failed="$$failed $$script"; done; \
 	$(PYTHON) benchmarks/table.py --write; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+benchmark-survival: $(ENV) ## [maintain] the engine on the folds of a neutral benchmark, resumed; CHECKOUT=its repository, see docs/neutral.md
+	@[ -d "$(CHECKOUT)" ] || { echo "make benchmark-survival CHECKOUT=folder: of github.com/slds-lmu/paper_2023_survival_benchmark" >&2; exit 2; }
+	$(PYTHON) benchmarks/neutral.py "$(CHECKOUT)" $(OPTIONS)
 profile: $(ENV) ## [maintain] where the time of STUDY's last run went, by stage, and in its slowest notebook by function
 	@$(PYTHON) benchmarks/profile_study.py $(STUDY)
 

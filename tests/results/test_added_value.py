@@ -136,7 +136,7 @@ def test_the_true_model_is_calibrated_useful_and_new():
     assert (nri["nri_low"] <= nri["nri_high"]).all() and len(nri) == 18
 
 
-def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path):
+def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path, evidence):
     """Net benefit: those treated who die by the month, less those who do not, by the odds of the threshold."""
     found, _, _ = probabilities()
     cell = found[(found["set"] == "lt") & (found["month"] == 36)]
@@ -162,7 +162,12 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path):
     columns = truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), wide.to_numpy(), list(wide), thresholds, 36
     theirs = theirs[["model", "threshold", "net_benefit"]].reset_index(drop=True)
     ours = net_benefit(*columns, 20, 0.9, 1)
-    pd.testing.assert_frame_equal(ours[list(theirs)], theirs, check_exact=True)
+    pd.testing.assert_frame_equal(ours[["model", "threshold"]], theirs[["model", "threshold"]], check_exact=True)
+    curves_of = [{str(name): part["net_benefit"] for name, part in table.groupby("model")} for table in (theirs, ours)]
+    evidence(
+        "dcurves", "survival", "net benefit at seven thresholds, of made-up patients",
+        "dcurves 1.1, [code](https://github.com/MSKCC-Epi-Bio/dcurves)", *curves_of,
+    )  # fmt: skip
     for _ in range(2):  # the second time from what was kept
         pd.testing.assert_frame_equal(decision_curves(cell, given, 1, tmp_path), curves)
     assert len(list(tmp_path.rglob("*.pickle"))) == 1

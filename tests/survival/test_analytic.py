@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_survival import TABLES, VALUES, every_table
+from test_survival import R_SURVIVAL, TABLES, VALUES, every_table
 
 from analysis_lib.survival import analytic, survival
 
@@ -23,13 +23,16 @@ def test_analytic_c_index(name):
 
 
 @every_table
-def test_analytic_difference(name):
+def test_analytic_difference(name, evidence):
     table = TABLES[name]
     columns = table["month"], table["event"]
     found = analytic.c_index_difference_analytic(*columns, table["risk"], table["age"], 0.95)
     # R: concordance(..., influence = 1)$dfbeta of risk less that of age, squared and summed
-    np.testing.assert_allclose(found["difference"], VALUES[name, "harrell_difference"], rtol=1e-9)
-    np.testing.assert_allclose(found["se"], VALUES[name, "harrell_difference_error"], rtol=1e-9)
+    evidence(
+        "r-concordance-difference", "survival", "difference of two C-indices and its standard error", R_SURVIVAL,
+        {f"{name}: {key}": VALUES[name, f"harrell_{key}"] for key in ("difference", "difference_error")},
+        {f"{name}: difference": found["difference"], f"{name}: difference_error": found["se"]}, rtol=1e-9,
+    )  # fmt: skip
     other = survival.bootstrap_c_index_difference(*columns, table[["risk", "age"]], "risk", 1000, 0.95, 1).iloc[0]
     assert abs((other["high"] - other["low"]) / (found["high"] - found["low"]) - 1) < 0.15
     assert abs(other["p"] - found["p"]) < 0.1

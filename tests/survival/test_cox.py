@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from test_survival import R_SURVIVAL
 
 from analysis_lib.survival.cox import (
     NoFiniteEstimate,
@@ -28,17 +29,22 @@ every_table = pytest.mark.parametrize("name", TABLES)
 
 @every_table
 @pytest.mark.parametrize("ties", ["efron", "breslow"])
-def test_one_covariate(name, ties):
+def test_one_covariate(name, ties, evidence):
     table = TABLES[name]
     fit = cox_fit(table["month"], table["event"], table["group"], ties=ties)
     # R: coxph(Surv(month, event) ~ group, ties = ties)
-    np.testing.assert_allclose(np.exp(fit.coefficients[0]), VALUES[name, f"{ties}_hr"], rtol=1e-10)
     high = np.exp(fit.coefficients[0] + 1.959963984540054 * np.sqrt(fit.covariance[0, 0]))
-    np.testing.assert_allclose(high, VALUES[name, f"{ties}_high"], rtol=1e-9)
+    ours = {"hr": np.exp(fit.coefficients[0]), "high": high}
+    evidence(
+        "r-coxph-ties", "survival", "hazard ratio of one covariate, Efron's and Breslow's ties", R_SURVIVAL,
+        {f"{name}: {ties} {key}": VALUES[name, f"{ties}_{key}"] for key in ours},
+        {f"{name}: {ties} {key}": value for key, value in ours.items()},
+        rtol={f"{name}: {ties} hr": 1e-10, f"{name}: {ties} high": 1e-9},
+    )  # fmt: skip
 
 
 @every_table
-def test_likelihoods_strata_and_proportional_hazards(name):
+def test_likelihoods_strata_and_proportional_hazards(name, evidence):
     table = TABLES[name]
     fit = cox_fit(table["month"], table["event"], table[ADJUSTED])
     # R: coxph(Surv(month, event) ~ group + age + risk)$loglik
@@ -50,8 +56,11 @@ def test_likelihoods_strata_and_proportional_hazards(name):
     np.testing.assert_allclose(np.exp(stratified.coefficients[0]), VALUES[name, "strata_hr_risk"], rtol=1e-9)
     # R: cox.zph(coxph(Surv(month, event) ~ group + age + risk), transform = "km")
     test = proportional_hazards_test(table["month"], table["event"], table[ADJUSTED])
-    for row in test.itertuples():
-        np.testing.assert_allclose(row.chisq, VALUES[name, f"zph_chisq_{row.covariate}"], rtol=1e-6)
+    evidence(
+        "r-cox-zph", "survival", "chi-squared of proportional hazards, time as 1 - Kaplan-Meier", R_SURVIVAL,
+        {f"{name}: {x}": VALUES[name, f"zph_chisq_{x}"] for x in test["covariate"]},
+        dict(zip((f"{name}: {x}" for x in test["covariate"]), test["chisq"], strict=True)), rtol=1e-6,
+    )  # fmt: skip
 
 
 def test_baseline_hazard_is_that_of_basehaz():

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from lifelines import AalenJohansenFitter, CoxPHFitter
 from scipy.stats import norm
+from test_survival import R_SURVIVAL
 
 from analysis_lib.survival import comparison, competing, evaluation, imputation, resampling, survival
 from analysis_lib.survival.cox import cox_fit, firth_binary, proportional_hazards_test
@@ -34,29 +35,41 @@ def outcome(name):
 
 @every_table
 @pytest.mark.parametrize("share", [4, 2])
-def test_auc_and_brier_of_risk_regression(name, share):
+def test_auc_and_brier_of_risk_regression(name, share, evidence):
     time, event = outcome(name)
     probability, month = EXTRA[name]["probability"].to_numpy(), time.max() / share
     ones = np.ones((1, len(time)), dtype=np.uint16)
     auc = resampling.auc_replicates(time, event, probability, [month], 1, 0, counts=ones)[0, 0, 0]
     score = evaluation.brier(time, event, 1 - probability[:, None], [month]).iloc[0]
-    for quantity, value in {"auc": auc, "brier": score["brier"], "brier_null": score["null"]}.items():
-        # R: Score(list(m = probability), Surv(month, event) ~ 1, metrics = c("auc", "brier"), cens.model = "km")
-        np.testing.assert_allclose(value, VALUES[name, f"{quantity}_{share}"], rtol=1e-9)
+    ours = {"auc": auc, "brier": score["brier"], "brier_null": score["null"]}
+    # R: Score(list(m = probability), Surv(month, event) ~ 1, metrics = c("auc", "brier"), cens.model = "km")
+    evidence(
+        "r-riskregression", "survival", "AUC and Brier score at a half and a quarter of the follow-up",
+        "R's riskRegression, [code](https://github.com/tagteam/riskRegression)",
+        {f"{name}: {quantity}, 1/{share}": VALUES[name, f"{quantity}_{share}"] for quantity in ours},
+        {f"{name}: {quantity}, 1/{share}": value for quantity, value in ours.items()}, rtol=1e-9,
+    )  # fmt: skip
 
 
 @every_table
-def test_cumulative_incidence(name):
+def test_cumulative_incidence(name, evidence):
     time, _ = outcome(name)
     found = competing.cumulative_incidence(time, EXTRA[name]["cause"], 0.95)
+    both: tuple[dict, dict] = ({}, {})
     for cause, theirs in CURVES[name].groupby("cause"):
         ours = found[(found["cause"] == cause) & (found["month"] > 0)]
         # R: survfit(Surv(month, factor(cause, 0:2)) ~ 1) and cmprsk::cuminc
         np.testing.assert_allclose(ours["month"], theirs["month"])
-        np.testing.assert_allclose(ours["incidence"], theirs["incidence"], rtol=1e-9)
-        np.testing.assert_allclose(ours["incidence"], theirs["cuminc"], rtol=1e-9)
-        np.testing.assert_allclose(ours["se"], theirs["se"], rtol=1e-9, atol=1e-15)
+        for column, own in (("incidence", "incidence"), ("cuminc", "incidence"), ("se", "se")):
+            both[0][f"{name}: cause {cause}, {column}"] = theirs[column]
+            both[1][f"{name}: cause {cause}, {column}"] = ours[own]
         assert (ours["low"] <= ours["incidence"]).all() and (ours["incidence"] <= ours["high"]).all()
+    evidence(
+        "r-cumulative-incidence", "survival", "cumulative incidence and its standard error with a competing event",
+        "R's survival and cmprsk, [code](https://github.com/therneau/survival), "
+        "[doi](https://doi.org/10.1214/aos/1176350951)", *both, rtol=1e-9,
+        atol={quantity: 1e-15 for quantity in both[0] if quantity.endswith("se")},
+    )  # fmt: skip
 
 
 def test_cumulative_incidence_without_ties_is_that_of_lifelines():
@@ -111,26 +124,32 @@ def test_added_value_and_spline(name):
 
 
 @every_table
-def test_restricted_mean_difference_and_one_schoenfeld(name):
+def test_restricted_mean_difference_and_one_schoenfeld(name, evidence):
     table = TABLES[name]
     columns = table["month"], table["event"], table["group"] == 1
     found = evaluation.restricted_mean_difference(*columns, table["month"].max() / 2, 0.95)
     # R: summary(survfit(Surv(month, event) ~ group), rmean = max(month) / 2)$table
-    np.testing.assert_allclose(found["difference"], VALUES[name, "rmst_difference"], rtol=1e-9)
     error = (found["high"] - found["low"]) / 2 / norm.ppf(0.975)
-    np.testing.assert_allclose(error, VALUES[name, "rmst_error"], rtol=1e-9)
+    evidence(
+        "r-rmst", "survival", "difference of restricted mean survival and its standard error", R_SURVIVAL,
+        {f"{name}: {key}": VALUES[name, f"rmst_{key}"] for key in ("difference", "error")},
+        {f"{name}: difference": found["difference"], f"{name}: error": error}, rtol=1e-9,
+    )  # fmt: skip
     # R: cox.zph(coxph(Surv(month, event) ~ group), transform = "km")
     test = proportional_hazards_test(table["month"], table["event"], table[["group"]])
     np.testing.assert_allclose(test["p"].iloc[0], VALUES[name, "zph_one"], rtol=1e-6)
 
 
-def test_rubins_rules():
+def test_rubins_rules(evidence):
     q, u = [0.41, 0.52, 0.38, 0.47, 0.44], [0.040, 0.043, 0.039, 0.041, 0.042]
     # R: mice::pool.scalar(q, u, n = 96, k = 6)
     found = imputation.pool(q, u, 90)
-    for ours, theirs in (("estimate", "qbar"), ("df", "df"), ("fmi", "fmi")):
-        np.testing.assert_allclose(found[ours], VALUES["pool", theirs], rtol=1e-9)
-    np.testing.assert_allclose(found["se"] ** 2, VALUES["pool", "t"], rtol=1e-12)
+    evidence(
+        "r-mice-pool", "survival", "Rubin's rules for a coefficient", "R's mice, [doi](https://doi.org/10.18637/jss.v045.i03)",
+        {key: VALUES["pool", key] for key in ("qbar", "t", "df", "fmi")},
+        {"qbar": found["estimate"], "t": found["se"] ** 2, "df": found["df"], "fmi": found["fmi"]},
+        rtol={"qbar": 1e-9, "t": 1e-12, "df": 1e-9, "fmi": 1e-9},
+    )  # fmt: skip
     same = imputation.pool([0.4, 0.4], [0.04, 0.04], 1e6)
     assert same["fmi"] == 0 and same["se"] == pytest.approx(0.2)
 

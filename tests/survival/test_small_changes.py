@@ -5,9 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.stats import chi2, norm
+from scipy.stats import t as student_t
 
-from analysis_lib.survival import analytic, comparison, competing, imputation, resampling, separation, survival
+from analysis_lib.survival import (
+    agreement,
+    analytic,
+    comparison,
+    competing,
+    decision,
+    evaluation,
+    imputation,
+    resampling,
+    separation,
+    survival,
+)
 from analysis_lib.survival.cox import cox_fit
 from analysis_lib.survival.folds import stratified_folds
 
@@ -85,3 +98,129 @@ def test_one_pair_has_an_auc():
     assert auc(np.array([0, 1]), np.array([False, True]), fold, 1, one) == [1.0]
     assert auc(np.array([0, 0]), np.array([False, True]), fold, 1, one) == [0.5]
     assert np.isnan(auc(np.array([0, 1]), np.array([True, True]), fold, 1, one)).all()
+
+
+def test_repetition_of_values_without_noise():
+    assert np.isnan(agreement.icc_agreement(np.zeros((5, 3)))).all()
+    # a shift in every subject and no noise: MSR and MSC alone are left of ICC(A,1), McGraw and Wong 1996
+    values = np.arange(5.0)[:, None] + np.array([0.0, 2.0, 4.0])
+    between, across = 3 * np.arange(5.0).var(ddof=1), 5 * 4.0
+    assert agreement.icc_agreement(values)[0] == pytest.approx(between / (between + 3 / 5 * across))
+
+
+def test_the_curve_of_calibration_is_the_one_behind_the_ici():
+    time, dead, x = columns(200)
+    probability = 1 / (1 + np.exp(-x[:, 1]))
+    curve = comparison.calibration_curve(time, dead, probability, 12.0, probability)
+    assert (curve["predicted"] == probability).all()
+    ici = np.abs(curve["observed"] - probability).mean()
+    assert ici == pytest.approx(evaluation.calibration_summary(time, dead, probability, 12.0)["ici"])
+
+
+@pytest.mark.parametrize("months", [[12.0], [6.0, 12.0, 18.0]])
+def test_skill_is_one_less_the_score_over_that_of_everybody(months):
+    time, dead, x = columns()
+    curves = {"model": np.exp(-np.exp(x[:, 1])[:, None] * np.array(months) / 30)}
+    found = comparison.brier_intervals(time, dead, curves, months, 20, 0.95, 1)
+    shown = found["month"].dropna()
+    assert shown.tolist() == months and len(found) == len(months) + (len(months) > 1)
+    assert found["skill"].to_numpy() == pytest.approx(1 - found["brier"] / found["null"])
+    assert (found["skill_low"] < found["skill"]).all() and (found["skill"] < found["skill_high"]).all()
+
+
+@pytest.mark.parametrize(
+    "time, cause", [([], []), ([1.0, 2.0], [1]), ([1.0, np.nan], [1, 0]), ([1.0, 2.0], [1, np.nan])]
+)
+def test_incidence_without_a_known_time_and_cause_is_refused(time, cause):
+    with pytest.raises(ValueError, match="known for every patient and of one length"):
+        competing.cumulative_incidence(time, cause, 0.95)
+
+
+def test_steps_that_overshoot_are_halved():
+    """Newton's full step from 0 worsens the likelihood where a covariate has a long tail; the maximum is found."""
+    rng = np.random.default_rng(1)
+    x = np.exp(2.5 * rng.standard_normal(60))
+    time = rng.exponential(1 / np.exp(0.5 * np.log(x)))
+    beta = cox_fit(time, np.ones(60), x).coefficients[0]
+    order = np.argsort(-time)
+    z = x[order]
+
+    def log_likelihood(b):
+        return np.sum(b * z - np.logaddexp.accumulate(b * z))
+
+    best = minimize_scalar(lambda b: -log_likelihood(b), bounds=(-1, 1), method="bounded", options={"xatol": 1e-10})
+    assert beta == pytest.approx(best.x, rel=1e-5)
+
+
+def test_intervals_of_net_benefit_are_those_of_patients_drawn_anew():
+    time, dead, x = columns()
+    probability, month, threshold = 1 / (1 + np.exp(-x[:, 1])), 12.0, 0.4
+    found = decision.net_benefit(time, dead, probability[:, None], ["m"], [threshold], month, 40, 0.9, 7)
+    values = []
+    for count in resampling.bootstrap_counts(len(time), 40, 7):
+        rows = np.repeat(np.arange(len(time)), count)
+        treated = rows[probability[rows] >= threshold]
+        died = 1 - evaluation.survived(time[treated], dead[treated], month)
+        share = len(treated) / len(rows)
+        values.append(died * share - threshold / (1 - threshold) * (1 - died) * share)
+    low, high = resampling.percentile_interval(np.array(values), 0.9)
+    row = found.set_index("model").loc["m"]
+    assert (row["net_benefit_low"], row["net_benefit_high"]) == pytest.approx((float(low), float(high)))
+
+
+def test_the_replicates_of_a_decision_curve_count_who_is_drawn_once_and_groups_of_one():
+    """Compiled: with drawn patients of every count, groups of one patient, and a group that nobody drawn belongs to."""
+    time, dead, _ = columns(12)
+    groups = np.vstack([np.ones(12, bool), np.eye(12, dtype=bool)[[0, 5]]])
+    died, share = decision.died_replicates(time, dead, groups, 8.0, 30, 2)
+    for k, count in enumerate(resampling.bootstrap_counts(12, 30, 2)):
+        for g, member in enumerate(groups):
+            rows = np.repeat(np.flatnonzero(member), count[member])
+            alive = evaluation.survived(time[rows], dead[rows], 8.0) if len(rows) else 1.0
+            assert share[k, g] == len(rows) / 12
+            assert died[k, g] == pytest.approx(1 - alive, nan_ok=True)
+
+
+def test_who_keeps_his_risk_is_reclassified_neither_way():
+    """Censored patients, a third of them with the same risk in both models; Pencina 2011 by Kaplan-Meier."""
+    time, dead, x = columns(90)
+    change = np.repeat([-0.1, 0.0, 0.1], 30)
+    found = evaluation.net_reclassification(time, dead, np.full(90, 0.5), 0.5 + change, 12.0)
+    died = {s: 1 - evaluation.survived(time[np.sign(change) == s], dead[np.sign(change) == s], 12.0) for s in (-1, 1)}
+    everybody = 1 - evaluation.survived(time, dead, 12.0)
+    assert found["nri_event"] == pytest.approx((died[1] - died[-1]) / 3 / everybody)
+    assert found["nri_nonevent"] == pytest.approx((died[1] - died[-1]) / 3 / (1 - everybody))
+
+
+def test_what_is_imputed_knows_no_origin_takes_counts_and_copies():
+    rng = np.random.default_rng(5)
+    others = rng.normal(size=(50, 2))
+    column = others @ [1.0, -2.0] + rng.normal(size=50)
+    gap = np.arange(50) < 10
+
+    def drawn(column, others):
+        return imputation._draw(column, gap, others, np.random.default_rng(1))
+
+    # regression has an intercept: where the other columns have their origin changes nothing
+    np.testing.assert_allclose(drawn(column, others + [30.0, -7.0]), drawn(column, others), rtol=1e-6)
+    # a column of counts holds 0 and 1 too, and is no column of 0 and 1
+    counts = np.arange(50) % 7.0
+    assert not np.isin(drawn(counts, others), (0, 1)).all()
+    # the prior keeps the covariance of two copies of a column finite
+    assert np.isfinite(drawn(column, others[:, [0, 0]])).all()
+
+
+def test_p_of_a_pooled_coefficient_is_that_of_student():
+    found = imputation.pool([0.5, 0.7, 0.4], [0.04, 0.05, 0.045], 60)
+    assert found["p"] == pytest.approx(2 * student_t.sf(found["estimate"] / found["se"], found["df"]))
+    assert imputation.pool([-0.1, 0.1], [0.04, 0.04], 60)["p"] == 1
+
+
+def test_a_band_where_one_month_never_changes_and_bca_of_one_replicate_and_none():
+    estimate = np.array([1.0, 0.6])
+    values = np.array([[1.0, 0.5], [1.0, 0.7], [1.0, 0.65]])
+    low, high = resampling.simultaneous_band(values, estimate, 0.95)
+    assert low[0] == high[0] == 1.0 and low[1] < 0.6 < high[1]
+    jackknife = np.array([0.4, 0.5, 0.7])
+    assert np.isnan(resampling.bca_interval(np.array([]), 0.5, jackknife, 0.95)).all()
+    assert resampling.bca_interval(np.array([0.5]), 0.5, jackknife, 0.95) == (0.5, 0.5)

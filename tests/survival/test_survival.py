@@ -18,32 +18,42 @@ CURVES = dict(list(pd.read_csv(REFERENCE / "survival_curves.csv").groupby("table
 VALUES = pd.read_csv(REFERENCE / "survival_values.csv").set_index(["table", "quantity"])["value"]
 
 every_table = pytest.mark.parametrize("name", TABLES)
+R_SURVIVAL = "R's survival, [code](https://github.com/therneau/survival)"
 
 
 @every_table
-def test_kaplan_meier(name):
+def test_kaplan_meier(name, evidence):
     table = TABLES[name]
     ours = survival.kaplan_meier(table["month"], table["event"], 0.95)
     # R: survfit(Surv(month, event) ~ 1, conf.type = "log-log")
     theirs = CURVES[name].drop(columns="table").reset_index(drop=True)
     assert ours.iloc[0].tolist() == [0, 1, 1, 1, len(table), 0, 0]
     ours = ours.iloc[1:].reset_index(drop=True)
-    pd.testing.assert_frame_equal(ours, theirs, check_dtype=False, rtol=1e-9)
+    assert list(ours) == list(theirs)
+    evidence(
+        "r-survfit", "survival", "Kaplan-Meier curves with log-log limits and numbers at risk", R_SURVIVAL,
+        *({f"{name}: {column}": curve[column] for column in theirs} for curve in (theirs, ours)), rtol=1e-9,
+    )  # fmt: skip
     # R: summary(survfit(Surv(month, event) ~ 1), times = month)$n.risk
     np.testing.assert_array_equal(survival.numbers_at_risk(table["month"], theirs["month"]), theirs["at_risk"])
 
 
 @every_table
-def test_medians(name):
+def test_medians(name, evidence):
     table = TABLES[name]
     # R: summary(survfit(Surv(month, event) ~ 1, conf.type = "log-log"))$table[c("median", "0.95LCL", "0.95UCL")],
     # and with 1 - event
+    expected, found = {}, ()
     for quantity, function in [
         ("median_survival", survival.median_interval),
         ("median_follow_up", survival.median_follow_up),
     ]:
-        expected = [VALUES[name, f"{quantity}{end}"] for end in ("", "_low", "_high")]
-        np.testing.assert_allclose(function(table["month"], table["event"], 0.95), expected, rtol=1e-12)
+        expected |= {f"{name}: {quantity}{end}": VALUES[name, f"{quantity}{end}"] for end in ("", "_low", "_high")}
+        found += function(table["month"], table["event"], 0.95)
+    evidence(
+        "r-survfit-median", "survival", "median survival and follow-up with their limits", R_SURVIVAL, expected,
+        dict(zip(expected, found, strict=True)), rtol=1e-12,
+    )  # fmt: skip
     assert VALUES[name, "median_survival"] == pytest.approx(
         survival.median_survival(table["month"], table["event"]), nan_ok=True
     )
@@ -68,20 +78,21 @@ def test_cox_binary(name):
 
 
 @every_table
-def test_cox_continuous_and_adjusted(name):
+def test_cox_continuous_and_adjusted(name, evidence):
     table = TABLES[name]
     fit = survival.cox_continuous(table["month"], table["event"], table["risk"], 0.95)
     # R: summary(coxph(Surv(month, event) ~ scale(risk)))
-    np.testing.assert_allclose(fit["hr"], VALUES[name, "per_sd_hr"], rtol=1e-9)
-    np.testing.assert_allclose(fit["p"], VALUES[name, "per_sd_p"], rtol=1e-9)
+    ours = {"per_sd_hr": fit["hr"], "per_sd_p": fit["p"]}
     covariates = table[["group", "age", "risk"]]
     fits = survival.cox_adjusted(table["month"], table["event"], covariates.assign(same=1), 0.95)
     fits = fits.set_index("covariate")
     # R: summary(coxph(Surv(month, event) ~ group + age + risk))
-    for covariate in covariates:
-        for key in ("hr", "low", "p"):
-            expected = VALUES[name, f"adjusted_{key}_{covariate}"]
-            np.testing.assert_allclose(fits.loc[covariate, key], expected, rtol=1e-9)
+    ours |= {f"adjusted_{key}_{x}": fits.loc[x, key] for x in covariates for key in ("hr", "low", "p")}
+    evidence(
+        "r-coxph", "survival", "hazard ratios, limits and P of Cox's regression, Efron's ties", R_SURVIVAL,
+        {f"{name}: {key}": VALUES[name, key] for key in ours},
+        {f"{name}: {key}": value for key, value in ours.items()}, rtol=1e-9,
+    )  # fmt: skip
     assert np.isnan(fits.loc["same", "hr"]) and fits.loc["same", "note"] == "all values are equal"
     nobody = survival.cox_adjusted([], [], covariates.iloc[:0], 0.95)
     assert nobody["covariate"].tolist() == list(covariates) and (nobody["note"] == "no patient").all()
@@ -89,21 +100,24 @@ def test_cox_continuous_and_adjusted(name):
 
 
 @every_table
-def test_logrank(name):
+def test_logrank(name, evidence):
     table = TABLES[name]
     # R: survdiff(Surv(month, event) ~ group)
     p = survival.logrank_p(table["month"], table["event"], table["group"])
-    np.testing.assert_allclose(p, VALUES[name, "logrank_p"], rtol=1e-9)
+    theirs = {name: VALUES[name, "logrank_p"]}
+    evidence("r-survdiff", "survival", "P of the log-rank test", R_SURVIVAL, theirs, {name: p}, rtol=1e-9)
 
 
 @every_table
-def test_concordance(name):
+def test_concordance(name, evidence):
     table = TABLES[name]
     columns = table["month"], table["event"], table["risk"]
     # R: concordance(Surv(month, event) ~ risk, reverse = TRUE)
-    np.testing.assert_allclose(survival.c_index(*columns), VALUES[name, "harrell"], rtol=1e-12)
+    theirs, ours = {f"{name}: Harrell": VALUES[name, "harrell"]}, {f"{name}: Harrell": survival.c_index(*columns)}
     # R: concordance(..., timewt = "n/G2")
-    np.testing.assert_allclose(survival.uno_c_index(*columns), VALUES[name, "uno"], rtol=1e-10)
+    theirs[f"{name}: Uno"], ours[f"{name}: Uno"] = VALUES[name, "uno"], survival.uno_c_index(*columns)
+    rtol = {f"{name}: Harrell": 1e-12, f"{name}: Uno": 1e-10}
+    evidence("r-concordance", "survival", "Harrell's and Uno's C", R_SURVIVAL, theirs, ours, rtol=rtol)
 
 
 @pytest.mark.parametrize(
