@@ -224,3 +224,59 @@ def test_a_band_where_one_month_never_changes_and_bca_of_one_replicate_and_none(
     jackknife = np.array([0.4, 0.5, 0.7])
     assert np.isnan(resampling.bca_interval(np.array([]), 0.5, jackknife, 0.95)).all()
     assert resampling.bca_interval(np.array([0.5]), 0.5, jackknife, 0.95) == (0.5, 0.5)
+
+
+def splitmix64(state):
+    """Steele 2014, doi 10.1145/2714064.2660195, in Python's whole numbers."""
+    mask = 2**64 - 1
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        yield z ^ (z >> 31)
+
+
+@pytest.mark.parametrize("n", [6, 7])
+def test_patients_are_drawn_by_splitmix64(n):
+    # the first numbers that its reference implementation gives for seed 1234567
+    assert [k for k, _ in zip(splitmix64(1234567), range(2), strict=False)] == [
+        6457827717110365317,
+        3203168211198807973,
+    ]
+    found = resampling.bootstrap_counts(n, 3, 5)
+    for replicate in range(3):
+        # the stream of a replicate starts at a number of the stream of the seed
+        start = next(splitmix64(5)) + replicate * 0x9E3779B97F4A7C15 - 0x9E3779B97F4A7C15
+        stream, expected = splitmix64(next(splitmix64(start % 2**64))), np.zeros(n, int)
+        for _ in range(n // 2):
+            number = next(stream)
+            expected[((number & 0xFFFFFFFF) * n) >> 32] += 1
+            expected[((number >> 32) * n) >> 32] += 1
+        if n % 2:
+            expected[((next(stream) >> 32) * n) >> 32] += 1
+        assert found[replicate].tolist() == expected.tolist()
+
+
+def test_a_band_of_auc_lies_around_its_curve_within_0_and_1():
+    time, dead, x = columns()
+    found = survival.auc_curve(time, dead, {"m": x[:, 1], "n": x[:, 0]}, [6.0, 12.0, 24.0], 40, 0.95, 1)
+    assert (found["low_simultaneous"] >= 0).all() and (found["low_simultaneous"] < found["auc"]).all()
+    assert (found["auc"] < found["high_simultaneous"]).all() and (found["high_simultaneous"] <= 1).all()
+
+
+def test_without_a_death_the_logrank_test_has_no_p():
+    assert np.isnan(survival.logrank_p([1, 2, 3, 4], [0, 0, 0, 0], [0, 1, 0, 1]))
+
+
+def test_the_discriminant_knows_no_origin():
+    """Components far from 0 lose no digits: sums of squares of 1e7 would leave nothing of a variance of 1."""
+    rng = np.random.default_rng(2)
+    x, member = rng.normal(size=(40, 3)), (np.arange(40) % 2 == 0)[None, :]
+    fold = (np.arange(40) // 2 % 4)[None, :]
+
+    def scores(x):
+        found = separation._cross_scores(x, member, fold, 4)[0]
+        return np.concatenate([np.argsort(found[fold[0] == k]) for k in range(4)])
+
+    assert scores(x + 1e7).tolist() == scores(x).tolist()
