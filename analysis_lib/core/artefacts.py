@@ -161,26 +161,32 @@ ARTEFACTS: dict[str, Artefact] = {
     "fig2": Artefact(
         "Fig. 2",
         "Kaplan-Meier curves of overall survival with and without sarcopenia, one panel a definition. {discovery}. "
-        "Bands: pointwise {level} intervals.",
+        "Bands: pointwise {level} intervals. Under each panel, by the month above, those still at risk and those censored or "
+        "with an event before (KMunicate, 10.1136/bmjopen-2019-030215); the axis of survival is broken where it does not "
+        "begin at 0.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival over "
-        "months after {time_origin}, with and without sarcopenia, interval bands, hazard ratio, log-rank P and numbers at "
-        "risk. {hazard_os_discovery}.",
+        "months after {time_origin}, with sarcopenia (in the definition's colour) and without (grey), interval bands, hazard "
+        "ratio, log-rank P, and numbers at risk, censored and of events. {hazard_os_discovery}.",
         part="paper",
         published=Published("Table 2", "discovery", "OS", "HR"),
     ),
     "fig3": Artefact(
         "Fig. 3",
         "The first {components} principal components of the {features} radiomics features, coloured by each definition. "
-        "{all}. Fitted on the training patients.",
-        "{definitions} scatter plots of the leading principal components, one a definition, each dot a patient, coloured "
-        "by sarcopenia, with the cross-validated AUC of telling the two groups apart.",
+        "{all}. Fitted on the training patients. Points in random order; ellipses hold half of a normal distribution with "
+        "the mean and covariance of a group; the AUC in words after Hosmer and Lemeshow.",
+        "{definitions} columns of scatter plots of the leading principal components, one a definition, each dot a patient, "
+        "coloured by sarcopenia, an ellipse for each group, with the cross-validated AUC of telling the two groups apart, "
+        "its permutation P, and what it is worth in words.",
         part="paper",
     ),
     "fig4ab": Artefact(
         "Fig. 4a, b",
-        "Training of the AutoEncoder (loss) and of TFDeepSurv (loss and C-index) against steps; {ensemble} networks. {train}.",
+        "Training of the AutoEncoder (loss) and of TFDeepSurv (loss and C-index) against steps; {ensemble} networks, and their "
+        "mean (thick) while all of them run. Dots: where training stopped; rings: the least validation loss, whose weights are "
+        "kept. {train}.",
         "Learning curves: training and validation loss of the AutoEncoder, then loss and C-index of the {ensemble} networks, "
-        "each against training steps.",
+        "each against training steps, with dots where they stopped and rings at the least validation loss.",
         part="paper",
         model=True,
     ),
@@ -190,7 +196,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "{train}; {tests}. The training panel is optimistic. Under each panel the patients whose risk lies no further from the "
         "cut-off than its own SD over the {ensemble} networks of the ensemble: their group is uncertain.",
         "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
-        "interval bands, hazard ratio, log-rank P, numbers at risk and how many are near the cut-off. "
+        "interval bands, hazard ratio, log-rank P, numbers at risk, censored and of events, and how many are near the cut-off. "
         "{hazard_risk_groups}.",
         part="paper",
         model=True,
@@ -200,8 +206,8 @@ ARTEFACTS: dict[str, Artefact] = {
         "Time-dependent AUC and C-index of TFDeepSurv and of every definition. {tests}. {level} bootstrap intervals over "
         "patients, {replicates} replicates. A continuous score has an advantage over a yes/no definition; the continuous "
         "indices stand in the extended results.",
-        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a marker, and beside it the C-index "
-        "of each marker with its interval. {c_index_model}.",
+        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a marker named at its end, and "
+        "beside it the C-index of each marker with its interval. {c_index_model}.",
         part="paper",
         published=Published("Fig. 5"),
         model=True,
@@ -210,7 +216,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Fig. S1",
         "Kaplan-Meier curves of recurrence-free survival with and without sarcopenia. {discovery}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
-        "with interval bands and numbers at risk. {hazard_rfs_discovery}.",
+        "with interval bands and numbers at risk, censored and of events. {hazard_rfs_discovery}.",
         part="paper",
         published=Published("Table 2", "discovery", "RFS", "HR"),
     ),
@@ -218,7 +224,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Fig. S2",
         "Kaplan-Meier curves of overall survival with and without sarcopenia. {test1}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
-        "interval bands and numbers at risk. {hazard_os_test1}.",
+        "interval bands and numbers at risk, censored and of events. {hazard_os_test1}.",
         part="paper",
         published=Published("Table 2", "external", "OS", "HR"),
     ),
@@ -226,7 +232,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Fig. S3",
         "Kaplan-Meier curves of overall survival with and without sarcopenia. {test2}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
-        "interval bands and numbers at risk. {hazard_os_test2}.",
+        "interval bands and numbers at risk, censored and of events. {hazard_os_test2}.",
         part="paper",
         published=Published("Table 2", "lt", "OS", "HR"),
     ),
@@ -249,7 +255,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "separation": Artefact(
         "Separation in Fig. 3",
         "Cross-validated AUC of a linear rule on the principal components for each definition, with bootstrap interval and "
-        "P of groups permuted within the sets, not adjusted for its number; of all sets, and of those trained on alone. {all}.",
+        "P of groups permuted within the sets, not adjusted for its number, and what the AUC is worth in words; of all sets, and of those trained on alone. {all}.",
     ),
     "reconstruction": Artefact(
         "Reconstruction error",
@@ -296,9 +302,9 @@ ARTEFACTS: dict[str, Artefact] = {
     "fig5_models": Artefact(
         "Fig. 5 against other models",
         "Time-dependent AUC and C-index of TFDeepSurv and of other models on the same patients, with {level} bootstrap "
-        "intervals. {tests}. NA: the set lacks a variable that the model needs.",
-        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a model, and beside it the C-index of "
-        "each model with its interval. {c_index_model}.",
+        "intervals. {tests}. Grey: what the model is compared with. NA: the set lacks a variable that the model needs.",
+        "For each test set the cumulative/dynamic AUC over months after {time_origin}, a line a model named at its end, and beside "
+        "it the C-index of each model with its interval; all but TFDeepSurv and its combination are grey. {c_index_model}.",
         model=True,
     ),
     "auc": Artefact(
@@ -321,9 +327,11 @@ ARTEFACTS: dict[str, Artefact] = {
     "calibration": Artefact(
         "Calibration",
         "Observed against predicted risk of death at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
-        "and a smooth curve. {tests}.",
-        "A grid of panels, sets in rows and horizons in columns: observed risk of death over predicted risk, dots with "
-        "intervals for groups of patients, a smooth curve, and the diagonal of perfect calibration.",
+        "a smooth curve with its bootstrap band, and from above a histogram of the predictions. O/E: observed over predicted "
+        "deaths, below 1 where the model foresees too many. {tests}.",
+        "A grid of square panels, sets in rows and horizons in columns: observed risk of death over predicted risk, dots with "
+        "intervals for groups of patients, a smooth curve with a band, spikes for the patients by predicted risk, and the "
+        "diagonal of perfect calibration; above, O/E, slope and ICI with intervals.",
         model=True,
     ),
     "calibration_summary": Artefact(
@@ -341,10 +349,10 @@ ARTEFACTS: dict[str, Artefact] = {
     "decision_curves": Artefact(
         "Decision curves",
         "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
-        "their combinations; {level} bootstrap intervals over patients, {curve_replicates} replicates, drawn for the model and in the "
-        "table for all. {tests}.",
-        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model, beside "
-        "treating all and treating none.",
+        "their combinations; {level} bootstrap intervals over patients, {curve_replicates} replicates, drawn for the model and for the best "
+        "definition, in the table for all. Without the earliest horizon, which is in the table. {tests}.",
+        "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model named at "
+        "its end, with bands of the model and of the best definition, beside treating all and treating none.",
         model=True,
     ),
     "nri": Artefact(
@@ -364,7 +372,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Cumulative incidence of recurrence and of death without recurrence (Aalen-Johansen), and the naive estimate that takes "
         "such deaths for censored. {all}.",
         "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after {time_origin}, with "
-        "interval bands; a set without known recurrence has an empty panel.",
+        "interval bands; a set without known recurrence is named below.",
     ),
     "incidence": Artefact(
         "Recurrence at the horizons",
@@ -392,9 +400,10 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "comparison": Artefact(
         "Published and ours at a glance",
-        "Prevalences, hazard ratios and C-indices of the letter and of this run, with this run's {level} intervals. {all}.",
-        "Dot plot: for each published prevalence, hazard ratio and C-index the printed value and this run's value with its "
-        "interval, grouped by set.",
+        "Hazard ratios, prevalences and C-indices of the letter and of this run, with the printed intervals and this run's {level} "
+        "intervals. {all}.",
+        "Dot plot: for each published hazard ratio (OS, then RFS), prevalence and C-index this run's value with its interval and, "
+        "below it, the printed value with its own, grouped by set.",
         model=True,
     ),
     "paper_comparison": Artefact(
@@ -457,15 +466,15 @@ ARTEFACTS: dict[str, Artefact] = {
         "training patients and for acting on each definition of sarcopenia at any threshold; {level} bootstrap intervals over "
         "patients, drawn for the saved model and in the table for all. {validated}.",
         "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line for the models "
-        "and for each definition, beside treating all and treating none.",
+        "and for each definition, named at its end, beside treating all and treating none.",
         model=True,
     ),
     "validation_risk_curves": Artefact(
         "Validation: risk groups",
         "Kaplan-Meier curves of overall survival in the two risk groups, cut where the saved model says, with those whose risk "
         "lies no further from it than its own SD over the networks. {validated}.",
-        "A panel a judged set, each with two Kaplan-Meier curves, high and low risk, interval bands, hazard ratio, log-rank P "
-        "and numbers at risk.",
+        "A panel a judged set, each with two Kaplan-Meier curves, high and low risk, interval bands, hazard ratio, log-rank P, "
+        "and numbers at risk, censored and of events.",
         model=True,
     ),
     "validation_risk_groups": Artefact(

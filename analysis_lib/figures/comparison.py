@@ -16,81 +16,96 @@ from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 # marker, colour and label of the published value
 MARKS = {
-    "inside": ("D", style.BLACK, "published, inside our interval"),
-    "outside": ("s", style.VERMILLION, "published, outside our interval"),
-    "unknown": ("^", style.GREY, "published, nothing to compare"),
+    "inside": ("D", style.DARK, "published, inside our interval"),
+    "outside": ("s", style.BLACK, "published, outside our interval"),
+    "unknown": ("^", style.LIGHT, "published, nothing to compare"),
 }
+OURS = style.LOOKS["TFDeepSurv"].colour
 
 # a hazard ratio estimated from a handful of patients must not squeeze all others into a point
 LOG_LIMITS = (0.05, 50.0)
 
 
-# which quantities are drawn, each in a panel of its own: the axis label, and the statistic that has an interval
-PANELS = {("HR", "estimate"): "Hazard ratio", ("sarcopenic", "%"): "Prevalence, %", ("C-index", "estimate"): "C-index"}
-PANELS |= {("HR per SD", "estimate"): "Hazard ratio per SD"}
+# which quantities are drawn, each in a panel of its own: quantity, statistic that has an interval, outcome; its name
+PANELS = {
+    ("HR", "estimate", "OS"): "Hazard ratio, OS",
+    ("HR", "estimate", "RFS"): "Hazard ratio, RFS",
+    ("sarcopenic", "%", ""): "Prevalence, %",
+    ("C-index", "estimate", ""): "C-index",
+    ("HR per SD", "estimate", "OS"): "Hazard ratio per SD, OS",
+}
+KEYS = ["set", "marker", "outcome", "quantity"]
+COLUMNS = ["published", "published_low", "published_high", "ours", "low", "high", "inside", "difference"]
+ROW_MM, HEAD_MM, AXIS_MM, TOP_MM = 4.0, 6.0, 10.0, 7.0
 
 
 def comparison_frame(comparison: pd.DataFrame, sets: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The rows of ``published.compare`` that are drawn, as group (panel), label (row), item and the numbers.
+    """The rows of ``published.compare`` that are drawn, as group (panel), set, label (row), item and the numbers.
 
-    ``sets`` gives labels of sets.
+    ``sets`` gives labels of sets. The printed interval is that of the rows low and high.
     """
     sets, pieces = sets or {}, []
-    for (quantity, statistic), group in PANELS.items():
+    ends = comparison[comparison["statistic"].isin(["low", "high"])]
+    ends = ends.pivot(index=KEYS, columns="statistic", values="published").add_prefix("published_").reset_index()
+    for (quantity, statistic, outcome), group in PANELS.items():
         part = comparison[(comparison["quantity"] == quantity) & (comparison["statistic"] == statistic)]
-        names = part["set"].map(lambda name: sets.get(name, name))
-        labels = (names + ", " + part["marker"] + " " + part["outcome"]).str.rstrip()
+        part = part[part["outcome"] == outcome]
         if len(part):
-            pieces.append(part.assign(group=group, label=labels))
-    frame = pd.concat(pieces, ignore_index=True)
-    return frame[["group", "label", "item", "published", "ours", "low", "high", "inside", "difference"]]
+            pieces.append(part.assign(group=group, label=part["marker"]))
+    frame = pd.concat(pieces, ignore_index=True).merge(ends, "left", KEYS)
+    frame["set"] = frame["set"].map(lambda name: sets.get(name, name))
+    return frame.reindex(columns=["group", "set", "label", "item", *COLUMNS])
 
 
 @style.styled
 def paper_comparison(frame: pd.DataFrame, confidence: float = 0.95) -> Figure:
-    """Our estimate with its interval and the published value, one row an item, one panel a group.
+    """Our estimate with its interval and, below it, the published one with its own; one row an item, one panel a group.
 
-    ``frame`` [group, item, published, ours, low, high, inside] in drawing order (``comparison_frame`` makes
-    it): ``group`` names panel and axis, ``label``, where there is one, the row in
-    place of ``item``. ``inside`` is true where the published value lies in our interval, empty where there is
-    nothing to compare. Hazard ratios have a logarithmic axis. ``confidence`` is the level of our
-    intervals. ValueError for a missing column.
+    ``frame`` [group, set, label, item, published, published_low, published_high, ours, low, high, inside] in drawing
+    order, as of ``comparison_frame``: ``group`` names panel and axis, rows stand under the name of their ``set``.
+    ``inside`` is true where the published value lies in our interval, empty where there is nothing to compare. Hazard
+    ratios have a logarithmic axis. ``confidence`` is the level of our intervals. ValueError for a missing column.
     """
-    style.need_columns(frame, ["group", "item", "published", "ours", "low", "high", "inside"], "comparison")
-    frame = frame if "label" in frame.columns else frame.assign(label=frame["item"])
-    groups = list(dict.fromkeys(frame["group"]))
-    row_mm, head_mm, axis_mm, top = 3.4, 6.0, 10.0, 7.0
-    heights = {g: head_mm + row_mm * int((frame["group"] == g).sum()) + axis_mm for g in groups}
-    # every panel goes to the shorter of the two columns, the tallest first
+    style.need_columns(frame, ["group", "set", "label", "item", *COLUMNS[:-1]], "comparison")
+    rows_of = {group: _rows(frame[frame["group"] == group]) for group in dict.fromkeys(frame["group"])}
     used = [0.0, 0.0]
     places: dict[str, tuple[int, float]] = {}
-    for group in sorted(groups, key=lambda g: -heights[g]):
+    for group, rows in rows_of.items():  # each panel goes to the shorter of the two columns
         column = int(used[1] < used[0])
         places[group] = (column, used[column])
-        used[column] += heights[group]
-    fig = style.new_figure(style.TWO_COLUMNS_MM, top + max(used))
+        used[column] += HEAD_MM + ROW_MM * len(rows) + AXIS_MM
+    fig = style.new_figure(style.TWO_COLUMNS_MM, TOP_MM + max(used))
     half = style.TWO_COLUMNS_MM / 2
-    letters = dict(zip(sorted(groups, key=lambda g: places[g]), string.ascii_lowercase, strict=False))
-    for group in groups:
-        part = frame[frame["group"] == group].reset_index(drop=True)
+    for letter, (group, rows) in zip(string.ascii_lowercase, rows_of.items(), strict=False):
         column, y = places[group]
-        name_mm = max(style.text_width_mm(str(item), SMALL_PT) for item in part["label"]) + 4.0
-        ax = style.axes_mm(fig, column * half + name_mm, top + y + head_mm, half - name_mm - 5.0, row_mm * len(part))
-        _comparison_panel(ax, part, group.startswith("Hazard ratio"))
+        # in bold, as the names of the sets are
+        name_mm = max(style.text_width_mm(str(label), SMALL_PT, "bold") for label in rows["label"]) + 4.0
+        name_mm = min(name_mm, half / 2)
+        ax = style.axes_mm(fig, column * half + name_mm, TOP_MM + y + HEAD_MM, half - name_mm - 5.0, ROW_MM * len(rows))
+        _comparison_panel(ax, rows, group.startswith("Hazard ratio"))
+        ax.set_yticklabels([style.shortened(str(label), name_mm - 3.0, SMALL_PT) for label in rows["label"]])
         ax.set_xlabel(group)
-        style.panel_letter(fig, column * half + 1.0, top + y + 0.9, letters[group])
-        style.text_mm(fig, column * half + 5.0, top + y + 1.3, group, fontsize=TITLE_PT, va="top")
-    keys = [Line2D([], [], color=style.BLUE, marker="o", markersize=3.4, linewidth=1.0,
+        style.panel_letter(fig, column * half + 1.0, TOP_MM + y + 0.9, letter)
+        style.text_mm(fig, column * half + 5.0, TOP_MM + y + 1.3, group, fontsize=TITLE_PT, va="top")
+    keys = [Line2D([], [], color=OURS, marker="o", markersize=3.4, linewidth=1.0,
                    label=f"this run, {style.level(confidence)} interval")]  # fmt: skip
     drawn = set(frame.loc[frame["published"].notna(), "inside"].map(_verdict))
     for verdict, (marker, colour, label) in MARKS.items():
         if verdict in drawn:
-            keys.append(
-                Line2D([], [], linestyle="none", label=label, marker=marker, color=colour, markersize=4.2,
-                       markerfacecolor="none")
-            )  # fmt: skip
+            keys.append(Line2D([], [], linewidth=0.8, label=f"{label}, with its interval", marker=marker, color=colour,
+                               markersize=3.6, markerfacecolor="white"))  # fmt: skip
     style.top_legend(fig, keys, 2.0)
     return fig
+
+
+def _rows(part: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one panel, each set's under a row that holds its name alone; where a set has one row, it is its name."""
+    if part["set"].is_unique:
+        return part.assign(label=part["set"]).reset_index(drop=True)
+    pieces = []
+    for name, rows in part.groupby("set", sort=False):
+        pieces += [pd.DataFrame({"label": [name]}), rows]
+    return pd.concat(pieces, ignore_index=True)
 
 
 def _verdict(inside: object) -> str:
@@ -101,26 +116,23 @@ def _verdict(inside: object) -> str:
 
 def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
     rows = np.arange(len(part))
-    ours, low, high, published = (part[c].to_numpy(float) for c in ("ours", "low", "high", "published"))
+    ours, low, high, printed, least, most = (
+        part[c].to_numpy(float) for c in ("ours", "low", "high", "published", "published_low", "published_high")
+    )
     if log:  # an interval without an end leaves the frame
         low, high = np.maximum(low, LOG_LIMITS[0] / 2), np.minimum(high, LOG_LIMITS[1] * 2)
-    ax.hlines(rows, low, high, color=style.BLUE, linewidth=1.0, zorder=2)
-    ax.plot(ours, rows, linestyle="none", marker="o", markersize=3.4, color=style.BLUE, zorder=3)
+    ax.hlines(rows - 0.17, low, high, color=OURS, linewidth=1.0, zorder=2)
+    ax.plot(ours, rows - 0.17, linestyle="none", marker="o", markersize=3.2, color=OURS, zorder=3)
     for k in rows.tolist():
         marker, colour, _ = MARKS[_verdict(part.loc[k, "inside"])]
-        ax.plot(
-            published[k],
-            k,
-            marker=marker,
-            markersize=4.2,
-            markerfacecolor="none",
-            markeredgewidth=0.8,
-            color=colour,
-            zorder=4,
-        )
-        if not (np.isfinite(published[k]) or np.isfinite(ours[k])):
+        ax.hlines(k + 0.17, least[k], most[k], color=colour, linewidth=0.8, zorder=3.5)
+        ax.plot(printed[k], k + 0.17, marker=marker, markersize=3.2, markerfacecolor="white", markeredgewidth=0.8,
+                color=colour, zorder=4)  # fmt: skip
+        if pd.notna(part.loc[k, "item"]) and not (np.isfinite(printed[k]) or np.isfinite(ours[k])):
             ax.text(0.02, k, "NA", transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL_PT, color=style.GREY)
     ax.set_yticks(rows, part["label"].astype(str))
+    for tick, item in zip(ax.get_yticklabels(), part["item"], strict=True):
+        tick.set_fontweight("bold" if pd.isna(item) else "normal")
     ax.set_ylim(len(part) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     if log:
@@ -131,7 +143,7 @@ def _comparison_panel(ax: Axes, part: pd.DataFrame, log: bool) -> None:
         left, right = ax.get_xlim()
         style.plain_log_ticks(ax, "x")
         for beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):  # the interval goes on
-            ax.plot(np.full(beyond.sum(), edge), rows[beyond], linestyle="none", marker=marker, markersize=3.4,
-                    color=style.BLUE, clip_on=False, zorder=3)  # fmt: skip
+            ax.plot(np.full(beyond.sum(), edge), rows[beyond] - 0.17, linestyle="none", marker=marker, markersize=3.4,
+                    color=OURS, clip_on=False, zorder=3)  # fmt: skip
     for k in rows[1::2]:
         ax.axhspan(k - 0.5, k + 0.5, color="#000000", alpha=0.035, linewidth=0, zorder=0)

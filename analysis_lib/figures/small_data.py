@@ -17,7 +17,7 @@ KIND_LABELS = {
     "split": "Repeated splits,\ninternal test",
     "permuted": "Permuted outcomes,\ninternal test",
 }
-KIND_COLOURS = {"bootstrap": style.BLUE, "split": style.BLACK, "permuted": style.GREY}
+KIND_COLOURS = {"bootstrap": style.DARK, "split": style.BLUE, "permuted": style.LIGHT}
 
 
 @style.styled
@@ -44,7 +44,7 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     ax.hist(
         split,
         bins=(np.arange(np.floor(low * 50), high * 50 + 1) / 50).tolist(),
-        color=style.SKY,
+        color=style.LIGHT,
         edgecolor="white",
         linewidth=0.4,
     )
@@ -61,19 +61,17 @@ def optimism(table: pd.DataFrame, single: float, printed: tuple[float, float, fl
     rows.set(xlabel="C-index", xlim=(low, high))
     rows.axvline(0.5, color=style.GREY, linewidth=0.5, zorder=0.5)
     shown = "NA" if np.isnan(single) else f"{single:.3f}"
-    keys: list[Artist] = [
-        Line2D([], [], color=style.VERMILLION, linewidth=1.2, label=f"this study's one split: {shown}")
-    ]
+    keys: list[Artist] = [Line2D([], [], color=style.BLUE, linewidth=1.2, label=f"this study's one split: {shown}")]
     if not np.isnan(single):
-        ax.axvline(single, color=style.VERMILLION, linewidth=1.2)
+        ax.axvline(single, color=style.BLUE, linewidth=1.2)
     if len(split) == 0:
         ax.text(0.5, 0.5, "NA: no split", transform=ax.transAxes, ha="center", fontsize=SMALL_PT)
     if printed is not None:
         value, lower, upper = printed
         for each in (ax, rows):
-            each.axvspan(lower, upper, color=style.ORANGE, alpha=0.25, linewidth=0, zorder=0.2)
+            each.axvspan(lower, upper, color=style.GREY, alpha=0.3, linewidth=0, zorder=0.2)
         label = f"the letter: {value:.3f} ({lower:.3f}–{upper:.3f})"
-        keys.append(Patch(color=style.ORANGE, alpha=0.25, linewidth=0, label=label))
+        keys.append(Patch(color=style.GREY, alpha=0.3, linewidth=0, label=label))
     keys.append(Line2D([], [], color=style.BLACK, linewidth=1.6, label="mean of the dots"))
     style.top_legend(fig, keys, left)
     for x0, letter, title in ((left, "a", "Repeated splits"), (right, "b", "All resampled fits")):
@@ -93,15 +91,15 @@ def search_trials(trials: pd.DataFrame, default: float | None = None) -> Figure:
     done = trials[trials["value"].notna()]
     fig = style.new_figure(style.TWO_COLUMNS_MM, 62.0)
     ax = style.axes_mm(fig, 16.0, 9.0, style.TWO_COLUMNS_MM - 20.0, 42.0)
-    ax.scatter(done["trial"], done["value"], s=9, color=style.SKY, zorder=2)
+    ax.scatter(done["trial"], done["value"], s=9, color=style.BLUE, zorder=2)
     ax.step(done["trial"], done["value"].cummin(), where="post", color=style.BLACK, linewidth=1.2, zorder=3)
     keys = [
-        Line2D([], [], linestyle="none", marker="o", markersize=3.0, color=style.SKY, label="trial"),
+        Line2D([], [], linestyle="none", marker="o", markersize=3.0, color=style.BLUE, label="trial"),
         Line2D([], [], color=style.BLACK, linewidth=1.2, label="best so far"),
     ]
     if default is not None:
-        ax.axhline(default, color=style.VERMILLION, linewidth=1.0, linestyle=(0, (4, 1.2)), zorder=1)
-        keys.append(Line2D([], [], color=style.VERMILLION, linestyle=(0, (4, 1.2)), label="the study's own values"))
+        ax.axhline(default, color=style.DARK, linewidth=1.0, linestyle=(0, (4, 1.2)), zorder=1)
+        keys.append(Line2D([], [], color=style.DARK, linestyle=(0, (4, 1.2)), label="the study's own values"))
     ax.set(xlabel="Trial", ylabel="Negative log partial likelihood\nper event, held-out patients")
     if len(done):
         # a few absurd trials must not flatten the rest

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis_lib.figures import style
-from analysis_lib.figures.curves import LINES, panel_axes
+from analysis_lib.figures.curves import panel_axes
 from analysis_lib.figures.style import SMALL_PT
 
 # choices drawn under the curve: column, name
@@ -31,7 +31,7 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
     rows = [
         (name, level) for column, name in CHOICES[value].items() for level in dict.fromkeys(table[column].astype(str))
     ]
-    left, row_mm, curve_mm = 38.0, 2.9, 48.0
+    left, row_mm, curve_mm = 38.0, 3.1, 48.0
     groups = len(CHOICES[value])
     fig = style.new_figure(style.TWO_COLUMNS_MM, 10.0 + curve_mm + row_mm * (len(rows) + groups) + 6.0)
     width = style.TWO_COLUMNS_MM - left - 4.0
@@ -61,7 +61,7 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
             labels.append(f"{name}: {level}")
             y += 1
         y += 1
-    below.set_yticks(ticks, labels, fontsize=SMALL_PT - 1)
+    below.set_yticks(ticks, labels, fontsize=SMALL_PT)
     below.set_ylim(y - 1, -1)
     below.tick_params(axis="both", length=0, labelbottom=False)
     for side in below.spines.values():
@@ -90,14 +90,14 @@ def power_curves(table: pd.DataFrame, needed: pd.DataFrame, wanted: float) -> Fi
         part = table[table["measure"] == measure]
         if part.empty:
             continue
-        for (definition, own), (colour, dashes) in zip(part.groupby("definition", sort=False), LINES, strict=False):
-            own = own.sort_values("events")
+        for definition, look in style.looks(list(part["definition"].unique())).items():
+            own = part[part["definition"] == definition].sort_values("events")
             ax.fill_between(own["events"].to_numpy(float), own["low"].to_numpy(float), own["high"].to_numpy(float),
-                            color=colour, alpha=0.12, linewidth=0)  # fmt: skip
+                            color=look.colour, alpha=0.12, linewidth=0)  # fmt: skip
             events, note = needed.loc[(measure, definition), ["events", "note"]]
             size = note or f"{events:.0f}"
             label = f"{definition}: {own['estimate'].iloc[-1]:.2f}, {size} deaths"
-            ax.plot(own["events"], own["power"], color=colour, linestyle=dashes, marker=".", label=label)
+            ax.plot(own["events"], own["power"], color=look.colour, linestyle=look.dashes, marker=".", label=label)
         ax.axhline(wanted, color=style.GREY, linewidth=0.5)
         ax.set_xscale("log")
         style.plain_log_ticks(ax, "x")

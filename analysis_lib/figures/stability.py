@@ -13,7 +13,7 @@ from analysis_lib.radiomics.names import name_table
 # Koo and Li 2016, doi 10.1016/j.jcm.2016.02.012
 GRADES = [("poor, below 0.5", -np.inf, 0.5), ("moderate, below 0.75", 0.5, 0.75), ("good, below 0.9", 0.75, 0.9)]
 GRADES.append(("excellent, 0.9 or more", 0.9, np.inf))
-COLOURS = [style.VERMILLION, style.ORANGE, style.SKY, style.BLUE]
+COLOURS = ["#D9D9D9", "#9EC9E2", "#4A98C9", "#084A8C"]  # from poor to excellent, in one hue and in order in grey
 TITLES = {
     "mask": "Mask disturbed",
     "bins": "Bin width changed",

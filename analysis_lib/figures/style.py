@@ -7,10 +7,11 @@ The drawing modules beside this one compute no statistics: they draw tidy frames
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import matplotlib
 import numpy as np
@@ -34,15 +35,12 @@ POINTS_PER_INCH = 72
 ONE_COLUMN_MM = 85.0
 TWO_COLUMNS_MM = 174.0
 # kept free at the foot of every figure, so that a figure looks the same with and without the label
-FOOT_MM = 5.0
+FOOT_MM = 7.5
 
-# Okabe and Ito's palette, told apart with every common colour vision deficiency (10.1038/nmeth.1618)
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY = "#6E6E6E"
+BLACK, GREY, BLUE, ORANGE, SKY = "#000000", "#6E6E6E", "#0072B2", "#E69F00", "#56B4E9"
+DARK, LIGHT = "#404040", "#8C8C8C"  # of what a model or a definition is compared with
 
-SMALL_PT = 6.5
-TEXT_PT = 7.0
+SMALL_PT = TEXT_PT = 7.0  # journals ask for 7 pt at print size: no text is smaller
 TITLE_PT = 7.5
 LETTER_PT = 9.0
 
@@ -84,8 +82,73 @@ STYLE: dict[Any, Any] = {
 
 # Of a line, as matplotlib takes it: solid, or where the pattern starts and its lengths on and off, in line widths.
 Dashes: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
+DASHED, DOTTED, DASH_DOT, DASH_DOTS, LONG, SHORT, CLOSE, UNEVEN = (
+    (0.0, lengths)
+    for lengths in ((5, 1.2), (1.2, 0.8), (5, 1, 1, 1), (3, 1, 1, 1, 1, 1), (9, 1.5), (2, 2.0), (3, 0.8), (6, 1, 2, 1))
+)
+
+
+class Look(NamedTuple):
+    """How a model, definition or group is drawn, wherever it is drawn; ``short`` names it at the end of its line."""
+
+    colour: str
+    dashes: Dashes = "-"
+    marker: str = "o"
+    short: str = ""
+
+
+# In drawing order. Blue has to do with the model, each definition has its colour, what they are compared with is grey.
+# Two of them differ in dashes, or in colour for every eye and in grey (tested, by 10.1109/TVCG.2009.113).
+LOOKS: dict[str, Look] = {
+    "TFDeepSurv": Look(BLUE),
+    "PMA": Look("#B23A00", DASHED, "s"),
+    "PMI": Look("#C58B00", DOTTED, "^"),
+    "PD": Look("#A0186B", DASH_DOT, "D"),
+    "SMI": Look("#1E8A4C", DASH_DOTS, "v"),
+    "MA": Look("#7A4DF0", LONG, "P"),
+    "Cox indices": Look(DARK, DASHED, "s"),
+    "Cox clinical": Look(LIGHT, DASHED, "^"),
+    "Cox clinical + risk": Look("#3D9BD6", CLOSE, "X", "Clinical + risk"),
+    "Coxnet": Look(DARK, DASH_DOT, "v"),
+    "Random survival forest": Look(LIGHT, DASH_DOT, "P", "Survival forest"),
+    "Gradient boosting": Look(DARK, DOTTED, "D", "Gradient boost."),
+    "Componentwise boosting": Look(LIGHT, DOTTED, "<", "Component boost."),
+    "Cox ridge": Look(DARK, DASH_DOTS, "h"),
+    "TFDeepSurv + linear": Look(LIGHT, DASH_DOTS, ">", "… + linear"),
+    "TFDeepSurv joint": Look(DARK, SHORT, "p", "… joint"),
+    "SM area": Look(LIGHT, SHORT, "d"),
+    "True risk": Look(BLACK, LONG, "*"),
+    "Clinical": Look(LIGHT, DASHED, "^"),
+    "Clinical + TFDeepSurv": Look("#3D9BD6", CLOSE, "X", "Clinical + model"),
+    "Best definition": Look("#B23A00", DASHED, "s"),
+    "Best definition + TFDeepSurv": Look("#00344F", UNEVEN, "h", "Definition + model"),
+    "all": Look(DARK, DOTTED, short="treat all"),
+    "none": Look(BLACK, short="treat none"),
+    "No sarcopenia": Look(GREY, "-", "o"),
+    "Sarcopenia": Look(BLACK, DASHED, "^"),  # in a panel of one definition that definition's
+    "Low risk": Look(GREY, "-", "o"),
+    "High risk": Look(BLUE, DASHED, "^"),
+    "Training": Look(BLUE),
+    "Validation": Look(BLACK, DASHED),
+    "Recurrence": Look(BLACK),
+    "Death without recurrence": Look(GREY, DASHED),
+}
+# A study's own definition or model has the next of these that is free.
+FURTHER = [
+    Look(colour, (0.0, lengths), marker)
+    for colour in ("#00A3A3", "#5C3A1E")
+    for lengths, marker in (((7, 1, 1, 1, 1, 1), "H"), ((1, 3), "8"), ((3, 3), "*"))
+]
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """The look of each of ``names``, in drawing order; of those that LOOKS lacks after the others, as they come."""
+    known = sorted((name for name in names if name in LOOKS), key=list(LOOKS).index)
+    others = [name for name in names if name not in LOOKS]
+    return {name: LOOKS[name] for name in known} | dict(zip(others, itertools.cycle(FURTHER), strict=False))
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -122,16 +185,31 @@ def axes_mm(fig: Figure, left: float, top: float, width: float, height: float, s
     return fig.add_axes(box, sharex=sharex)
 
 
-def text_mm(fig: Figure, left: float, top: float, text: str, **kwargs: object) -> Text:
-    """Text whose anchor lies ``left`` and ``top`` mm from the figure's top left corner."""
+def text_mm(fig: Figure, left: float, top: float, text: str, room: float | None = None, **kwargs: Any) -> Text:
+    """Text whose anchor lies ``left`` and ``top`` mm from the figure's top left corner.
+
+    One line that needs more than ``room`` mm is set smaller, down to SMALL_PT, and beyond that cut.
+    """
     total_width, total_height = size_mm(fig)
-    return fig.text(left / total_width, 1 - top / total_height, text, **kwargs)  # type: ignore[arg-type]
+    if room is not None:
+        size = kwargs.get("fontsize", TEXT_PT)
+        kwargs["fontsize"] = max(SMALL_PT, size * min(1.0, room / max(text_width_mm(text, size), 1e-9)))
+        text = shortened(text, room, kwargs["fontsize"])
+    return fig.text(left / total_width, 1 - top / total_height, text, **kwargs)
 
 
-def figure_without_panels() -> Figure:
+def shortened(text: str, width_mm: float, size_pt: float) -> str:
+    """The text, or as much of it as a line of ``width_mm`` holds, and an ellipsis."""
+    cut = len(text)
+    while cut and text_width_mm(text[:cut].rstrip() + "…" * (cut < len(text)), size_pt) > width_mm:
+        cut -= 1
+    return text if cut == len(text) else text[:cut].rstrip() + "…"
+
+
+def figure_without_panels(why: str = "NA: no test set") -> Figure:
     """A figure two columns wide that says why it shows nothing."""
     fig = new_figure(TWO_COLUMNS_MM, 30.0)
-    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, "NA: no test set", ha="center", va="center", fontsize=TITLE_PT)
+    text_mm(fig, TWO_COLUMNS_MM / 2, 15.0, why, ha="center", va="center", fontsize=TITLE_PT)
     return fig
 
 
@@ -141,10 +219,11 @@ def panel_letter(fig: Figure, left: float, top: float, letter: str) -> Text:
 
 
 def foot_note(fig: Figure, text: str) -> Text:
-    """One small line in the foot, left of the place of the label of synthetic data."""
+    """Small lines in the foot, two at most, left of the place of the label of synthetic data."""
     width, height = size_mm(fig)
     room = width - text_width_mm(SYNTHETIC_LABEL, SMALL_PT, "bold") - 6.0
-    return text_mm(fig, 1.5, height - 1.4, text, fontsize=fitting_pt(text, room, SMALL_PT), va="bottom")
+    lines = wrap_mm(text, room, SMALL_PT)
+    return text_mm(fig, 1.5, height - 1.0, "\n".join(lines), fontsize=SMALL_PT, va="bottom", linespacing=1.15)
 
 
 def level(confidence: float) -> str:
@@ -159,11 +238,6 @@ def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
         return 0.0
     path = TextPath((0, 0), text, size=size_pt, prop=FontProperties(family="DejaVu Sans", weight=weight))
     return float(path.get_extents().width) / POINTS_PER_INCH * MM_PER_INCH
-
-
-def fitting_pt(text: str, width_mm: float, size_pt: float) -> float:
-    """``size_pt``, or the smaller size at which a line of text is no wider than ``width_mm``."""
-    return size_pt * min(1.0, width_mm / max(text_width_mm(text, size_pt), 1e-9))
 
 
 def line_height_mm(size_pt: float) -> float:
@@ -240,6 +314,45 @@ def top_legend(
         handletextpad=0.5,
         fontsize=TEXT_PT,
     )
+
+
+def label_ends(ax: Axes, ends: Mapping[str, tuple[float, float]], look_of: Mapping[str, Look]) -> None:
+    """Name each line beside its end (x, y), right of the axes and clear of the other names, in its colour."""
+    height = ax.get_position().height * size_mm(ax.get_figure())[1]  # type: ignore[arg-type]
+    low, high = ax.get_ylim()
+    order = sorted(ends, key=lambda name: ends[name][1])
+    at = spread([(min(max(ends[name][1], low), high) - low) / (high - low) * height for name in order], 3.0, height)
+    for name, y in zip(order, at, strict=True):
+        colour = look_of[name].colour if look_of[name].colour != LIGHT else GREY  # as a text it would be too light
+        ax.annotate(
+            look_of[name].short or name,
+            xy=(ends[name][0], min(max(ends[name][1], low), high)),
+            xytext=(1.045, y / height),
+            textcoords="axes fraction",
+            color=colour,
+            va="center",
+            fontsize=TEXT_PT,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0,
+                        "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float, most: float) -> list[float]:
+    """Rising ``places`` moved as little as it takes to lie ``gap`` apart, between 0 and ``most`` if they can."""
+    groups: list[list[float]] = []  # sum of what is wanted for the first of a group, and its size
+    for wanted in places:
+        groups.append([wanted, 1])
+        while len(groups) > 1 and _first(groups[-2], gap, most) + groups[-2][1] * gap > _first(groups[-1], gap, most):
+            total, count = groups.pop()
+            groups[-1][0] += total - count * groups[-1][1] * gap
+            groups[-1][1] += count
+    return [_first(group, gap, most) + k * gap for group in groups for k in range(int(group[1]))]
+
+
+def _first(group: Sequence[float], gap: float, most: float) -> float:
+    total, count = group
+    return max(0.0, min(total / count, most - (count - 1) * gap))
 
 
 @styled

@@ -17,8 +17,9 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
     """Training of the AutoEncoder (a: loss) and of TFDeepSurv (b: loss and C-index) against steps.
 
     ``history_autoencoder`` [step, train_loss, val_loss]. ``history_network`` [network, step, train_loss,
-    val_loss, train_c_index, val_c_index]: each network of the ensemble is a thin line, their mean a thick one
-    as far as all of them ran; the C-index may be empty at most steps. ValueError for a missing column.
+    val_loss, train_c_index, val_c_index]: each network of the ensemble is a thin line, its end where it stopped a dot;
+    their mean a thick one as far as all of them ran. A ring marks the lowest validation loss, whose weights are
+    kept. The C-index may be empty at most steps. ValueError for a missing column.
     """
     style.need_columns(history_autoencoder, ["step", "train_loss", "val_loss"], "history of the AutoEncoder")
     style.need_columns(
@@ -36,10 +37,10 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
         (loss, history_network, "loss", "Negative log partial likelihood", "TFDeepSurv, loss"),
         (c_index, history_network, "c_index", "C-index", "TFDeepSurv, C-index"),
     ]
-    kinds: list[tuple[str, str, style.Dashes]] = [("train", style.BLUE, "-"), ("val", style.VERMILLION, (0, (4, 1.2)))]
+    kinds = {"train": style.LOOKS["Training"], "val": style.LOOKS["Validation"]}
     for i, (ax, history, measure, ylabel, title) in enumerate(panels):
-        for kind, colour, dashes in kinds:
-            _lines_by_network(ax, history, f"{kind}_{measure}", colour, dashes)
+        for kind, look in kinds.items():
+            _lines_by_network(ax, history, f"{kind}_{measure}", look)
         ax.set(xlabel="Step", ylabel=ylabel)
         ax.set_xlim(left=0)
         x0 = left + i * (width + between)
@@ -52,22 +53,30 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
     if positive:
         style.plain_log_ticks(ae)
     keys = [
-        Line2D([], [], color=colour, linestyle=dashes, label=label)
-        for label, (_, colour, dashes) in zip(("Training", "Validation"), kinds, strict=True)
+        Line2D([], [], color=look.colour, linestyle=look.dashes, label=label, linewidth=1.4)
+        for label, look in zip(("Training", "Validation"), kinds.values(), strict=True)
     ]
-    if history_network["network"].astype(str).nunique() > 1:
+    members = history_network["network"].astype(str).nunique()
+    if members > 1:
         keys.append(Line2D([], [], color=style.GREY, linewidth=0.5, label="single networks"))
     style.top_legend(fig, keys, left)
+    note = "Dots: where training stopped. Rings: least validation loss, whose weights are kept."
+    style.foot_note(fig, note + (f" Thick: mean of {members} networks while all run." if members > 1 else ""))
     return fig
 
 
-def _lines_by_network(ax: Axes, history: pd.DataFrame, column: str, colour: str, dashes: style.Dashes) -> None:
+def _lines_by_network(ax: Axes, history: pd.DataFrame, column: str, look: style.Look) -> None:
     known = history[history[column].notna()]
     by_network = known.pivot(index="step", columns="network", values=column).sort_index()
-    if by_network.shape[1] > 1:
-        for network in by_network:
-            line = by_network[network].dropna()
-            ax.plot(line.index, line, color=colour, linewidth=0.5, alpha=0.45, zorder=2)
+    single = by_network.shape[1] == 1
+    for network in by_network:
+        line = by_network[network].dropna()
+        if not single:
+            ax.plot(line.index, line, color=look.colour, linewidth=0.5, alpha=0.45, zorder=2)
+        ax.plot(line.index[-1:], line.iloc[-1:], color=look.colour, marker="o", markersize=2.0, zorder=3.5)
+        if column == "val_loss":
+            ax.plot(line.idxmin(), line.min(), color=look.colour, marker="o", markersize=3.4, markerfacecolor="white",
+                    markeredgewidth=0.7, zorder=4)  # fmt: skip
     # a mean over those still running would jump where one stops early
     middle = by_network.dropna().mean(axis=1)
-    ax.plot(middle.index, middle, color=colour, linestyle=dashes, linewidth=1.4, zorder=3)
+    ax.plot(middle.index, middle, color=look.colour, linestyle=look.dashes, linewidth=1.4, zorder=3)

@@ -197,11 +197,15 @@ def decision_curves(
 
 
 def panel_titles(cohort: CohortParams, statistics: StatisticsParams) -> dict[str, str]:
-    """Title of each panel of the decision curves, a test set at a horizon, by the panel's name."""
+    """Title of each panel of the decision curves, a test set at a horizon, by the panel's name.
+
+    Without the earliest of several horizons, by which too few have died for a curve to say anything: the table has it.
+    """
+    months = sorted(statistics.horizons_months)
     return {
         f"{name} {month:g}": f"{cohort.label(name)}, {month:g} months"
         for name in cohort.test_sets
-        for month in statistics.horizons_months
+        for month in months[1:] or months
     }
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis_lib.common.formatting import format_estimate, format_p, format_ratio, significance
 from analysis_lib.core.parameters import CohortParams
 from analysis_lib.results import MODEL
+from analysis_lib.results.separation import LETTER_NOT_APART
 
 
 def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams) -> str:
@@ -71,9 +72,25 @@ def radiomics(separations: pd.DataFrame, confidence: float) -> str:
         texts.append(
             f"In {patients} the components separate {listed(apart) or 'no definition'} (permutation P < "
             f"{1 - confidence:.2f}), of {len(known)} that could be tried. The clearest is {best.definition}, AUC "
-            f"{format_estimate(best.auc, best.low, best.high)}."
+            f"{format_estimate(best.auc, best.low, best.high)} ({best.words})."
         )
-    return " ".join(texts)
+    return " ".join([*texts, _letter_apart(separations)]).strip()
+
+
+def _letter_apart(separations: pd.DataFrame) -> str:
+    """Which definitions are told apart no better than the one that the letter does not see apart, in the last rows."""
+    last = separations[separations["patients"] == separations["patients"].iloc[-1]].set_index("definition")
+    last = last[last["auc"].notna()]
+    if LETTER_NOT_APART not in last.index:
+        return ""
+    limit = last.at[LETTER_NOT_APART, "auc"]
+    others = last.drop(index=LETTER_NOT_APART)
+    like = [f"{row.Index} ({row.auc:.2f})" for row in others.itertuples() if row.low <= limit]
+    found = f"{listed(like)} no better than {LETTER_NOT_APART} ({limit:.2f})" if like else "so they are"
+    return (
+        f"In the letter's figure the groups of all definitions but {LETTER_NOT_APART} are apart; here, in "
+        f"{last['patients'].iloc[0]}, {found}."
+    )
 
 
 def model(kept: pd.DataFrame, compared: pd.DataFrame, sets: CohortParams) -> str:
@@ -132,7 +149,7 @@ def published(comparison: pd.DataFrame, intervals: pd.DataFrame, note: str) -> s
 
 def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams) -> str:
     """09: predicted against observed deaths at the last horizon, and what the naive estimate of recurrence adds."""
-    text = last_horizon(calibration, sets)
+    text = f"{last_horizon(calibration, sets)} {_too_many(calibration, sets)}".strip()
     recurrence = incidence[incidence["cause"] == "Recurrence"]
     if recurrence.empty:
         return f"{text} Recurrence is not known."
@@ -150,6 +167,23 @@ def last_horizon(calibration: pd.DataFrame, sets: CohortParams) -> str:
         f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
     ]
     return f"Risk of death by {last:g} months: {listed(texts)}." if texts else "No test set is followed long enough."
+
+
+def _too_many(calibration: pd.DataFrame, sets: CohortParams) -> str:
+    """Observed over predicted deaths (O/E) by set, and where its interval lies on one side of 1."""
+    rows = calibration[calibration["ratio"].notna()]
+    if rows.empty:
+        return ""
+    parts = [f"{sets.label(name)} {_range(part['ratio'], '.2f')}" for name, part in rows.groupby("set", sort=False)]
+    text = f"Observed over predicted deaths (O/E): {', '.join(parts)}."
+    found = []
+    for what, wrong in (("too many", rows["ratio_high"] < 1), ("too few", rows["ratio_low"] > 1)):
+        where = [
+            f"{sets.label(name)} (at {listed(f'{month:g}' for month in part['month'])} months)"
+            for name, part in rows[wrong].groupby("set", sort=False)
+        ]
+        found += [f"{what} deaths in {listed(where)}"] if where else []
+    return f"{text} {MODEL} predicts {' and '.join(found)}." if found else f"{text} Every interval holds 1."
 
 
 def stability(lowest: pd.Series, used: int, min_icc: float) -> str:
@@ -220,8 +254,8 @@ def validation(
     unlike = case_mix[case_mix["characteristic"] == "unlike_training"]
     shares = [f"{r.value:.0%} of {sets.label(r.set)}" for r in unlike.itertuples()]
     return (
-        f"C-index of the model of study {study}: {', '.join(values)}. {last_horizon(calibration, sets)} Unlike its "
-        f"training patients are {listed(shares)}."
+        f"C-index of the model of study {study}: {', '.join(values)}. {last_horizon(calibration, sets)} "
+        f"{_too_many(calibration, sets)} Unlike its training patients are {listed(shares)}."
     )
 
 

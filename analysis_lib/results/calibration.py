@@ -19,6 +19,7 @@ from analysis_lib.survival.calibration_tests import d_calibration, one_calibrati
 
 COLUMNS = ["patient_id", "set", "os_months", "os_event", "model", "month", "probability"]
 ENDS = ("", "_low", "_high")
+HISTOGRAM_BINS = 50  # of predicted risk from 0 to 1
 CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
 CALIBRATION += [f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS]
 CALIBRATION += ["d_calibration_p", "one_calibration_p", "note"]
@@ -61,11 +62,12 @@ def calibrations(
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Calibration of the ``model`` at the horizons in each set of ``labels``.
 
-    Returns the frames of the figure (groups, curves, annotations) and the summary (set, model, month, n, events,
+    Returns the frames of the figure (groups, curves with a pointwise band, predictions: a histogram, annotations) and
+    the summary (set, model, month, n, events,
     predicted, observed, ratio, slope and ici with intervals, P of D-calibration up to the month and of one-calibration,
     note). A horizon past the follow-up, and a set in which nobody has a prediction, have a note.
     """
-    groups, curves, notes, rows = [], [], [], []
+    groups, curves, predictions, notes, rows = [], [], [], [], []
     frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
     nobody = pd.DataFrame(columns=["os_months", "os_event", model], dtype=float)
     for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
@@ -77,9 +79,10 @@ def calibrations(
         text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
         judged = frame[model].notna().all()
         if followed(frame, month) and judged:
-            found = comparison.calibration_interval(
-                time, event, predicted, month, statistics.curve_replicates, statistics.confidence, seed
-            )
+            resampled = statistics.curve_replicates, statistics.confidence, seed
+            first, last = np.quantile(predicted, [0.02, 0.98])
+            at = np.linspace(first, last, 50)
+            found, curve = comparison.calibration_interval(time, event, predicted, month, *resampled, at)
             group_count = statistics.calibration_groups
             own = probabilities[(probabilities["set"] == name) & (probabilities["model"] == model)]
             row |= found | {
@@ -89,10 +92,12 @@ def calibrations(
             in_groups = evaluation.calibration(time, event, predicted, month, group_count, statistics.confidence)
             groups.append(in_groups.assign(panel=panel))
             if not found["note"]:
-                first, last = np.quantile(predicted, [0.02, 0.98])
-                at = np.linspace(first, last, 50)
-                curves.append(comparison.calibration_curve(time, event, predicted, month, at).assign(panel=panel))
-            text = f"slope {_interval(found, 'slope', 2)}, ICI {_interval(found, 'ici', 3)}"
+                curves.append(curve.assign(panel=panel))
+            counts, edges = np.histogram(predicted, HISTOGRAM_BINS, (0, 1))
+            middle = (edges[:-1] + edges[1:]) / 2
+            predictions.append(pd.DataFrame({"panel": panel, "predicted": middle, "n_predicted": counts}))
+            measures = {"O/E": ("ratio", 2), "slope": ("slope", 2), "ICI": ("ici", 3)}
+            text = "\n".join(f"{name} {_interval(found, *which)}" for name, which in measures.items())
         else:
             row["note"] = "no patient"
             if not judged:
@@ -101,10 +106,11 @@ def calibrations(
                 row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
         notes.append((panel, f"{labels[name]}, {month:g} months", text))
         rows.append(row)
-    empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high"])
+    empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high", "n_predicted"])
     frames = {
-        "groups": pd.concat(groups, ignore_index=True) if groups else empty,
-        "curves": pd.concat(curves, ignore_index=True) if curves else empty[["panel", "predicted", "observed"]],
+        name: pd.concat(parts, ignore_index=True) if parts else empty
+        for name, parts in (("groups", groups), ("curves", curves), ("predictions", predictions))
+    } | {
         "annotations": pd.DataFrame(notes, columns=["panel", "title", "text"]),
     }
     return frames, pd.DataFrame(rows).reindex(columns=CALIBRATION)

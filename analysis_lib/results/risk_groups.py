@@ -10,7 +10,7 @@ from analysis_lib.coxnet.cutoff import high_risk, near_cutoff
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.survival import survival
 
-RISK_GROUPS = {True: "High risk", False: "Low risk"}
+RISK_GROUPS = {False: "Low risk", True: "High risk"}  # in drawing order
 
 
 def risk_group_curves(

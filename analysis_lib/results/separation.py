@@ -14,6 +14,18 @@ from analysis_lib.core.parameters import CohortParams, DefinitionParams, Statist
 from analysis_lib.survival.separation import separation
 
 ALL = "all sets"
+HALF = 1.1774100225154747  # in SDs, the radius that holds half of a normal distribution in two dimensions: sqrt(2 ln 2)
+ELLIPSE = ["definition", "sarcopenic", "component", "x", "y", "sd_x", "sd_y", "r", "radius"]
+FEWEST = 5  # patients of a group that has an ellipse
+LETTER_NOT_APART = "PD"  # its components separate the groups of every definition but this, by its Fig. 3
+# What an AUC is worth in words, after Hosmer, Lemeshow and Sturdivant 2013, doi:10.1002/9781118548387, section 5.2.4.
+WORDS = {
+    0.6: "hardly apart",
+    0.7: "poorly apart",
+    0.8: "acceptably apart",
+    0.9: "well apart",
+    1.01: "almost wholly apart",
+}
 
 
 def separations(
@@ -33,8 +45,8 @@ def separations(
 
     Returns the groups (patient_id, one nullable boolean column a definition) and two rows a definition, of all and of
     the trained sets, or one where there is no other (definition, patients, n, n_sarcopenic, auc, low, high,
-    p_permutation). ``kept`` is a folder for the answers, so that a new cut-off of one definition permutes that
-    definition alone.
+    p_permutation, words: the AUC in them). ``kept`` is a folder for the answers, so that a new cut-off of one
+    definition permutes that definition alone.
     """
     separated = keeping(separation, kept)
     indexed = patients.set_index("patient_id").loc[scores.index]
@@ -57,9 +69,36 @@ def separations(
                 indexed.loc[known.index, "set"].to_numpy(str),
             )
             rows.append(
-                {"definition": key, "patients": part, "n": len(known), "n_sarcopenic": int(known.sum())} | result
+                {"definition": key, "patients": part, "n": len(known), "n_sarcopenic": int(known.sum())}
+                | result
+                | {"words": in_words(result["auc"])}
             )
     return groups, pd.DataFrame(rows)
+
+
+def in_words(auc: float) -> str:
+    """An AUC of telling two groups apart, in words; empty where there is none."""
+    return next((words for below, words in WORDS.items() if auc < below), "")
+
+
+def ellipses(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Where half of a normal distribution with the mean and covariance of each group lies, PC2 and PC3 against PC1.
+
+    ``scores`` [PC1 ...] and ``groups`` as from ``separations``. Columns ELLIPSE: of sarcopenic 0 and 1 the means x, y,
+    SDs, correlation r and radius in SDs; of groups of at least FEWEST patients.
+    """
+    rows = []
+    for definition, verdict in groups.items():
+        for value in (False, True):
+            part = scores[(verdict == value).fillna(False).to_numpy(bool)]
+            for component in ("PC2", "PC3") if len(part) >= FEWEST else ():
+                if component in part:
+                    x, y = part["PC1"], part[component]
+                    shape = x.mean(), y.mean(), x.std(), y.std(), x.corr(y), HALF
+                    rows.append((definition, int(value), component, *shape))
+    return pd.DataFrame(
+        rows, columns=["definition", "sarcopenic", "component", "x", "y", "sd_x", "sd_y", "r", "radius"]
+    )
 
 
 def feature_counts(names: Iterable[str]) -> pd.DataFrame:

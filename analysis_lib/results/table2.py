@@ -20,7 +20,7 @@ TABLE2_COLUMNS = [
     "set", "definition", "outcome", "n", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p",
 ]  # fmt: skip
 TABLE2_BESIDE = ["events", "events_sarcopenic", "p_logrank"]  # printed, and in the extended table's file
-GROUPS = {True: "Sarcopenia", False: "No sarcopenia"}
+GROUPS = {False: "No sarcopenia", True: "Sarcopenia"}  # in drawing order
 
 
 def table_two(

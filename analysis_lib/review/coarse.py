@@ -15,7 +15,11 @@ FEWEST_PATIENTS = 5  # of a smaller group only the number is told
 def without_patients(table: pd.DataFrame) -> pd.DataFrame:
     """The table itself, or what may be told of it: ``distribution`` of patients, ``monthly`` of curves."""
     if "patient_id" in table:
-        return distribution(table)
+        other = table["patient_id"].isna()  # parts of a figure that are of no single patient
+        if not other.any():
+            return distribution(table)
+        parts = [distribution(table[~other].dropna(axis=1, how="all")), table[other].dropna(axis=1, how="all")]
+        return pd.concat(parts, ignore_index=True)
     return monthly(table) if is_curve(table) else table
 
 

@@ -19,7 +19,6 @@ from analysis_lib.survival.evaluation import (
     calibration_summary,
     mean_over_months,
     net_reclassification,
-    smooth_observed,
     survived,
 )
 from analysis_lib.survival.resampling import bootstrap_counts, percentile_interval
@@ -45,22 +44,25 @@ def calibration_interval(
     replicates: int,
     confidence: float,
     seed: int,
-) -> dict[str, float | str]:
-    """Calibration at a month with intervals: predicted and observed risk, their ratio, slope and ICI.
+    at: ArrayLike = (),
+) -> tuple[dict[str, float | str], pd.DataFrame]:
+    """Calibration at a month with intervals: predicted and observed risk, their ratio, slope and ICI; and the curve.
 
     Returns predicted (mean), observed (1 - Kaplan-Meier), ratio (observed / predicted), ratio_low, ratio_high,
-    slope, slope_low, slope_high, ici, ici_low, ici_high, note. Intervals are percentiles of the bootstrap. The
-    ratio is NaN where nobody is predicted any risk, as of a month before the first death in training.
+    slope, slope_low, slope_high, ici, ici_low, ici_high, note; and the smooth curve behind the ICI at the predicted
+    risks ``at`` (predicted, observed, low, high). Intervals are percentiles of the bootstrap, pointwise along the
+    curve. The ratio is NaN where nobody is predicted any risk, as of a month before the first death in training.
     """
     time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float).astype(bool)
-    probability = np.asarray(probability, dtype=float)
-    summary = calibration_summary(time, dead, probability, month)
+    probability, at = np.asarray(probability, dtype=float), np.asarray(at, dtype=float)
+    summary = calibration_summary(time, dead, probability, month, at)
 
     def measure(rows: NDArray[np.int64]) -> list[float]:
         t, e, p = time[rows], dead[rows], probability[rows]
-        alive, found = survived(t, e, month), calibration_summary(t, e, p, month)
+        alive, found = survived(t, e, month), calibration_summary(t, e, p, month, at)
         # Nobody of the replicate may be followed to the month: what is observed then is not known.
-        return [_ratio(1 - alive, float(p.mean())), found["slope"], NAN if np.isnan(alive) else found["ici"]]
+        smooth = np.append(found["ici"], found["curve"]) + (NAN if np.isnan(alive) else 0.0)
+        return [_ratio(1 - alive, float(p.mean())), found["slope"], *smooth]
 
     low, high = percentile_interval(bootstrap(measure, len(time), replicates, seed), confidence)
     observed = 1 - survived(time, dead, month)
@@ -69,19 +71,12 @@ def calibration_interval(
         [("ratio", _ratio(observed, float(probability.mean()))), ("slope", summary["slope"]), ("ici", summary["ici"])]
     ):
         result |= {name: value, f"{name}_low": float(low[k]), f"{name}_high": float(high[k])}
-    return result | {"note": summary["note"]}
+    curve = {"predicted": at, "observed": summary["curve"], "low": low[3:], "high": high[3:]}
+    return result | {"note": summary["note"]}, pd.DataFrame(curve)
 
 
 def _ratio(observed: float, predicted: float) -> float:
     return observed / predicted if predicted > 0 else NAN
-
-
-def calibration_curve(
-    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, at: ArrayLike
-) -> pd.DataFrame:
-    """Smooth observed risk against predicted risk ``at``: predicted, observed; the curve behind the ICI."""
-    observed = smooth_observed(time, event, probability, month, at)
-    return pd.DataFrame({"predicted": np.asarray(at, dtype=float), "observed": observed})
 
 
 def brier_intervals(

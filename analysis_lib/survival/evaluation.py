@@ -6,6 +6,7 @@ Months, events and what happens to missing values are as in ``survival``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,15 @@ def calibration(
     return pd.DataFrame(rows, columns=["group", "n", "predicted", "observed", "low", "high"])
 
 
-def calibration_summary(time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float) -> dict[str, Any]:
+def calibration_summary(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, at: ArrayLike = ()
+) -> dict[str, Any]:
     """Calibration slope and integrated calibration index (ICI) of event probabilities by ``month``.
 
     The slope is the Cox coefficient of log(-log(1 - probability)): 1 where the spread is right, less where
     predictions are too extreme. The ICI is the mean distance of the predictions from a smooth observed curve,
     a Cox model with a restricted cubic spline (3 knots) of the same transform. Returns slope, slope_error
-    (its SE), ici, note.
+    (its SE), ici, curve (its values ``at`` predicted probabilities), note.
 
     Source: Austin 2020, doi:10.1002/sim.8570; Crowson 2016, doi:10.1177/0962280213497434.
     """
@@ -130,21 +133,24 @@ def calibration_summary(time: ArrayLike, event: ArrayLike, probability: ArrayLik
     scale = _loglog(probability)
     try:
         line = cox_fit(time, dead, scale)
-        observed = smooth_observed(time, dead, probability, month, probability)
+        smooth = smooth_curve(time, dead, probability, month)
+        observed, curve = smooth(probability), smooth(at)
     except (NoFiniteEstimate, ValueError) as error:
-        return {"slope": NAN, "slope_error": NAN, "ici": NAN, "note": str(error)}
+        unknown = np.full(np.size(at), NAN)
+        return {"slope": NAN, "slope_error": NAN, "ici": NAN, "curve": unknown, "note": str(error)}
     return {
         "slope": float(line.coefficients[0]),
         "slope_error": float(np.sqrt(line.covariance[0, 0])),
         "ici": float(np.mean(np.abs(observed - probability))),
+        "curve": curve,
         "note": "",
     }
 
 
-def smooth_observed(
-    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float, at: ArrayLike
-) -> NDArray[np.float64]:
-    """Observed probability of the event by ``month`` as a smooth function of the predicted one, ``at`` values.
+def smooth_curve(
+    time: ArrayLike, event: ArrayLike, probability: ArrayLike, month: float
+) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    """Observed probability of the event by ``month`` as a smooth function of the predicted one.
 
     A Cox model with a restricted cubic spline (3 knots) of log(-log(1 - probability)), see
     ``calibration_summary``. Raises NoFiniteEstimate, or ValueError where predictions hardly differ.
@@ -153,8 +159,12 @@ def smooth_observed(
     knots = np.quantile(scale, [0.1, 0.5, 0.9])
     curve = restricted_cubic_spline(scale, knots)
     fit = cox_fit(time, event, curve)
-    wanted = restricted_cubic_spline(_loglog(at), knots) @ fit.coefficients
-    return 1 - predicted_survival((time, event), curve @ fit.coefficients, wanted, [month])[:, 0]
+
+    def observed(at: ArrayLike) -> NDArray[np.float64]:
+        wanted = restricted_cubic_spline(_loglog(at), knots) @ fit.coefficients
+        return 1 - predicted_survival((time, event), curve @ fit.coefficients, wanted, [month])[:, 0]
+
+    return observed
 
 
 def _loglog(probability: ArrayLike) -> NDArray[np.float64]:

@@ -1,7 +1,9 @@
 """Figures: they draw what the frames say, texts stay in their places, files are the same every time."""
 
 import hashlib
+import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from scipy.stats import chi2
 
+from analysis_lib.core.parameters import load_params
 from analysis_lib.figures import style
 from analysis_lib.figures.comparison import comparison_frame, paper_comparison
 from analysis_lib.figures.components import pca_frame, pca_grid
@@ -19,6 +23,11 @@ from analysis_lib.figures.flowchart import flowchart
 from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.figures.masks import masks_picture
 from analysis_lib.figures.training import training_curves
+from analysis_lib.results import added_value
+from analysis_lib.results.incidence import CAUSES
+from analysis_lib.results.risk_groups import RISK_GROUPS
+from analysis_lib.results.separation import ellipses
+from analysis_lib.results.table2 import GROUPS as SARCOPENIA_GROUPS
 
 DEFINITIONS = ["PMA", "PMI", "PD", "SMI", "MA"]
 GROUPS = ["No sarcopenia", "Sarcopenia"]
@@ -29,16 +38,17 @@ def km_frames(panels, empty=()):
     for p, panel in enumerate(panels):
         for g, group in enumerate(GROUPS):
             gone = panel in empty and g == 1
-            at_risk += [(panel, group, m, 0 if gone else 200 - 3 * m + p) for m in (0, 12, 24, 36, 48, 60)]
+            label, n = f"{group}, events: 40 of {200 + p}", 0 if gone else 200 + p
+            at_risk += [(panel, group, label, m, max(n - 3 * m, 0), min(2 * m, n), min(m, n)) for m in range(0, 61, 12)]
             if not gone:
                 curves += [
                     (panel, group, float(m), 1 - 0.004 * m * (1 + g), 0.9 - 0.005 * m, 1.0, m % 3 == 0)
                     for m in range(61)
                 ]
-        notes.append((panel, f"{panel} of some author 2017", "HR 1.58 (1.07–2.35)\nlog-rank P<0.001"))
+        notes.append((panel, f"{panel} of some author 2017", "HR 1.58 (1.07–2.35), log-rank P<0.001"))
     return (
         pd.DataFrame(curves, columns=["panel", "group", "month", "survival", "low", "high", "censored"]),
-        pd.DataFrame(at_risk, columns=["panel", "group", "month", "n"]),
+        pd.DataFrame(at_risk, columns=["panel", "group", "label", "month", "n", "n_censored", "n_events"]),
         pd.DataFrame(notes, columns=["panel", "title", "text"]),
     )
 
@@ -220,8 +230,10 @@ def test_km_numbers_at_risk_stand_under_their_ticks(panels, columns):
     fig = km_grid(curves, at_risk, notes, columns=columns)
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == len(panels)
-    numbers = [t for t in fig.texts if t.get_gid() == "at-risk"]
-    assert [int(t.get_text()) for t in numbers] == at_risk["n"].tolist()
+    for column in ("n", "n_censored", "n_events"):
+        numbers = [t for t in fig.texts if t.get_gid() == column]
+        assert [int(t.get_text()) for t in numbers] == at_risk[column].tolist()
+    assert [t for t in texts(fig) if ", events: " in t] == at_risk["label"].iloc[::6].tolist()
     renderer = fig.canvas.get_renderer()
     ax = fig.axes[0]
     for tick, number in zip(ax.get_xticks(), numbers, strict=False):
@@ -250,6 +262,7 @@ def test_km_draws_the_steps_of_the_frame():
     curves, at_risk, notes = km_frames(["PMA"])
     fig = km_grid(curves, at_risk, notes)
     lines = {line.get_label(): line for line in fig.axes[0].get_lines() if line.get_label() in GROUPS}
+    assert lines["Sarcopenia"].get_color() == style.LOOKS["PMA"].colour
     for group in GROUPS:
         mine = curves[curves["group"] == group]
         np.testing.assert_array_equal(lines[group].get_xdata(), mine["month"])
@@ -267,13 +280,26 @@ def test_km_names_the_level_of_its_intervals():
         assert_no_text_leaves_the_figure(fig)
 
 
-def test_km_panel_without_patients_says_so():
+@pytest.mark.parametrize(("lowest", "start"), [(0.55, 0.5), (0.4, 0.4), (0.19, 0.0), (0.0, 0.0), (0.97, 0.9)])
+def test_km_axis_is_broken_where_it_does_not_begin_at_0(lowest, start):
+    """A curve that stays high takes the height, the break is marked and named, and no band is cut."""
+    curves, at_risk, notes = km_frames(["PMA", "SMI"])
+    curves = curves.assign(survival=1 - (1 - lowest) * curves["month"] / 60)
+    fig = km_grid(curves.assign(low=curves["survival"]), at_risk, notes)
+    for ax in fig.axes:
+        bottom, top = ax.get_ylim()
+        assert bottom == pytest.approx(start) and 1 <= top < 1.03
+        assert len([line for line in ax.get_lines() if str(line.get_gid()).startswith("break")]) == (2 if start else 0)
+    assert (f"Broken axis: it begins at {start:g}." in " ".join(" ".join(texts(fig)).split())) == bool(start)
+
+
+def test_km_panel_without_patients_says_so_and_nothing_lies_on_the_bands():
     curves, at_risk, notes = km_frames(DEFINITIONS, empty=["PD"])
     notes["text"] = notes["text"].where(notes["panel"] != "PD", None)
-    fig = km_grid(curves, at_risk, notes, empty_text="No patient below the cut-off: NA")
-    said = [t.get_text() for ax in fig.axes for t in ax.texts]
-    assert [("NA" in text) for text in said] == [panel == "PD" for panel in DEFINITIONS]
-    assert said[2] == "No patient below the cut-off: NA"
+    fig = km_grid(curves, at_risk, notes)
+    said = [t.get_text() for t in fig.texts if t.get_text().startswith(("HR", "No patient"))]
+    assert [("No patient in group ‘Sarcopenia’: NA" in text) for text in said] == [d == "PD" for d in DEFINITIONS]
+    assert not [t for ax in fig.axes for t in ax.texts]
 
 
 def test_pca_grid_shows_every_patient_and_the_separation():
@@ -295,8 +321,23 @@ def test_pca_grid_shows_every_patient_and_the_separation():
     fig = pca_grid(scores, separations, explained)
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == 10
-    shown = [sum(len(c.get_offsets()) for c in ax.collections) for ax in fig.axes]
+    assert [len(ax.collections) for ax in fig.axes] == [1] * 10  # no group lies on the other
+    shown = [len(ax.collections[0].get_offsets()) for ax in fig.axes]
     assert shown == [39, 39] + [40] * 8
+    drawn = fig.axes[2].collections[0].get_offsets()[:, 0]
+    order = {tuple(pca_grid(scores, separations, seed=k).axes[2].collections[0].get_offsets()[:, 0]) for k in (0, 1, 1)}
+    assert len(order) == 2 and tuple(drawn) in order
+    assert sorted(drawn) == sorted(scores["PC1"]) and list(drawn) != scores["PC1"].tolist()
+    shapes = ellipses(scores[["PC1", "PC2", "PC3"]], scores[DEFINITIONS].astype("boolean"))
+    fig = pca_grid(scores, separations.assign(words="hardly apart"), explained, shapes)
+    assert_no_text_leaves_the_figure(fig)
+    row = shapes[(shapes["definition"] == "PMI") & (shapes["component"] == "PC2") & (shapes["sarcopenic"] == 1)].iloc[0]
+    part = scores.loc[scores["PMI"] == 1, ["PC1", "PC2"]]
+    curve = np.array(fig.axes[2].get_lines()[-1].get_data()).T - part.mean().to_numpy()
+    distance = np.einsum("ij,jk,ik->i", curve, np.linalg.inv(part.cov()), curve)  # Mahalanobis' of every point
+    np.testing.assert_allclose(distance, row["radius"] ** 2, rtol=1e-9)
+    assert chi2.cdf(row["radius"] ** 2, 2) == pytest.approx(0.5)
+    assert "hardly apart" in texts(fig)
     assert "AUC 0.90 (0.50–0.95)" in texts(fig) and "separation: NA" in texts(fig)
     assert fig.axes[1].get_xlabel() == "PC1 (30% of variance)"
     fig = pca_grid(scores, separations.assign(p_permutation=[0.0001, 0.02, np.nan, 0.5, 0.5]))
@@ -327,13 +368,18 @@ def test_training_curves_draw_members_thin_and_mean_thick():
     members[1] = members[1].iloc[:20].assign(train_loss=3.0)
     fig = training_curves(autoencoder, pd.concat(members))
     assert_no_text_leaves_the_figure(fig)
-    assert [len(ax.get_lines()) for ax in fig.axes] == [2, 6, 4]
-    widths = sorted(line.get_linewidth() for line in fig.axes[1].get_lines())
+    lines = [[line for line in ax.get_lines() if line.get_marker() == "None"] for ax in fig.axes]
+    assert [len(found) for found in lines] == [2, 6, 4]
+    widths = sorted(line.get_linewidth() for line in lines[1])
     assert widths[0] == widths[3] < widths[4] == widths[5]
-    mean = fig.axes[1].get_lines()[2]
+    stops = [line.get_xdata()[0] for line in fig.axes[1].get_lines() if line.get_markersize() == 2.0]
+    assert stops == [29, 20, 29, 20]
+    rings = [line.get_xdata()[0] for line in fig.axes[1].get_lines() if line.get_markerfacecolor() == "white"]
+    assert len(rings) == 2
+    mean = lines[1][2]
     np.testing.assert_array_equal(mean.get_xdata(), step[:20])
     np.testing.assert_allclose(mean.get_ydata(), (4.0 - step[:20] / 100 + 3.0) / 2)
-    assert len(fig.axes[2].get_lines()[0].get_xdata()) == int((step % 5 == 0).sum())
+    assert len(lines[2][0].get_xdata()) == int((step % 5 == 0).sum())
 
 
 def test_auc_and_c_index_rows_and_na():
@@ -342,6 +388,11 @@ def test_auc_and_c_index_rows_and_na():
     assert_no_text_leaves_the_figure(fig)
     assert len(fig.axes) == 4
     assert [t for t in texts(fig) if t in "abcdef"] == ["a", "b", "c", "d"]
+    assert not fig.legends  # each line is named at its end instead
+    ends = fig.axes[2].texts
+    assert {t.get_text() for t in ends} == {"TFDeepSurv", *DEFINITIONS} - {"PD"}
+    heights = sorted(t.get_window_extent().y0 for t in ends)
+    assert min(np.diff(heights)) > 0.9 * ends[0].get_window_extent().height
     right = [t.get_text() for t in fig.axes[3].texts]
     assert right[0] == "0.700 (0.600–0.800)" and right[3] == "NA"
     assert "Internal test (n = 147, 30 deaths)" in texts(fig)
@@ -352,13 +403,25 @@ def test_auc_and_c_index_rows_and_na():
 def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals():
     frame = pd.DataFrame(
         [
-            ("Hazard ratio", "Discovery OS, PMA", 1.58, 1.5, 1.0, 2.2, True),
-            ("Hazard ratio", "LT OS, PD", 5.47, 1e7, 0.0, np.inf, True),
-            ("Hazard ratio", "External OS, PD", np.nan, np.nan, np.nan, np.nan, None),
-            ("Prevalence, %", "External, PD", 0.0, 1.0, 0.0, 2.0, True),
-            ("C-index", "Internal", 0.73, 0.6, 0.5, 0.7, False),
+            ("Hazard ratio, OS", "Discovery", "PMA", "i1", 1.58, 1.07, 2.35, 1.5, 1.0, 2.2, True),
+            ("Hazard ratio, OS", "Discovery", "PD", "i2", 5.47, 1.25, 23.92, 1e7, 0.0, np.inf, True),
+            ("Hazard ratio, OS", "External", "PD", "i3", np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, None),
+            ("Prevalence, %", "External", "PD", "i4", 0.0, np.nan, np.nan, 1.0, 0.0, 2.0, True),
+            ("C-index", "Internal", "TFDeepSurv", "i5", 0.73, 0.707, 0.753, 0.6, 0.5, 0.7, False),
         ],
-        columns=["group", "item", "published", "ours", "low", "high", "inside"],
+        columns=[
+            "group",
+            "set",
+            "label",
+            "item",
+            "published",
+            "published_low",
+            "published_high",
+            "ours",
+            "low",
+            "high",
+            "inside",
+        ],
     )
     fig = paper_comparison(frame)
     assert_no_text_leaves_the_figure(fig)
@@ -366,8 +429,11 @@ def test_paper_comparison_marks_what_lies_outside_and_survives_endless_intervals
     assert hr.get_xscale() == "log" and hr.get_xlim()[1] <= 50
     assert [t.get_text() for t in hr.texts] == ["NA"]
     assert prevalence.get_xlabel() == "Prevalence, %"
-    assert [t.get_text() for t in hr.get_yticklabels()] == frame["item"].tolist()[:3]
+    assert [t.get_text() for t in hr.get_yticklabels()] == ["Discovery", "PMA", "PD", "External", "PD"]
+    assert [t.get_text() for t in c_index.get_yticklabels()] == ["Internal"]  # the only row of its set
     assert [line.get_marker() for line in c_index.get_lines()] == ["o", "s"]
+    ends = [tuple(c.get_segments()[0][:, 0]) for c in c_index.collections if len(c.get_segments())]
+    assert ends == [(0.5, 0.7), (0.707, 0.753)]  # ours, and the letter's own below it
     beyond = [line for line in hr.get_lines() if line.get_marker() in "<>" and len(line.get_xdata())]
     assert [(line.get_marker(), *line.get_xdata()) for line in beyond] == [("<", 0.05), (">", 50.0)]
 
@@ -378,17 +444,21 @@ def test_comparison_frame_takes_the_items_with_an_interval():
         ("discovery", "PMA", "", "sarcopenic", "n", "i2"),
         ("discovery", "PMA", "", "sarcopenic", "%", "i3"),
         ("discovery", "PMA", "OS", "HR", "estimate", "i4"),
+        ("discovery", "PMA", "RFS", "HR", "estimate", "i8"),
         ("discovery", "PMA", "OS", "HR", "low", "i5"),
+        ("discovery", "PMA", "OS", "HR", "high", "i9"),
         ("internal", "TFDeepSurv", "", "C-index", "estimate", "i6"),
         ("internal", "TFDeepSurv", "", "C-index", "high", "i7"),
     ]
     comparison = pd.DataFrame(rows, columns=["set", "marker", "outcome", "quantity", "statistic", "item"])
-    comparison = comparison.assign(published=1.0, ours=1.0, low=0.5, high=2.0, difference=0.0)
+    comparison = comparison.assign(published=np.arange(len(rows)), ours=1.0, low=0.5, high=2.0, difference=0.0)
     comparison["inside"] = True
     frame = comparison_frame(comparison, {"discovery": "Discovery"})
-    assert frame["item"].tolist() == ["i4", "i3", "i6"]
-    assert frame["label"].tolist() == ["Discovery, PMA OS", "Discovery, PMA", "internal, TFDeepSurv"]
-    assert len(paper_comparison(frame).axes) == 3
+    assert frame["item"].tolist() == ["i4", "i8", "i3", "i6"]  # OS first
+    assert frame["set"].tolist() == ["Discovery"] * 3 + ["internal"]
+    assert frame.loc[0, ["published", "published_low", "published_high"]].tolist() == [3, 5, 6]
+    assert frame["published_low"].notna().tolist() == [True, False, False, False]
+    assert len(paper_comparison(frame).axes) == 4
 
 
 def test_pca_frame_joins_verdicts_and_keeps_the_unknown():
@@ -417,6 +487,87 @@ def test_masks_picture_keeps_the_true_proportions():
         assert width / height == pytest.approx((x[1] - x[0]) / (y[0] - y[1]), rel=1e-3)
     with pytest.raises(ValueError, match="not on one grid"):
         masks_picture([("P001", hu, sm.T, pm, (1, 1))])
+
+
+COMPARATORS = [name for name in list(style.LOOKS)[6:] if list(style.LOOKS).index(name) <= 17]
+TOGETHER = {  # what one panel may hold
+    "fig5": ["TFDeepSurv", *DEFINITIONS],
+    "fig5_models": ["TFDeepSurv", *COMPARATORS],
+    "decision curves": [*(m for m in added_value.MODELS if m != "Best definition"), *DEFINITIONS, "all", "none"],
+    "validation": ["TFDeepSurv", *DEFINITIONS, "Clinical", "all", "none"],
+    "own definitions": ["TFDeepSurv", *DEFINITIONS, *"ABCDE"],
+    **{f"sarcopenia by {name}": [name, "No sarcopenia"] for name in [*DEFINITIONS, "A"]},
+    "risk groups": ["Low risk", "High risk"],
+    "training": ["Training", "Validation"],
+    "causes": ["Recurrence", "Death without recurrence"],
+}
+# Machado 2009 (10.1109/TVCG.2009.113), severity 1, of linear RGB; grey is the lightness alone.
+SEEN = {
+    "everybody": np.eye(3),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def lab(colour: str, eye: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of a colour as an eye sees it."""
+    rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.clip(eye @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    white = XYZ @ linear / (XYZ @ np.ones(3))
+    root = np.where(white > 0.008856, np.cbrt(white), 7.787 * white + 16 / 116)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+def told_apart(one: str, other: str) -> bool:
+    """Whether every eye, and a copy in grey, shows two colours as two."""
+    apart = [np.linalg.norm(lab(one, eye) - lab(other, eye)) for eye in SEEN.values()]
+    return min(*apart, abs(lab(one, np.eye(3))[0] - lab(other, np.eye(3))[0])) > 15
+
+
+@pytest.mark.parametrize("panel", TOGETHER)
+def test_lines_of_one_panel_differ_in_dashes_or_for_every_eye(panel):
+    look_of = style.looks(TOGETHER[panel])
+    assert list(look_of) == sorted(look_of, key=[*style.LOOKS, *look_of].index)  # the order of all figures
+    for one, other in itertools.combinations(look_of, 2):
+        a, b = look_of[one], look_of[other]
+        assert a.dashes != b.dashes or told_apart(a.colour, b.colour), (one, other)
+
+
+def test_told_apart_knows_what_a_colour_blind_eye_confuses():
+    assert told_apart("#000000", "#8C8C8C") and not told_apart("#FF0000", "#FE0000")
+    red, green = "#B23A00", "#557000"
+    assert np.linalg.norm(lab(red, np.eye(3)) - lab(green, np.eye(3))) > 40 and not told_apart(red, green)
+
+
+def test_what_models_are_compared_with_is_grey_and_definitions_have_colours():
+    def grey(name):
+        return len({style.LOOKS[name].colour[k : k + 2] for k in (1, 3, 5)}) == 1
+
+    assert [name for name in COMPARATORS if not grey(name)] == ["Cox clinical + risk"]
+    assert not any(map(grey, ["TFDeepSurv", *DEFINITIONS, "Clinical + TFDeepSurv"]))
+    assert len({style.LOOKS[name].colour for name in ("TFDeepSurv", *DEFINITIONS)}) == 6
+    assert all(len({(look.dashes, look.marker) for look in style.looks(names).values()}) == len(names)
+               for names in (["TFDeepSurv", *COMPARATORS], ["TFDeepSurv", *DEFINITIONS]))  # fmt: skip
+
+
+def test_every_model_and_definition_of_a_study_has_its_look():
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"\| `comparators.csv` \| `patient_id, set, (.*?)`", page)  # which a test holds to the code
+    wanted = {*load_params("standin").definitions, *row.split(", "), *added_value.MODELS, "all", "none"}
+    wanted |= {*CAUSES.values(), *SARCOPENIA_GROUPS.values(), *RISK_GROUPS.values()}
+    assert wanted <= set(style.LOOKS)
+
+
+@pytest.mark.parametrize("places", [[0.0, 0.1, 0.2], [5, 5, 5, 5], [40, 40.5, 41], [1, 20, 21, 39], list(range(14))])
+def test_spread_keeps_names_apart_in_order_and_inside(places):
+    found = np.array(style.spread(places, 3.0, 42.0))
+    assert (np.diff(found) >= 3 - 1e-9).all() and found[0] >= 0 and found[-1] <= 42 + 1e-9
+    assert style.spread([1.0, 20.0, 39.0], 3.0, 42.0) == [1.0, 20.0, 39.0]
 
 
 def test_wrap_breaks_only_what_is_too_wide():

@@ -10,6 +10,7 @@ from lifelines import KaplanMeierFitter
 from made_up import PARAMS, PATIENTS, STATISTICS
 
 from analysis_lib.figures.curves import calibration_grid, decision_grid
+from analysis_lib.figures.style import LOOKS
 from analysis_lib.results import MODEL
 from analysis_lib.results.added_value import (
     ADDED,
@@ -112,7 +113,17 @@ def test_the_true_model_is_calibrated_useful_and_new():
     frames, summary = calibrations(own, STATISTICS, 1, labels)
     # muscle and invasion act too and are not in the model, which flattens the slope a little
     assert len(summary) == 9 and ((summary["slope_low"] < 0.9) & (summary["slope_high"] > 0.9)).all()
-    assert len(calibration_grid(**frames).axes) == 9
+    fig = calibration_grid(**frames)
+    assert len(fig.axes) == 9
+    for k, ax in enumerate(fig.axes):  # square, with the same axes for a horizon, and nothing outside of them
+        box = ax.get_window_extent()
+        assert box.width == pytest.approx(box.height) and ax.get_xlim() == ax.get_ylim() == fig.axes[k % 3].get_xlim()
+        assert ax.get_xticks().tolist() == ax.get_yticks().tolist()
+    bars = frames["predictions"].groupby("panel", sort=False)["n_predicted"].sum()
+    assert bars.tolist() == summary["n"].tolist()
+    band = frames["curves"]
+    assert ((band["low"] <= band["observed"]) & (band["observed"] <= band["high"])).mean() > 0.99
+    assert all(text.startswith("O/E ") for text in frames["annotations"]["text"])
     # one-calibration has no P where a fifth of the patients has no event
     assert (summary["d_calibration_p"] > 0.01).all() and (summary["one_calibration_p"].dropna() > 0.01).all()
     assert summary["one_calibration_p"].notna().sum() >= 6
@@ -125,7 +136,13 @@ def test_the_true_model_is_calibrated_useful_and_new():
     assert skill[MODEL] > 0.05 and skill[MODEL] > skill[CLINICAL]
     curves = decision_curves(found[found["month"] == 36], STATISTICS, 1)
     titles = {panel: panel for panel in curves["panel"].unique()}
-    assert len(decision_grid(curves, titles, MODELS).axes) == len(titles)
+    fig = decision_grid(curves, titles, MODELS, best="SMI")
+    assert len(fig.axes) == len(titles) and not fig.legends
+    for ax in fig.axes:
+        ends = {text.get_text(): text.get_color() for text in ax.texts}
+        assert {"TFDeepSurv", "SMI (the best)", "treat all", "treat none"} <= ends.keys()
+        assert ends["SMI (the best)"] == LOOKS["SMI"].colour
+        assert len(ax.collections) == 2  # a band of the model, and of the best definition
     risk = PATIENTS.set_index("patient_id")["risk"]
     added = added_values(PATIENTS, risk, PARAMS.definitions["SMI"], PARAMS.cohort, STATISTICS)
     assert (added["p"] < 0.01).all() and (added["hr_per_sd"] > 1.5).all() and added["share"].between(0, 1).all()

@@ -35,7 +35,12 @@ def test_incidence_of_recurrence_is_below_the_naive_one():
     assert set(table["set"]) == {"discovery", "lt"}
     assert (table["incidence"] <= table["naive"]).all() and (table["low"] <= table["incidence"]).all()
     fig = incidence_grid(curves, {n: n for n in PARAMS.cohort.sets}, CAUSES, 60)
-    assert any("not known" in t.get_text() for t in fig.axes[1].texts)
+    assert len(fig.axes) == 2  # a panel for each set whose recurrence is known
+    assert any("Recurrence not known: external" in t.get_text().replace("\n", " ") for t in fig.texts)
+    highest = curves.loc[curves["month"] <= 60, "high"].max()
+    assert all(highest <= ax.get_ylim()[1] < highest + 0.1 + 1e-9 for ax in fig.axes)
+    none = incidence_grid(curves[:0], {n: n for n in PARAMS.cohort.sets}, CAUSES, 60)
+    assert [t.get_text() for t in none.texts] == ["NA: recurrence not known"]
 
 
 def test_many_patients_take_little_memory():

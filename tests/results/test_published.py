@@ -156,6 +156,6 @@ def test_the_numbers_of_another_paper_stand_beside_the_runs_own():
     intervals = published_intervals(pd.DataFrame(columns=["set", "model"]), printed["c_index"])
     assert intervals.empty and inside_counts(table)["printed"].sum() == 6
     frame = comparison_frame(table, {"hcc_tace": "HCC-TACE-Seg"})
-    assert frame["group"].unique().tolist() == ["Hazard ratio per SD"] and frame["label"][1] == "HCC-TACE-Seg, MA OS"
+    assert frame["group"].unique().tolist() == ["Hazard ratio per SD, OS"] and frame["set"][1] == "HCC-TACE-Seg"
     assert len(paper_comparison(frame).axes) == 1
     assert answers.published(table, intervals, "").split(" printed")[0] in ("0 of the 1", "1 of the 1")

@@ -110,11 +110,16 @@ def annotations(study, figure):
     return table[(table["part"] == "annotations") & table["text"].str.contains(r"\d")]
 
 
-def survival_values(row, events_group, n_group):
+def survival_values(row):
     hazard = [row[c] for c in ("hr", "hr_low", "hr_high")] if row["hr"] else []
+    return [*hazard, row["p_logrank"]]
+
+
+def counted(row, events_group, n_group):
+    """Events and patients of the group at risk and of the others."""
     events, n = int(row["events"]), int(row["n"])
     a, b = int(row[events_group]), int(row[n_group])
-    return [*hazard, row["p_logrank"], a, b, events - a, n - b]
+    return {f"{a} of {b}", f"{events - a} of {n - b}"}
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -124,25 +129,31 @@ def test_numbers_under_kaplan_meier_curves_are_compared_in_a_table(study, figure
     assert len(rows) >= 3
     for row in rows.itertuples():
         if figure == "fig4cf":
-            table = tables(study)["risk_groups.csv"]
-            values = survival_values(table[table["set"] == row.panel].iloc[0], "events_high_risk", "n_high_risk")
+            table, groups = tables(study)["risk_groups.csv"], ("events_high_risk", "n_high_risk")
+            found = table[table["set"] == row.panel].iloc[0]
         else:
             table, (name, outcome) = tables(study)["table2_extended.csv"], SETS[figure]
             of = (table["set"] == name) & (table["outcome"] == outcome) & (table["definition"] == row.panel)
-            values = survival_values(table[of].iloc[0], "events_sarcopenic", "n_sarcopenic")
-        assert_printed(row.text.replace("NA", "").replace("NE", ""), values)
+            found, groups = table[of].iloc[0], ("events_sarcopenic", "n_sarcopenic")
+        assert_printed(row.text.replace("NA", "").replace("NE", ""), survival_values(found))
+        drawn = tables(study)[f"{figure}.csv"]
+        labels = drawn.loc[(drawn["part"] == "at_risk") & (drawn["panel"] == row.panel), "label"]
+        assert {label.split(", events: ")[1] for label in labels} == counted(found, *groups)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_numbers_in_calibration_panels_are_compared_in_the_summary(study):
     table = tables(study)["calibration_summary.csv"]
     rows = annotations(study, "calibration")
-    assert len(rows) == (table["slope"] != "").sum() >= 3  # where the events are apart there is no slope
+    assert len(rows) == (table["ratio"] != "").sum() >= 3
     for row in rows.itertuples():
         name, month = row.panel.split()
         found = table[(table["set"] == name) & (table["month"].astype(float) == float(month))].iloc[0]
-        columns = ("slope", "slope_low", "slope_high", "ici", "ici_low", "ici_high")
+        columns = ("ratio", "ratio_low", "ratio_high", "slope", "slope_low", "slope_high", "ici", "ici_low", "ici_high")
         assert_printed(row.text, [found[c] for c in columns if found[c]])
+        drawn = tables(study)["calibration.csv"]
+        of = (drawn["part"] == "predictions") & (drawn["panel"] == row.panel)
+        assert drawn.loc[of, "n_predicted"].astype(int).sum() == int(found["n"])
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -160,6 +171,7 @@ def test_what_is_not_compared_is_what_these_tests_look_at():
     figures = {(figure, column) for figure in (*SETS, "fig4cf") for column in ("text", "below")}
     others = {
         ("calibration", "text"),
+        ("calibration", "n_predicted"),
         ("comparison", "difference"),
         ("paper_comparison", "difference"),
         ("fig4ab", "step"),

@@ -159,7 +159,7 @@ def test_replicates_that_are_not_followed_to_the_month_have_no_calibration_error
     time = np.append(rng.uniform(5, 50, 39), 61.0)  # one patient alone is followed to month 60
     dead, predicted = np.append(rng.random(39) < 0.6, False), rng.uniform(0.2, 0.9, 40)
     dead[np.argsort(time)[-8:-1]] = False  # and those before were alive when last seen
-    found = comparison.calibration_interval(time, dead, predicted, 60, 400, 0.9, 8)
+    found, curve = comparison.calibration_interval(time, dead, predicted, 60, 400, 0.9, 8, predicted)
 
     def error(rows):
         summary = evaluation.calibration_summary(time[rows], dead[rows], predicted[rows], 60)
@@ -168,3 +168,5 @@ def test_replicates_that_are_not_followed_to_the_month_have_no_calibration_error
     errors = comparison.bootstrap(error, 40, 400, 8).ravel()
     assert 0.3 < np.isnan(errors).mean() < 0.45  # (1 - 1/40)^40 of the replicates lack that patient
     assert [found["ici_low"], found["ici_high"]] == list(np.nanquantile(errors, [0.05, 0.95]))
+    assert ((curve["low"] < curve["observed"]) & (curve["observed"] < curve["high"])).all()
+    assert np.abs(curve["observed"] - curve["predicted"]).mean() == pytest.approx(found["ici"], abs=1e-12)

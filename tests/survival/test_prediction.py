@@ -227,7 +227,7 @@ def test_intervals_hold_their_estimates_and_repeat():
     probability = EXTRA["ties"]["probability"].to_numpy()
     month = np.median(time)
     settings = (200, 0.95, 3)
-    calibration = comparison.calibration_interval(time, event, probability, month, *settings)
+    calibration, _ = comparison.calibration_interval(time, event, probability, month, *settings)
     for key in ("ratio", "slope"):
         assert calibration[f"{key}_low"] < calibration[key] < calibration[f"{key}_high"]
     assert calibration["ici"] == evaluation.calibration_summary(time, event, probability, month)["ici"]
@@ -248,7 +248,7 @@ def test_intervals_hold_their_estimates_and_repeat():
 def test_where_no_risk_is_predicted_there_is_no_ratio():
     """As of a month before the first death in training; a test set may have deaths by then."""
     time, event = np.arange(1.0, 21), np.arange(20) % 2 == 0
-    found = comparison.calibration_interval(time, event, np.zeros(20), 8, 50, 0.95, 1)
+    found, _ = comparison.calibration_interval(time, event, np.zeros(20), 8, 50, 0.95, 1)
     assert found["predicted"] == 0 and found["observed"] > 0
     assert np.isnan([found["ratio"], found["ratio_low"], found["ratio_high"]]).all()
 

@@ -213,7 +213,7 @@ def calibrated(breast, model, names) -> dict[str, float]:
     coefficients = cox_fit(years, event, columns).coefficients
     outcome, risk = breast["gbsg"][:2], breast["gbsg"][2][:, : MODELS[model]] @ coefficients
     predicted = 1 - evaluation.predicted_survival((years, event), columns @ coefficients, risk, [YEARS])[:, 0]
-    gap = np.abs(evaluation.smooth_observed(*outcome, predicted, YEARS, predicted) - predicted)
+    gap = np.abs(evaluation.smooth_curve(*outcome, predicted, YEARS)(predicted) - predicted)
     ratio = (1 - evaluation.survived(*outcome, YEARS)) / predicted.mean()
     assert gap.mean() == pytest.approx(evaluation.calibration_summary(*outcome, predicted, YEARS)["ici"], abs=1e-12)
     return dict(zip(names, [ratio, gap.mean(), *np.quantile(gap, [0.5, 0.9]), gap.max()], strict=True))
@@ -234,14 +234,14 @@ def test_validation(breast, evidence, monkeypatch):
     monkeypatch.setattr(evaluation, "breslow_hazard", efron_hazard)
     names = [f"{name}, Efron's baseline" + (", stopped early" if k else "") for k, name in enumerate(measures)]
     # all but the fit of the smooth curve is done to the end
-    whole = evaluation.smooth_observed
+    whole = evaluation.smooth_curve
 
     def stopped(*arguments):
         with monkeypatch.context() as patch:
             patch.setattr(evaluation, "cox_fit", stopped_fit)
             return whole(*arguments)
 
-    monkeypatch.setattr(evaluation, "smooth_observed", stopped)
+    monkeypatch.setattr(evaluation, "smooth_curve", stopped)
     ours |= calibrated(breast, "", names)
     theirs = {name: float(number) for name, number in VALIDATION.items()}
     baseline = "Breslow's baseline hazard; with Efron's, as theirs, the next lines"
