@@ -20,6 +20,7 @@ from analysis_lib.results import published
 from analysis_lib.results.incidence import CAUSES, incidences
 from analysis_lib.results.risk_groups import risk_group_curves, risk_group_table
 from analysis_lib.results.splines import spline_curves
+from analysis_lib.results.separation import ellipses
 from analysis_lib.results.table1 import flowchart_counts, table_one
 from analysis_lib.results.table2 import TABLE2_COLUMNS, sarcopenia_curves, table_two
 from analysis_lib.review import record
@@ -124,8 +125,8 @@ def _write_results(s: Study, exclusions: pd.DataFrame) -> None:
     scores = pd.DataFrame(np.random.default_rng(1).normal(size=(len(patients), 3)), columns=["PC1", "PC2", "PC3"])
     scores.index = pd.Index(patients["patient_id"], name="patient_id")
     groups = pd.DataFrame({"PMI": patients["pmi"].to_numpy() < 6}, index=scores.index)
-    frame = pca_frame(scores, groups)
-    style.save_figure(style.new_figure(40, 30), s.figures, "fig3", frame, synthetic)
+    frames = {"patients": pca_frame(scores, groups), "ellipses": ellipses(scores, groups)}
+    style.save_figure(style.new_figure(40, 30), s.figures, "fig3", frames, synthetic)
     c_index = pd.DataFrame(
         [(n, "TFDeepSurv", 0.7, 0.6, 0.8, 25, 12) for n in ("train", "internal", "external", "lt")],
         columns=["set", "model", "c_index", "low", "high", "n", "events"],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
@@ -116,8 +117,8 @@ def _scatter(ax: Axes, scores: pd.DataFrame, component: str, verdict: pd.Series,
     value = verdict[known].to_numpy(int)
     few = np.bincount(value, minlength=2) < FEW
     x, y = (scores.loc[known, name] for name in ("PC1", component))
-    dots = ax.scatter(x, y, s=np.where(few[value], 11, 5), c=[colours[v] for v in value],
-                      alpha=np.where(few[value], 0.9, 0.6), linewidths=0, zorder=2)  # fmt: skip
+    shades = [to_rgba(colours[v], 0.9 if few[v] else 0.6) for v in value]
+    dots = ax.scatter(x, y, s=np.where(few[value], 11, 5), c=shades, linewidths=0, zorder=2)
     shapes = [MarkerStyle(style.LOOKS[name].marker) for name in GROUPS]
     dots.set_paths([shapes[v].get_path().transformed(shapes[v].get_transform()) for v in value])
     for axis, name in ((ax.xaxis, "PC1"), (ax.yaxis, component)):

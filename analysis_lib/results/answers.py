@@ -13,7 +13,9 @@ import pandas as pd
 from analysis_lib.common.formatting import format_estimate, format_p, format_ratio, significance
 from analysis_lib.core.parameters import CohortParams
 from analysis_lib.results import MODEL
-from analysis_lib.results.separation import LETTER_NOT_APART
+
+# The letter's Fig. 3 separates the groups of every definition but this.
+LETTER_NOT_APART = "PD"
 
 
 def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams) -> str:

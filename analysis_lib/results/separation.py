@@ -17,7 +17,6 @@ ALL = "all sets"
 HALF = 1.1774100225154747  # in SDs, the radius that holds half of a normal distribution in two dimensions: sqrt(2 ln 2)
 ELLIPSE = ["definition", "sarcopenic", "component", "x", "y", "sd_x", "sd_y", "r", "radius"]
 FEWEST = 5  # patients of a group that has an ellipse
-LETTER_NOT_APART = "PD"  # its components separate the groups of every definition but this, by its Fig. 3
 # What an AUC is worth in words, after Hosmer, Lemeshow and Sturdivant 2013, doi:10.1002/9781118548387, section 5.2.4.
 WORDS = {
     0.6: "hardly apart",

@@ -11,15 +11,14 @@ LONGEST = 80  # lines of a function
 LONGER = {
     "coxnet/deepsurv.py: _trainer": "one compiled training graph, its steps closures of the same tensors",
     "coxnet/joint.py: train_joint": "the same for AutoEncoder and network as one",
-    "figures/discrimination.py: auc_and_c_index": "one drawing",
     "review/methods.py: methods": "one text, the methods section",
     "standin/anatomy.py: _attempt": "one drawing, layer upon layer",
     "standin/dicom.py: _slice": "one DICOM header, in the order of its modules",
     "standin/organs.py: draw_viscera": "one drawing, organ after organ",
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
-ENGINES = {"ct": 4155, "radiomics": 2795, "survival": 2620, "coxnet": 2880, "standin": 2145}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 16_973
+ENGINES = {"ct": 4155, "radiomics": 2795, "survival": 2625, "coxnet": 2880, "standin": 2145}
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 17_175
 
 
 def test_no_function_is_too_long_to_read():

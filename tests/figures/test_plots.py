@@ -168,10 +168,19 @@ def test_several_frames_go_into_one_csv_by_part(tmp_path):
 
 
 def test_pdf_embeds_truetype_and_png_has_300_dpi(tmp_path):
+    from saved_pdf import sizes_and_images  # not above: another process imports this file too
+
     fig = flowchart(flow_frame(["Discovery"]))
     style.save_figure(fig, tmp_path, "f", pd.DataFrame({"x": [1]}), synthetic=True)
     pdf = (tmp_path / "f.pdf").read_bytes()
     assert b"/FontFile2" in pdf
+    assert sizes_and_images(tmp_path / "f.pdf") == ({7.0, 7.5}, False)
+    small = style.new_figure(40, 20)
+    style.text_mm(small, 5, 5, "small", fontsize=5.0)
+    style.axes_mm(small, 10, 5, 20, 10).plot([0, 1], [0, 1], rasterized=True)
+    style.save_figure(small, tmp_path, "small", pd.DataFrame({"x": [1]}), synthetic=False)
+    sizes, image = sizes_and_images(tmp_path / "small.pdf")
+    assert min(sizes) == 5 and image  # which is how a fault would be seen
     assert b"/Type3" not in pdf and b"/CreationDate" not in pdf
     from PIL import Image
 
@@ -568,6 +577,16 @@ def test_spread_keeps_names_apart_in_order_and_inside(places):
     found = np.array(style.spread(places, 3.0, 42.0))
     assert (np.diff(found) >= 3 - 1e-9).all() and found[0] >= 0 and found[-1] <= 42 + 1e-9
     assert style.spread([1.0, 20.0, 39.0], 3.0, 42.0) == [1.0, 20.0, 39.0]
+
+
+def test_a_text_without_room_is_cut_and_not_set_smaller_than_it_can_be_read():
+    fig = style.new_figure(80, 20)
+    long = "External test, a hospital of a very long name"
+    title = style.text_mm(fig, 1, 1, long, room=30, fontsize=9)
+    assert title.get_fontsize() == style.SMALL_PT and title.get_text().endswith("…")
+    assert 25 < style.text_width_mm(title.get_text(), style.SMALL_PT) <= 30
+    fitting = style.text_mm(fig, 1, 1, "External", room=30, fontsize=9)
+    assert (fitting.get_text(), fitting.get_fontsize()) == ("External", 9)
 
 
 def test_wrap_breaks_only_what_is_too_wide():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from analysis_lib.core.parameters import load_params
 from analysis_lib.results import answers
@@ -53,11 +54,42 @@ def test_splines_and_radiomics():
     assert "in Discovery: PMA, overall P=0.02" in answers.splines(notes, SETS)
     table = pd.DataFrame(
         {"definition": ["PMA", "PD"], "auc": [0.73, NAN], "low": 0.6, "high": 0.87, "p_permutation": [0.01, NAN]}
-    ).assign(patients="all sets")
+    ).assign(patients="all sets", words="acceptably apart")
     assert "In all sets the components separate PMA (permutation P < 0.05), of 1 that" in answers.radiomics(table, 0.95)
     assert answers.radiomics(table.iloc[1:], 0.95).startswith("In all sets no definition has groups")
     within = table.assign(patients="Discovery", p_permutation=0.4)
     assert "In Discovery the components separate no definition" in answers.radiomics(pd.concat([table, within]), 0.95)
+
+
+@pytest.mark.parametrize(
+    ("low", "said"),
+    [
+        ([0.70, 0.55], "here, in Discovery, PMI (0.61) no better than PD (0.57)."),
+        ([0.50, 0.55], "here, in Discovery, PMA (0.77) and PMI (0.61) no better than PD (0.57)."),
+        ([0.70, 0.58], "here, in Discovery, so they are."),
+    ],
+)
+def test_what_the_components_tell_apart_is_set_beside_what_the_letter_says(low, said):
+    names = {"definition": ["PMA", "PMI", "PD"], "words": "poorly apart", "p_permutation": 0.5, "high": 0.9}
+    table = pd.DataFrame(names | {"auc": [0.77, 0.61, 0.57], "low": [*low, 0.4], "patients": "Discovery"})
+    pooled = table.assign(patients="all sets", low=0.99)
+    assert answers.radiomics(pd.concat([pooled, table]), 0.95).endswith(said)
+    assert "letter" not in answers.radiomics(table[table["definition"] != "PD"], 0.95)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.3, 0.9, "TFDeepSurv predicts too many deaths in External LT test (at 12 and 60 months)."),
+        (1.1, 1.9, "TFDeepSurv predicts too few deaths in External LT test (at 12 and 60 months)."),
+        (0.3, 1.9, "Every interval holds 1."),
+    ],
+)
+def test_too_many_predicted_deaths_are_said(low, high, said):
+    rows = {"set": "lt", "month": [12.0, 60.0], "predicted": [0.1, 0.5], "observed": [0.1, 0.4], "ratio": [0.53, 0.62]}
+    calibration = pd.DataFrame(rows | {"ratio_low": low, "ratio_high": high})
+    text = answers.beyond(calibration, pd.DataFrame(columns=["cause", "naive", "incidence"]), SETS)
+    assert f"Observed over predicted deaths (O/E): External LT test 0.53 to 0.62. {said}" in text
 
 
 def test_model():
@@ -101,6 +133,7 @@ def test_published_and_beyond():
         "times as wide as the letter's. Made up."
     )
     calibration = pd.DataFrame({"set": "lt", "month": [12.0, 60.0], "predicted": [0.1, 0.5], "observed": [0.1, 0.4]})
+    calibration = calibration.assign(ratio=NAN, ratio_low=NAN, ratio_high=NAN)
     incidence = pd.DataFrame({"cause": ["Recurrence", "Death"], "naive": [0.4, 0.9], "incidence": [0.35, 0.1]})
     text = answers.beyond(calibration, incidence, SETS)
     assert text.startswith("Risk of death by 60 months: External LT test 50% predicted and 40% observed.")

@@ -12,6 +12,7 @@ import pytest
 from cells import draw_quickly, run_cells
 from conftest import SHARED
 from made import copy_checkout, make, outputs
+from saved_pdf import sizes_and_images
 
 import analysis_lib
 from analysis_lib.cohort.columns import MEASURED
@@ -74,6 +75,9 @@ def test_every_table_and_figure_is_there_with_its_columns(checkout):
     for files in NOTEBOOKS.values():
         for file in files:
             assert (figures / file).stat().st_size > 0, file
+            if file.endswith(".pdf"):  # at print size no text is smaller than 7 pt, and line art is no image
+                sizes, image = sizes_and_images(figures / file)
+                assert min(sizes) >= 7 and not image, file
     table2 = pd.read_csv(figures / "table2.csv")
     assert table2.columns.tolist() == [
         "set",
