@@ -19,8 +19,8 @@ from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.results import published
 from analysis_lib.results.incidence import CAUSES, incidences
 from analysis_lib.results.risk_groups import risk_group_curves, risk_group_table
-from analysis_lib.results.splines import spline_curves
 from analysis_lib.results.separation import ellipses
+from analysis_lib.results.splines import spline_curves
 from analysis_lib.results.table1 import flowchart_counts, table_one
 from analysis_lib.results.table2 import TABLE2_COLUMNS, sarcopenia_curves, table_two
 from analysis_lib.review import record

@@ -59,7 +59,7 @@ def _row(fig: Figure, y: float, row, digits: int) -> None:
     put(TEXT, _text(row, "published", digits), color=PRINTED)
     put(OWN, _text(row, "ours", digits), color=OURS)
     said = "NA" if absent(row.same) else "yes" if row.same else "NO"
-    strong = {"fontweight": "bold", "color": style.VERMILLION} if said == "NO" else {"color": style.GREY}
+    strong = {"fontweight": "bold", "color": style.BLACK} if said == "NO" else {"color": style.GREY}
     put(RIGHT - 1.0, said, ha="right", **strong)
 
 
