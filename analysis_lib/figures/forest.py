@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def forest(frame: pd.DataFrame, confidence: float = 0.95) -> Figure:
 
 
 def _row(fig: Figure, y: float, row, digits: int) -> None:
-    def put(left: float, text: str, **kwargs: object) -> None:
+    def put(left: float, text: str, **kwargs: Any) -> None:
         style.text_mm(fig, left, y, text, va="center", **{"fontsize": TEXT_PT, **kwargs})
 
     put(NAME, row.label)

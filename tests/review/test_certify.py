@@ -22,7 +22,7 @@ from analysis_lib.core.project import Project
 from analysis_lib.results.splines import BINS
 from analysis_lib.review import record, verify
 from analysis_lib.review.certificate import read_manifest, write_certificate
-from analysis_lib.review.coarse import distribution, monthly
+from analysis_lib.review.coarse import distribution, monthly, without_patients
 from analysis_lib.review.compare import number_differences, parameter_differences, write_comparison
 from analysis_lib.review.facts import facts
 from analysis_lib.review.package import PackageError, Patients, write_package
@@ -96,6 +96,15 @@ def test_patients_are_told_by_group_and_small_groups_by_number():
     assert told.loc["x", ["patients", "risk_mean", "risk_skewness"]].tolist() == [5, 3, 0]
     assert told.loc["y", "patients"] == 2 and told.loc["y"].drop("patients").isna().all()
     assert distribution(table.iloc[:0]).empty and list(distribution(table[["patient_id"]])["patients"]) == [7]
+
+
+def test_what_is_of_no_single_patient_stays_beside_the_patients_distribution():
+    patients = pd.DataFrame({"part": "patients", "patient_id": list("abcdef"), "PC1": np.arange(6.0)})
+    ellipse = pd.DataFrame({"part": ["ellipses"], "definition": ["PMA"], "sd_x": [1.5]})
+    told = without_patients(pd.concat([patients, ellipse], ignore_index=True))
+    assert "patient_id" not in told and told["part"].tolist() == ["patients", "ellipses"]
+    assert told.loc[0, ["patients", "PC1_mean"]].tolist() == [6, 2.5] and told.loc[1, "sd_x"] == 1.5
+    pd.testing.assert_frame_equal(without_patients(patients), distribution(patients))
 
 
 def test_certificate_names_outputs_and_verdict(finished, tmp_path):
