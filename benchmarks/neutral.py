@@ -205,8 +205,8 @@ def row_of(*cells: object) -> str:
 def lines(sets: pd.DataFrame, learners: pd.DataFrame) -> Iterator[str]:
     """The result in Markdown."""
     whole = int((sets["folds"] == sets["folds_published"]).sum())
-    yield f"**{len(sets)} of 34 data sets, {sets['folds'].sum()} of 750 folds**: all folds of {whole} data sets, the"
-    yield "first complete repeats of the others. All but the last column of the first table is of these folds."
+    yield f"**{len(sets)} of 34 data sets, {sets['folds'].sum()} of 750 folds**: {whole} of them with all folds,"
+    yield "the others with their first repeats. All but the last column of the first table is of these folds."
     yield ""
     yield row_of(
         "learner", "mean rank of 20", "mean C", "better than the engine in", "published: mean rank of 19, all folds"
@@ -232,13 +232,13 @@ def figure(sets: pd.DataFrame, learners: pd.DataFrame):
     fig = style.new_figure(style.TWO_COLUMNS_MM, height + 20)
     ranked, differ = style.axes_mm(fig, 22, 8, 55, height), style.axes_mm(fig, 105, 8, 65, height)
     y = np.arange(len(learners))
-    colours = [style.VERMILLION if name == OURS else style.GREY for name in learners.index]
+    colours = [style.BLUE if name == OURS else style.GREY for name in learners.index]
     ranked.barh(y, learners["mean_rank"], color=colours, height=0.6)
     ranked.set(yticks=y, yticklabels=learners.index, xlabel="Mean rank of 20 (1 is best)", ylim=(len(y) - 0.4, -0.6))
     y = np.arange(len(sets))
     differ.axvline(0, color=style.GREY, lw=0.6)
     differ.plot(sets["best"] - sets["cox"], y, "|", color=style.GREY, ms=7, label="best of the 19")
-    differ.plot(sets["engine"] - sets["cox"], y, "o", color=style.VERMILLION, ms=3.5, label="engine")
+    differ.plot(sets["engine"] - sets["cox"], y, "o", color=style.BLUE, ms=3.5, label="engine")
     differ.set(yticks=y, yticklabels=sets.index, xlabel="C-index less that of Cox (CPH)", ylim=(len(y) - 0.4, -0.6))
     differ.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return fig
