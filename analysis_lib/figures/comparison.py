@@ -16,9 +16,9 @@ from analysis_lib.figures.style import SMALL_PT, TITLE_PT
 
 # marker, colour and label of the published value
 MARKS = {
-    "inside": ("D", style.DARK, "published, inside our interval"),
-    "outside": ("s", style.BLACK, "published, outside our interval"),
-    "unknown": ("^", style.LIGHT, "published, nothing to compare"),
+    "inside": ("D", style.DARK, "printed, inside our interval"),
+    "outside": ("s", style.BLACK, "printed, outside"),
+    "unknown": ("^", style.LIGHT, "printed, nothing to compare"),
 }
 OURS = style.LOOKS["TFDeepSurv"].colour
 
@@ -92,7 +92,7 @@ def paper_comparison(frame: pd.DataFrame, confidence: float = 0.95) -> Figure:
     drawn = set(frame.loc[frame["published"].notna(), "inside"].map(_verdict))
     for verdict, (marker, colour, label) in MARKS.items():
         if verdict in drawn:
-            keys.append(Line2D([], [], linewidth=0.8, label=f"{label}, with its interval", marker=marker, color=colour,
+            keys.append(Line2D([], [], linewidth=0.8, label=label, marker=marker, color=colour,
                                markersize=3.6, markerfacecolor="white"))  # fmt: skip
     style.top_legend(fig, keys, 2.0)
     return fig

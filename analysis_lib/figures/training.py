@@ -27,6 +27,8 @@ def training_curves(history_autoencoder: pd.DataFrame, history_network: pd.DataF
         ["network", "step", "train_loss", "val_loss", "train_c_index", "val_c_index"],
         "history of the network",
     )
+    # the mean of the history goes on when single networks have stopped
+    history_network = history_network[history_network["network"].astype(str) != "mean"]
     top, height, left, between = 10.0, 42.0, 13.0, 15.0
     width = (style.TWO_COLUMNS_MM - left - 2 * between - 3.0) / 3
     fig = style.new_figure(style.TWO_COLUMNS_MM, top + height + 10.0)

@@ -375,6 +375,7 @@ def test_training_curves_draw_members_thin_and_mean_thick():
         for name in (0, 1)
     ]
     members[1] = members[1].iloc[:20].assign(train_loss=3.0)
+    members.append(members[0].assign(network="mean", train_loss=9.0))  # is no network
     fig = training_curves(autoencoder, pd.concat(members))
     assert_no_text_leaves_the_figure(fig)
     lines = [[line for line in ax.get_lines() if line.get_marker() == "None"] for ax in fig.axes]
