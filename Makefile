@@ -13,7 +13,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence mutants lint lint-check lock bench benchmark-survival profile explore clean distclean \
-        FORCE report validate verify expect reproduce compare package export-model
+        FORCE report site validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
@@ -77,7 +77,7 @@ PLANNED = $(MAKE) --no-print-directory -n -o $(ENV) -o $(B)/.prepared -o $(B)/.i
           | sed -nE 's/.*-m analysis_lib (notebook )?([a-z0-9_]+) --study.*|.*-m analysis_lib notebook ([a-z0-9_]+) .*/\2\3/p' | grep -v record
 $(B)/.prepared: $(ENV) FORCE
 	@mkdir -p $(@D) && $(RUN) prepare --study $(STUDY) && touch $@
-	@$(if $(filter study report package export-model gallery,$(MAKECMDGOALS)),$(PLANNED) >$(B)/.plan || true)
+	@$(if $(filter study report site package export-model gallery,$(MAKECMDGOALS)),$(PLANNED) >$(B)/.plan || true)
 $(P)/%.json: $(B)/.prepared ;@:
 .PRECIOUS: $(B)/again/% $(C)/%.txt
 $(B)/again/%: $(B)/.prepared ;@:
@@ -143,6 +143,8 @@ multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## [change] the choices an analys
 RAN = $(if $(wildcard $(B)/validation/model.json),$(if $(wildcard $(B)/model),$(B)/run.json,$(ENV)),$(B)/run.json)
 report: $(RAN) ## [look] one self-contained HTML page of the results, and a PDF if Chromium is there
 	@$(RUN) report --study $(STUDY)
+site: $(RAN) ## [look] report, executed notebooks and documentation as a static site, links checked: build/$(STUDY)/site
+	@$(RUN) site --study $(STUDY)
 # B on the command line names a study here, and hides the folder $(B), which this target does not use.
 compare: $(ENV) ## [look] what changed between two studies: make compare A=standin B=mytweak
 	@$(if $(and $(A),$(filter command,$(origin B))),,echo "make compare needs two studies: make compare A=standin B=mytweak" >&2; exit 2)

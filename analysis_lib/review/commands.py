@@ -1,4 +1,4 @@
-"""Commands of the library that read finished runs: record, verify, expect, certificate, report, compare, package."""
+"""Commands that read finished runs: record, verify, expect, certificate, report, site, compare, package."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_commands(commands, project: Project) -> None:
     add("verify", "Check a run's files and conclusions; 1 if a file or a conclusion changed.", _verify)
     add("expect", "Keep a run's tables as the expectation that verify compares with.", _expect)
     add("report", "Write report.html of a finished run, and report.pdf if Chromium is there.", _report)
+    add("site", "Write report, notebooks and documentation of a finished run as one static site.", _site)
     add("package", "Write one zip of a finished run without any patient.", _package)
     both = commands.add_parser("compare", help="Compare two studies.", description="Each number in A and in B.")
     both.add_argument("a", help="name of the first study")
@@ -79,6 +80,12 @@ def _report(study: Study, _: argparse.Namespace) -> None:
 
     for path in write_report(study):
         print(f"written: {path}")
+
+
+def _site(study: Study, _: argparse.Namespace) -> None:
+    from analysis_lib.review.site import write_site
+
+    print(f"written: {write_site(study)}")
 
 
 def _package(study: Study, _: argparse.Namespace) -> None:

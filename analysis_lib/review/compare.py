@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
@@ -19,6 +20,7 @@ from analysis_lib.common.files import read_csv, replacing, write_text
 from analysis_lib.core.artefacts import describe, produced, stems
 from analysis_lib.core.project import Study
 from analysis_lib.figures.tables import html_table
+from analysis_lib.results import MODEL
 from analysis_lib.review.judge import NUMBER
 from analysis_lib.review.record import read_run
 
@@ -39,6 +41,7 @@ KEYS = {
 EMPTY = pd.MultiIndex.from_arrays([[], []], names=["row", "column"])
 COLUMNS = ["file", "row", "column", "a", "b", "difference"]
 SHOWN = 40
+LEADING = 10
 
 
 class CompareError(StudyError):
@@ -77,6 +80,33 @@ def changed(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers[~((numbers["a"] == numbers["b"]) | (numbers["a"].isna() & numbers["b"].isna()))]
 
 
+def leading(a: Study, numbers: pd.DataFrame) -> pd.DataFrame:
+    """The ten numbers to look at first: what (in words), a, b, difference.
+
+    The model's C-index in the test sets, then of the first set the hazard ratios of death and the prevalences by
+    definition that moved most (a ratio by its logarithm), filled up with those that did not.
+    """
+    cohort, rows = a.params.cohort, numbers.set_index(["file", "row", "column"])[["a", "b", "difference"]]
+    found = []
+    for name in cohort.test_sets:
+        found.append((("c_index.csv", f"{name} {MODEL}", "c_index"), f"C-index of {MODEL}, {cohort.label(name)}"))
+    moved = {"hr": [], "prevalence": []}
+    for definition in a.params.definitions:
+        for column, what in (("hr", "Hazard ratio of death"), ("prevalence", "Prevalence")):
+            key = ("table2.csv", f"{cohort.discovery} {definition} OS", column)
+            if key in rows.index:
+                left, right = rows.loc[key, ["a", "b"]]
+                size = abs(np.log(right / left)) if column == "hr" and left > 0 and right > 0 else abs(right - left)
+                label = f"{what}, {definition}, {cohort.label(cohort.discovery)}"
+                moved[column].append((-np.nan_to_num(size), key, label))
+    found = [entry for entry in found if entry[0] in rows.index]
+    half = (LEADING - len(found) + 1) // 2
+    ratios, shares = (sorted(moved[column], key=lambda entry: entry[0]) for column in ("hr", "prevalence"))
+    found += [entry[1:] for entry in [*ratios[:half], *shares[:half], *ratios[half:], *shares[half:]]]
+    chosen = [(label, *rows.loc[key]) for key, label in found[:LEADING]]
+    return pd.DataFrame(chosen, columns=["what", "a", "b", "difference"])
+
+
 def write_comparison(a: Study, b: Study) -> tuple[Path, str]:
     """Write ``build/compare/<A>-<B>/compare.html`` and ``.csv``; returns the folder and the summary that is printed."""
     for study in (a, b):
@@ -99,6 +129,9 @@ def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame)
         run = read_run(study)
         if run and {**run["parameters"], "workers": 0} != {**study.params.model_dump(mode="json"), "workers": 0}:
             out.write(f"params/{study.name}.yaml has changed since its run: {study.command}\n")
+    out.write("\nFirst:\n")
+    for row in leading(a, numbers).itertuples():
+        out.write(f"  {row.what}: {row.a:.3f} -> {row.b:.3f} ({row.difference:+.3f})\n")
     out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
@@ -149,7 +182,13 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
     parts = [_HEAD.format(a=escape(a.name), b=escape(b.name))]
     if synthetic := " and ".join(s.name for s in (a, b) if s.params.synthetic):
         parts.append(f'<p class="synthetic">Synthetic images and outcomes: {escape(synthetic)}. No patient data.</p>')
-    parts.append(f"<p>A: {escape(a.params.title)}. B: {escape(b.params.title)}.</p><h2>Parameters that differ</h2>")
+    parts.append(f"<p>A: {escape(a.params.title)}. B: {escape(b.params.title)}.</p>")
+    first = leading(a, numbers)
+    shown = first.assign(**{c: first[c].map(lambda v: f"{v:.3f}") for c in ("a", "b")})
+    shown["difference"] = first["difference"].map(lambda v: f"{v:+.3f}")
+    shown.columns = ["", "A", "B", "B - A"]
+    parts.append(f"<h2>First</h2>{_scroll(html_table(shown))}" if len(shown) else "")
+    parts.append("<h2>Parameters that differ</h2>")
     parts.append(_scroll(html_table(parameters)) if len(parameters) else "<p>None.</p>")
     parts.append("<h2>Numbers that differ</h2>")
     for file, part in numbers.groupby("file", sort=False):
@@ -161,17 +200,21 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
         more = f"<p>The first 200 of {len(moved)}; all in compare.csv.</p>" if len(moved) > 200 else ""
         table = html_table(moved[["row", "column", "a", "b", "difference"]].head(200))
         parts.append(f"<details><summary>{escape(title)}</summary>{more}{_scroll(table)}</details>")
-    parts.append("<h2>Figures side by side</h2>")
+    parts.append("<h2>Figures that changed</h2>")
+    same = []
     for stem in dict.fromkeys([*stems(a.params), *stems(b.params)]):
         files = [s.figures / f"{stem}.png" for s in (a, b)]
         if not any(f.is_file() for f in files):
             continue
-        same = all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes()
         title = describe(stem).title
-        parts.append(f"<h3>{escape(title)}{' (the same in both)' if same else ''}</h3><div class='pair'>")
+        if all(f.is_file() for f in files) and files[0].read_bytes() == files[1].read_bytes():
+            same.append(title)
+            continue
+        parts.append(f"<h3>{escape(title)}</h3><div class='pair'>")
         for letter, study, file in zip("AB", (a, b), files, strict=True):
             parts.append(_figure(f"{letter}: {study.name}", title, file))
         parts.append("</div>")
+    parts.append(f"<p>The same to the byte in both: {escape(', '.join(same)) or 'none'}.</p>")
     return "\n".join(parts) + "\n</body></html>\n"
 
 

@@ -12,6 +12,7 @@ from analysis_lib.common.pool import map_patients
 from analysis_lib.common.sarcopenia import Definition
 from analysis_lib.standin.anatomy import draw_patient
 from analysis_lib.standin.dicom import write_ct_series
+from analysis_lib.standin.faults import chosen_faults, spoilt
 from analysis_lib.standin.patients import (
     calibrated,
     clinical_table,
@@ -45,22 +46,28 @@ def make_cohort(
     for place in ("", "ct", "masks", ".drawn"):
         remove_leftovers(folder / place)
     code = code_key(draw_patient, write_ct_series, write_seg_nrrd)
-    jobs = [(spec, folder, code) for spec in patient_specs(frame, standin)]
+    faults = chosen_faults(frame["patient_id"].tolist(), standin.faults, seed)
+    truth = truth_table(frame)
+    if faults:
+        truth["fault"] = truth["patient_id"].map(faults).fillna("")
+    jobs = [(spec, folder, code, faults.get(spec.patient_id, "")) for spec in patient_specs(frame, standin)]
     map_patients(_write_patient, jobs, workers=workers, label="synthetic CT", quiet=quiet)
     for name, table in (
         ("data_dictionary.csv", data_dictionary()),
-        ("truth.csv", truth_table(frame)),
+        ("truth.csv", truth),
         ("patients.csv", clinical_table(frame)),
     ):
         write_text_if_changed(folder / name, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _write_patient(spec: PatientSpec, folder: Path, code: str) -> None:
+def _write_patient(spec: PatientSpec, folder: Path, code: str, fault: str = "") -> None:
+    if fault:
+        code = hash_of(code, fault, code_key(spoilt))
     stamp = folder / ".drawn" / spec.patient_id
     ct, mask = folder / "ct" / spec.patient_id, folder / "masks" / f"{spec.patient_id}.seg.nrrd"
     if stamp.is_file() and stamp.read_text() == _key(spec, code, ct, mask):
         return
-    drawn = draw_patient(spec)
+    drawn = spoilt(draw_patient(spec), fault, spec) if fault else draw_patient(spec)
     write_ct_series(ct, drawn, spec)
     write_seg_nrrd(mask, drawn, spec)
     write_text(stamp, _key(spec, code, ct, mask))

@@ -16,6 +16,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Ratio = Annotated[float, Field(ge=0.01, le=100)]  # of hazards; beyond, a digit slipped
 Effect = Annotated[float, Field(ge=-10, le=10)]  # log hazard ratio
 Outcome = Literal["OS", "RFS"]
+Fault = Literal["wrong level", "slipped contour", "arms", "metal"]
 FLAGS = ("tumour_diameter_over_5cm", "tumour_single", "vascular_invasion")  # yes or no of each patient
 
 
@@ -201,6 +202,10 @@ class StandinParams(Section):
     follow_up: FollowUpParams = Field(description="Times.")
     conditions: ConditionParams = Field(description="Conditions on the draw.")
     scanners: dict[str, ScannerParams] = Field(description="Scanners by name.")
+    faults: dict[Fault, Count] = Field(
+        default_factory=dict,
+        description="Patients by a measurement that went wrong, to practise make check on; truth.csv says who.",
+    )
 
     @model_validator(mode="after")
     def _scanners_known(self) -> StandinParams:

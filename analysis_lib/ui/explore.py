@@ -80,6 +80,13 @@ def definitions_of(params: Params, choice: Choice) -> dict[str, DefinitionParams
     }
 
 
+def moved_cut_offs(params: Params, choice: Choice) -> str:
+    """Where the shown definition's cut-offs are not the study's: 'men 6.9 (published 6.36)'; "" where they are."""
+    own, chosen = params.definitions[choice.definition], choice.cut_offs[choice.definition]
+    pairs = [(sex, value, getattr(own, sex)) for sex, value in zip(("men", "women"), chosen, strict=True)]
+    return ", ".join(f"{sex} {value:g} (published {given:g})" for sex, value, given in pairs if value != given)
+
+
 def sets_of(params: Params) -> dict[str, str]:
     """Labels to names of the sets and of the two parts of the discovery set."""
     names = [*params.cohort.sets, "train", "internal"]
@@ -105,8 +112,11 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
         rows.append((key, len(known), int(known.sum()), float(known.mean()) if len(known) else float("nan")))
     prevalence = pd.DataFrame(rows, columns=["definition", "n", "n_sarcopenic", "prevalence"])
     definition = definitions[choice.definition]
+    moved = moved_cut_offs(params, choice)
     ticks = params.statistics.at_risk_months
     panel = sarcopenia_curves(part, {choice.definition: definition}, choice.outcome, params.statistics, ticks)
+    if moved:
+        panel["annotations"]["title"] += f": {moved}"
     hazard = _hazard(part, definition, choice, params.statistics.confidence)
     auc, note = _auc(part, risk, definition, choice, params)
     return Result(prevalence, hazard, panel, auc, note)

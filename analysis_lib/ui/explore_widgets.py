@@ -18,7 +18,7 @@ from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.figures import style
 from analysis_lib.figures.kaplan_meier import sarcopenia_figure
-from analysis_lib.results import OUTCOMES
+from analysis_lib.results import MODEL, OUTCOMES
 from analysis_lib.ui import explore as x
 
 SPAN = 0.5  # a slider runs from half the published cut-off to half above it
@@ -77,18 +77,22 @@ class Explorer:
         self.show()
         self.summary.add_class("explore-summary")
         self.prevalence.add_class("explore-prevalence")
-        holds = [*choices, *self.sliders.values(), self.reset, self.name, self.write, self.said]
-        left = w.VBox(holds, layout=w.Layout(flex="0 0 20rem"))
+        rows = [self._with_published(*key) for key in self.sliders]
+        holds = [*choices, *rows, self.reset, self.name, self.write, self.said]
+        left = w.VBox(holds, layout=w.Layout(flex="1 1 21rem", max_width="26rem"))
         shows = [self.summary, self.curve, self.prevalence]
-        right = w.VBox(shows, layout=w.Layout(flex="1 1 0", min_width="0"))
-        self.box = w.HBox([left, right])
+        right = w.VBox(shows, layout=w.Layout(flex="3 1 24rem", min_width="0"))
+        self.box = w.HBox([left, right], layout=w.Layout(flex_flow="row wrap"))  # below each other on a narrow screen
+
+    def _with_published(self, key: str, sex: str) -> w.HBox:
+        definition = self.params.definitions[key]
+        text = f"{definition.unit or ''}; published {getattr(definition, sex):g}".removeprefix("; ")
+        return w.HBox([self.sliders[key, sex], w.HTML(f"<small>{text}</small>")], layout=w.Layout(flex_flow="row wrap"))
 
     @property
     def choice(self) -> x.Choice:
         """What the sliders and boxes say now."""
-        pairs = {
-            key: (self.sliders[key, "men"].value, self.sliders[key, "women"].value) for key in self.params.definitions
-        }
+        pairs = {key: (self._cut_off(key, "men"), self._cut_off(key, "women")) for key in self.params.definitions}
         return x.Choice(
             pairs,
             self.definition.value,
@@ -98,6 +102,12 @@ class Explorer:
             float(self.horizon.value),
         )
 
+    def _cut_off(self, key: str, sex: str) -> float:
+        """What a slider says, on its step (14.81, not 14.809999999999999); the published value as it is printed."""
+        value, published = self.sliders[key, sex].value, getattr(self.params.definitions[key], sex)
+        step = STEPS.get(self.params.definitions[key].unit, 0.01)
+        return published if abs(value - published) < step / 2 else round(round(value / step) * step, 6)
+
     def show(self) -> None:
         """Compute the choice and show it; ``seconds`` is what that took."""
         if getattr(self, "_paused", False):
@@ -105,7 +115,8 @@ class Explorer:
         started = time.perf_counter()
         choice = self.choice
         self.result = x.explore(self.patients, self.risk, self.params, choice)
-        self.summary.value = _summary(self.result, choice, self.note)
+        trained = choice.set in ("train", *self.params.cohort.trained)
+        self.summary.value = _summary(self.result, choice, self.note, trained, x.moved_cut_offs(self.params, choice))
         self.prevalence.value = _prevalence(self.result.prevalence)
         self.curve.value = _picture(self.result.panel, choice.outcome, self.params)
         self.seconds = time.perf_counter() - started
@@ -125,16 +136,22 @@ class Explorer:
             self.said.value = f"<b>Not written.</b> {error}"
 
 
-def _summary(result: x.Result, choice: x.Choice, note: str) -> str:
+def _summary(result: x.Result, choice: x.Choice, note: str, trained: bool, moved: str) -> str:
+    """``trained``: the model learnt from these patients; ``moved``: cut-offs that are not the published ones."""
     hazard = result.hazard
     ratio = format_ratio(hazard["hr"], hazard["low"], hazard["high"])
     lines = [f"<b>{note}</b>"] if note else []
+    lines.append(f"<b>{choice.definition}, {choice.outcome}: {moved or 'published cut-offs'}</b>")
+    how = "unadjusted" if choice.adjustment == "none" else f"adjusted for {choice.adjustment}"
     lines.append(
-        f"HR {ratio}, {format_p(hazard['p'])} "
-        f"({hazard['n']} patients, {hazard['n_events']} events; adjusted for: {choice.adjustment}) {hazard['note']}"
+        f"HR {ratio}, {format_p(hazard['p'])}, {how} "
+        f"({hazard['n']} patients, {hazard['n_events']} events) {hazard['note']}"
     )
+    if choice.adjustment != "none":
+        lines.append("The ratio in the figure is unadjusted.")
     for row in result.auc.itertuples():
-        lines.append(f"AUC at {row.month:g} months, {row.model}: {format_estimate(row.auc, row.low, row.high, 3)}")
+        own = " (it learnt from these patients: too good)" if trained and row.model == MODEL else ""
+        lines.append(f"AUC at {row.month:g} months, {row.model}: {format_estimate(row.auc, row.low, row.high, 3)}{own}")
     if result.note:
         lines.append(result.note)
     return "<br>".join(lines)

@@ -13,7 +13,7 @@ HEADINGS = {
         *("check", "prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"),
         *("notebook", "record"),
     ),
-    "look at it, and pass it on": ("report", "verify", "compare", "package", "export-model"),
+    "look at it, and pass it on": ("report", "site", "verify", "compare", "package", "export-model"),
     "ask again": ("search", "multiverse"),
     "patients of your own": ("indices", "fit", "fetch", "masks", "predict", "validate"),
     "maintain": ("fingerprint", "certificate", "expect", "code", "docs", "gallery"),

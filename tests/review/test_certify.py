@@ -23,7 +23,7 @@ from analysis_lib.results.splines import BINS
 from analysis_lib.review import record, verify
 from analysis_lib.review.certificate import read_manifest, write_certificate
 from analysis_lib.review.coarse import distribution, monthly, without_patients
-from analysis_lib.review.compare import number_differences, parameter_differences, write_comparison
+from analysis_lib.review.compare import leading, number_differences, parameter_differences, write_comparison
 from analysis_lib.review.facts import facts
 from analysis_lib.review.package import PackageError, Patients, write_package
 from analysis_lib.survival import survival
@@ -166,7 +166,17 @@ def test_compare_lists_what_changed_and_nothing_else(finished, tmp_path):
     assert folder == tmp_path / "build" / "compare" / "toy-other"
     assert "definitions.PMI.men: 6.36 -> 6.0" in text
     page = (folder / "compare.html").read_text()
-    assert page.count("<img ") == 2 * 6 and "ynthetic" in page and "http" not in page
+    pictures = [(finished.figures / p.name).read_bytes() != p.read_bytes() for p in other.figures.glob("*.png")]
+    assert page.count("<img ") == 2 * sum(pictures) and 0 < sum(pictures) < len(pictures)
+    assert "The same to the byte in both: Fig. 1," in page and "ynthetic" in page and "http" not in page
+    first = leading(finished, numbers)
+    assert len(first) == 10 and first["what"].str.contains("C-index").sum() == 3
+    assert (
+        first.loc[first["what"].str.startswith("Hazard ratio"), "what"].iloc[0]
+        == "Hazard ratio of death, PMI, Discovery"
+    )
+    assert first.loc[3, "b"] == row["b"] and f"{row['a']:.3f} -> {row['b']:.3f}" in text.split("Parameters that")[0]
+    assert page.index("<h2>First</h2>") < page.index("<h2>Parameters that differ</h2>")
 
 
 def test_compare_takes_parameters_of_every_kind(finished, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import nrrd
 import numpy as np
@@ -15,6 +16,8 @@ from scipy import ndimage, stats
 
 from analysis_lib.standin import dicom, segmentation
 from analysis_lib.standin.anatomy import draw_patient
+from analysis_lib.standin.faults import FAULTS, chosen_faults, spoilt
+from analysis_lib.standin.settings import Fault
 from analysis_lib.standin.spec import PatientSpec, Scanner
 
 SOFT = Scanner("A", "SIEMENS", "Sensation 64", "B30f", 1.35, 11.0, 120, 200)
@@ -222,3 +225,34 @@ def test_dciodvfy_reports_no_error(written):
     for path in written[2].iterdir():
         run = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
         assert "Error" not in run.stdout + run.stderr
+
+
+def test_faults_are_drawn_apart_and_each_patient_has_one():
+    ids = [f"D{k:03d}" for k in range(20)]
+    found = chosen_faults(ids, {"arms": 2, "metal": 3}, 1)
+    assert sorted(found.values()) == ["arms"] * 2 + ["metal"] * 3 and found == chosen_faults(
+        ids, {"arms": 2, "metal": 3}, 1
+    )
+    assert found != chosen_faults(ids, {"arms": 2, "metal": 3}, 2) and chosen_faults(ids, {}, 1) == {}
+    assert set(get_args(Fault)) == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_shows_in_the_image_or_its_outlines(fault):
+    spec = _spec()
+    good = draw_patient(spec)
+    bad = spoilt(good, fault, spec)
+    k = good.l3_index
+    window = (bad.hu[bad.l3_index] >= -29) & (bad.hu[bad.l3_index] <= 150)
+    if fault == "wrong level":
+        assert bad.l3_index == 6 and (bad.hu[6] < -700).sum() > (good.hu[6] < -700).sum() + 1000
+        assert (bad.hu[k] == good.hu[k]).all()
+    elif fault == "slipped contour":
+        assert bad.sm.sum() == good.sm.sum() and (bad.hu == good.hu).all()
+        assert (bad.sm & window).sum() < 0.85 * (good.sm & window).sum()  # fat and bowel under the outline
+    elif fault == "arms":
+        assert bad.sm.sum() > 1.3 * good.sm.sum() and good.sm[bad.sm].sum() == good.sm.sum()
+    else:
+        assert bad.hu.max() >= 3000 and bad.hu[k][good.sm].std() > 2 * good.hu[k][good.sm].std()
+    again = spoilt(good, fault, spec)
+    assert (again.hu == bad.hu).all() and (again.sm == bad.sm).all()

@@ -124,5 +124,16 @@ def test_widgets_show_the_result_and_write_the_choice(finished, tmp_path, monkey
     panel.write.click()
     assert written == [(panel.choice, "mine", finished.project.params_dir)]
     assert "make study STUDY=mine" in panel.said.value
+    panel.sliders["PMA", "men"].value = 14.809999999999999
+    panel.sliders["MA", "women"].value = 35.30000000000001
+    assert panel.choice.cut_offs["PMA"][0] == 14.81 and panel.choice.cut_offs["MA"][1] == 35.3
+    assert "men 6 (published 6.36)" in panel.summary.value and "unadjusted" in panel.summary.value
+    assert "men 6 (published 6.36)" in panel.result.panel["annotations"]["title"].iloc[0]
+    panel.adjustment.value = "age and sex"
+    assert "adjusted for age and sex" in panel.summary.value
+    assert "The ratio in the figure is unadjusted" in panel.summary.value
+    assert "TFDeepSurv" in panel.summary.value and "it learnt from these patients" in panel.summary.value
+    panel.set.value = "lt"
+    assert "it learnt from these patients" not in panel.summary.value
     panel.reset.click()
     assert panel.choice.cut_offs == x.Choice.of(panel.params).cut_offs

@@ -1,0 +1,17 @@
+# The study in a container, from the same lock as everywhere else:
+#   docker build -t muscle-radiomics . && docker run -v "$PWD/figures:/home/reader/study/figures" muscle-radiomics make study STUDY=smoke
+FROM python:3.11-slim-bookworm
+# bash, make, git and a C compiler with its headers; packages come from requirements.lock alone.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git gcc libc6-dev make \
+    && rm -rf /var/lib/apt/lists/*
+RUN useradd --create-home --uid 1000 reader
+USER reader
+WORKDIR /home/reader/study
+# What the environment is built from comes first, so that a change of the study does not build it anew.
+COPY --chown=reader requirements.lock pyproject.toml README.md Makefile ./
+COPY --chown=reader tools ./tools
+COPY --chown=reader analysis_lib ./analysis_lib
+RUN make env
+COPY --chown=reader . .
+CMD ["make"]
