@@ -90,7 +90,7 @@ def leading(a: Study, numbers: pd.DataFrame) -> pd.DataFrame:
     found = []
     for name in cohort.test_sets:
         found.append((("c_index.csv", f"{name} {MODEL}", "c_index"), f"C-index of {MODEL}, {cohort.label(name)}"))
-    moved = {"hr": [], "prevalence": []}
+    moved: dict[str, list[tuple]] = {"hr": [], "prevalence": []}
     for definition in a.params.definitions:
         for column, what in (("hr", "Hazard ratio of death"), ("prevalence", "Prevalence")):
             key = ("table2.csv", f"{cohort.discovery} {definition} OS", column)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from rocrate.model import ComputerLanguage, ContextEntity, File, Person
 from rocrate.rocrate import ROCrate
 
 from analysis_lib.common.errors import StudyError
@@ -23,7 +24,7 @@ from analysis_lib.common.files import replacing
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
 from analysis_lib.core.notebooks import nbformat  # as it starts quickly
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.project import Study
+from analysis_lib.core.project import CHECKOUT, Study
 from analysis_lib.review.guard import KINDS, Patients, as_it_may_leave
 from analysis_lib.review.record import read_run
 from analysis_lib.review.report import render
@@ -32,6 +33,13 @@ from analysis_lib.review.verdict import verdict_of
 LICENSE = "https://spdx.org/licenses/GPL-3.0-or-later"
 
 
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+FORMATS = {"csv": "text/csv", "html": "text/html", "png": "image/png", "pdf": "application/pdf", "md": "text/markdown"}
+FORMATS |= {"json": "application/json", "ipynb": "application/x-ipynb+json", "yaml": "application/yaml"}
 # The parameters say what a site calls its column of identifiers, the report has the code of notebooks.
 NO_TABLES = ("parameters.yaml", "run.json", "report.html")
 
@@ -64,9 +72,8 @@ def write_package(study: Study) -> Path:
     parameters = yaml.safe_dump(run["parameters"], sort_keys=False, allow_unicode=True)
     files["parameters.yaml"] = f"# Parameters of the run, as resolved.\n{parameters}".encode()
     files["run.json"] = _json(run)
-    for name in ("LICENSE", "CITATION.cff"):
-        if (study.project.root / name).is_file():
-            files[name] = (study.project.root / name).read_bytes()
+    for name in ("LICENSE", "CITATION.cff", "Makefile"):
+        files[name] = (CHECKOUT / name).read_bytes()
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
     files["report.html"] = render(study, run).encode()
     files["README.md"] = _readme(study, run, sorted(files)).encode()
@@ -158,34 +165,76 @@ def _left_out(rows: list[tuple[str, str]]) -> str:
 
 
 def _crate(params: Params, run: dict, files: dict[str, bytes]) -> bytes:
-    """RO-Crate 1.1 metadata of the package's files, by the rocrate library."""
-    crate = ROCrate(gen_preview=False)
+    """RO-Crate 1.1 metadata of the package's files and of the run that made them, by the rocrate library.
+
+    Profile Workflow Run Crate 0.5: the Makefile is the workflow, the parameters go in, tables and figures come out.
+    """
+    crate = ROCrate(gen_preview=False, version="1.1")
     crate.name = params.title
     note = "Synthetic images and outcomes: no patient data. " if params.synthetic else ""
     crate.description = f"{note}Tables, figures, parameters and executed notebooks of the study '{params.study}'."
     crate.datePublished = datetime.fromisoformat(run["finished"])
     crate.license = LICENSE
-    kinds = {
-        "csv": "text/csv",
-        "html": "text/html",
-        "png": "image/png",
-        "pdf": "application/pdf",
-        "md": "text/markdown",
-    }
-    kinds |= {"json": "application/json", "ipynb": "application/x-ipynb+json", "yaml": "application/yaml"}
+    crate.root_dataset["conformsTo"] = [
+        crate.add(ContextEntity(crate, uri, {"@type": "CreativeWork", "name": name, "version": uri.rpartition("/")[2]}))
+        for uri, name in PROFILES.items()
+    ]
     with tempfile.TemporaryDirectory() as folder:
+        entities = {}
         for name, content in files.items():
             suffix = name.rpartition(".")[2]
-            properties = {"contentSize": str(len(content)), "encodingFormat": kinds.get(suffix, "text/plain")}
+            properties = {"contentSize": str(len(content)), "encodingFormat": FORMATS.get(suffix, "text/plain")}
             if name.startswith("figures/"):
                 properties["name"] = describe(Path(name).stem).title
             source = Path(folder) / name
             source.parent.mkdir(parents=True, exist_ok=True)
             source.write_bytes(content)
-            crate.add_file(source, name, properties=properties)
+            if name != "Makefile":
+                entities[name] = crate.add_file(source, name, properties=properties)
+        _add_run(crate, run, Path(folder) / "Makefile", entities)
         crate.write(Path(folder) / "crate")
         text = (Path(folder) / "crate" / "ro-crate-metadata.json").read_text(encoding="utf-8")
     return (json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _add_run(crate: ROCrate, run: dict, makefile: Path, entities: dict[str, File]) -> None:
+    """The workflow and its one run: what it read, what it made, when, with what, on what."""
+    make = ComputerLanguage(crate, "#make", {"name": "GNU Make", "url": {"@id": "https://www.gnu.org/software/make/"}})
+    crate.add(make)
+    workflow = crate.add_workflow(makefile, "Makefile", main=True, lang=make, properties={"name": "make study"})
+    workflow["license"] = LICENSE
+    if run["git"]:
+        workflow["version"] = run["git"]["commit"]
+    workflow["description"] = "From CT, masks and a clinical table to every table and figure."
+    slots = {}
+    for name, kind, what in (
+        ("parameters", "File", "parameters of the study"),
+        ("results", "Dataset", "tables and figures"),
+    ):
+        slot = crate.add_formal_parameter(name, kind, identifier=f"#{name}", description=what, valueRequired=True)
+        slots[name] = slot
+    workflow["input"], workflow["output"] = slots["parameters"], slots["results"]
+    entities["parameters.yaml"]["exampleOfWork"] = slots["parameters"]
+    results = [entity for name, entity in entities.items() if name.startswith("figures/")]
+    for entity in results:
+        entity["exampleOfWork"] = slots["results"]
+    agent = crate.add(Person(crate, "#who-ran-it", {"name": "Who ran the study"}))
+    started = min((stage["started"] for stage in run["stages"]), default=run["finished"])
+    action = crate.add_action(
+        workflow,
+        "#run",
+        object=[entities["parameters.yaml"]],
+        result=results,
+        properties={
+            "name": f"make study STUDY={run['study']}",
+            "startTime": started,
+            "endTime": run["finished"],
+            "actionStatus": "http://schema.org/CompletedActionStatus",
+            "description": f"{run['environment']['system']}, {run['environment']['cpu']['model']}; see run.json",
+        },
+    )
+    action["agent"] = agent
+    crate.root_dataset["mentions"] = action
 
 
 def _zip(files: dict[str, bytes], path: Path, finished: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis_lib.standin.anatomy import DrawnPatient
+from analysis_lib.standin.settings import Fault
 from analysis_lib.standin.spec import PatientSpec
 
 LUNG_HU, ARM_HU, BONE_HU, METAL_HU = -830.0, 45.0, 500.0, 3000.0
@@ -17,7 +18,7 @@ ARM_MM, HUMERUS_MM = 34.0, 9.0  # radii
 ROD_MM, STREAK_HU, STREAK_MM = 5.0, 300.0, 60.0  # radius; height and reach of the streaks
 
 
-def chosen_faults(patient_ids: list[str], faults: Mapping[str, int], seed: int) -> dict[str, str]:
+def chosen_faults(patient_ids: list[str], faults: Mapping[Fault, int], seed: int) -> dict[str, str]:
     """Which patient has which fault, drawn apart from everything else of the cohort; at most one each."""
     order = np.random.default_rng([seed, 20]).permutation(patient_ids)
     names = [name for name, count in faults.items() for _ in range(count)]
@@ -74,9 +75,9 @@ FAULTS = {"wrong level": _wrong_level, "slipped contour": _slipped, "arms": _arm
 
 def _from_middle(drawn: DrawnPatient, spacing: tuple[float, float]) -> tuple[NDArray, NDArray]:
     """Distance of each pixel of a slice from the middle of the muscles, mm, to the back and to the left."""
-    rows, columns = np.indices(drawn.sm.shape)
-    middle = [np.mean(np.flatnonzero(drawn.sm.any(axis=1 - axis))[[0, -1]]) for axis in (0, 1)]
-    return (rows - middle[0]) * spacing[0], (columns - middle[1]) * spacing[1]
+    rows, columns = np.indices(drawn.sm.shape, dtype=float)
+    middle = [float(np.mean(np.flatnonzero(drawn.sm.any(axis=1 - axis))[[0, -1]])) for axis in (0, 1)]
+    return np.asarray((rows - middle[0]) * spacing[0]), np.asarray((columns - middle[1]) * spacing[1])
 
 
 def _painted(

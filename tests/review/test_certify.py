@@ -226,6 +226,30 @@ def test_package_holds_no_patient(finished):
     crate = json.loads(texts["ro-crate-metadata.json"])
     assert {"figures/table2.csv", "run.json"} <= {entity["@id"] for entity in crate["@graph"]}
     assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]
+    assert "Makefile" in names
+
+
+def test_the_crate_tells_the_run_by_the_profile_workflow_run(finished):
+    """Every thing that a reader of the profile asks for, each named thing described, each file packed."""
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        names = set(archive.namelist())
+        graph = json.loads(archive.read("ro-crate-metadata.json"))["@graph"]
+    of = {entity["@id"]: entity for entity in graph}
+    root, run = of["./"], of[of["./"]["mentions"]["@id"]]
+    profiles = [of[p["@id"]]["name"] for p in root["conformsTo"]]
+    assert profiles == ["Process Run Crate", "Workflow Run Crate", "Workflow RO-Crate"]
+    workflow = of[root["mainEntity"]["@id"]]
+    assert workflow["@id"] == "Makefile" and "ComputationalWorkflow" in workflow["@type"]
+    assert run["@type"] == "CreateAction" and run["instrument"]["@id"] == "Makefile"
+    assert run["startTime"] <= run["endTime"] and run["object"] == [{"@id": "parameters.yaml"}]
+    results = {entity["@id"] for entity in run["result"]}
+    assert "figures/table2.csv" in results and results == {name for name in names if name.startswith("figures/")}
+    for slot, entity in (("input", "parameters.yaml"), ("output", "figures/table2.csv")):
+        assert of[workflow[slot]["@id"]]["@type"] == "FormalParameter"
+        assert of[entity]["exampleOfWork"] == workflow[slot]
+    for entity in graph:
+        if "File" in ([entity["@type"]] if isinstance(entity["@type"], str) else entity["@type"]):
+            assert entity["@id"] in names, entity["@id"]
 
 
 def test_aggregates_of_times_from_dates_are_packed_rounded(finished):
