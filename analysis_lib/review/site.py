@@ -50,7 +50,7 @@ def write_site(study: Study) -> Path:
     ran = [name for name in ALL_NOTEBOOKS if study.executed(name).is_file()]
     contents = [("The run", [("index.html", "The verdict"), ("report.html", "Report")])]
     contents.append(("Notebooks", [(f"notebooks/{name}.html", name) for name in ran]))
-    contents.append(("Documentation", [(page, name.stem) for name, page in documents.items()]))
+    contents.append(("Documentation", [(page, _name(name)) for name, page in documents.items()]))
     pages = {
         f"notebooks/{n}.html": (n, notebook_piece(study.executed(n), lambda t: bool(guard.seen_in(t)))) for n in ran
     }
@@ -76,6 +76,11 @@ def write_site(study: Study) -> Path:
             f"links of the site that lead nowhere: {'; '.join(dead[:10])}; mend them where they are written"
         )
     return folder / "index.html"
+
+
+def _name(document: PurePosixPath) -> str:
+    """What a document is called: its file's name, or the folder's whose first page it is."""
+    return document.parent.name if document.stem == "README" and document.parent.name else document.stem
 
 
 def _relinked(text: str, source: PurePosixPath, documents: dict[PurePosixPath, str], root: Path, folder: Path) -> str:
