@@ -18,7 +18,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 4155, "radiomics": 2795, "survival": 2625, "coxnet": 2880, "standin": 2245}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 17_434
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 17_436
 
 
 def test_no_function_is_too_long_to_read():
