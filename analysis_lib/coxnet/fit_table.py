@@ -122,10 +122,14 @@ def fit_table(
     report["notes"] = _notes(report)
     spread = ensemble_spread(by_network).to_numpy()
     rows = pd.DataFrame({"row": frame.index, "split": part, "risk": risk.to_numpy(), "spread": spread})
+    _write(out, rows, report, metrics)
+    return metrics
+
+
+def _write(out: Path, rows: pd.DataFrame, report: dict, metrics: dict) -> None:
     write_text(out / "risk.csv", rows.to_csv(index=False, lineterminator="\n"))
     for name, content in (("report", report), ("metrics", metrics)):
         write_text(out / f"{name}.json", json.dumps(content, indent=1) + "\n")
-    return metrics
 
 
 def _parts(fitted: RadiomicsSurvivalModel, x: pd.DataFrame, by_network: pd.DataFrame, months, died, splits) -> dict:

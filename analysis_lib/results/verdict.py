@@ -89,21 +89,22 @@ def sentences(
 ) -> list[str]:
     """Five sentences: the data, what lies inside, whose conclusions changed, discrimination, calibration.
 
-    ``counts`` [set, n, deaths]; the others have the columns of paper_comparison.csv, c_index.csv,
+    ``counts`` [set, n, events]; the others have the columns of paper_comparison.csv, c_index.csv,
     c_index_difference.csv and calibration_summary.csv, and a sentence is left out where its table is None. Of
     synthetic data the first sentence says what agreement is worth.
     """
     cohort = params.cohort
     parts = [f"{cohort.label(row.set)} {row.n:.0f}" for row in counts.itertuples()]
     kind = "synthetic patients" if params.synthetic else "patients"
-    first = f"{counts['n'].sum():.0f} {kind} ({', '.join(parts)}), of whom {counts['deaths'].sum():.0f} died."
+    had = f"{counts['events'].sum():.0f} {params.endpoint.had}"
+    first = f"{counts['n'].sum():.0f} {kind} ({', '.join(parts)}), of whom {had}."
     said = [f"{first} {BY_CONSTRUCTION}" if params.synthetic else first]
     if comparison is not None and len(comparison):
         said += [_inside(comparison), changes(comparison, params)]
     if c_index is not None:
         said.append(_discrimination(c_index, difference, params))
     if calibration is not None and len(calibration):
-        said.append(last_horizon(calibration[calibration["model"] == MODEL], cohort))
+        said.append(last_horizon(calibration[calibration["model"] == MODEL], cohort, params.endpoint))
     return said
 
 

@@ -13,7 +13,7 @@ TABLES |= {"calibration": "calibration_summary"}
 def verdict_of(study: Study) -> list[str]:
     """The sentences on a finished run; of a study that only judged another's model, its answer to that."""
     patients = study.patients()
-    counts = patients.groupby("set", sort=False).agg(n=("os_event", "size"), deaths=("os_event", "sum")).reset_index()
+    counts = patients.groupby("set", sort=False).agg(n=("event", "size"), events=("event", "sum")).reset_index()
     tables = {
         key: study.result(name) if (study.figures / f"{name}.csv").is_file() else None for key, name in TABLES.items()
     }
@@ -28,6 +28,7 @@ def verdict_of_expectation(study: Study) -> list[str]:
     folder = study.project.expected / study.name
     files = {path.name.partition(".")[0]: path for path in folder.glob("*.csv*")}
     extended = read_csv(files["table2_extended"])
-    counts = extended[extended["outcome"] == "OS"].groupby("set", sort=False)[["n", "events"]].max().reset_index()
+    first = extended["outcome"] == extended["outcome"].iloc[0]  # the study's own endpoint
+    counts = extended[first].groupby("set", sort=False)[["n", "events"]].max().reset_index()
     given = {key: read_csv(files[name]) for key, name in TABLES.items() if name in files}
-    return sentences(counts.rename(columns={"events": "deaths"}), study.params, **given)
+    return sentences(counts, study.params, **given)

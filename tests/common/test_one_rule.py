@@ -176,6 +176,7 @@ RULES = {
     ),
 }
 ELSEWHERE = {
+    "feature's name": {"review/reading.py: _title"},  # names of columns, in words
     "Cox fit": {"survival/cox.py: _likelihood"},  # what cox_fit maximises
     "C-index": {
         "survival/analytic.py: _c_index",  # each patient's part in the C-index, which the kernel's sums do not hold

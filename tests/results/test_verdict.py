@@ -55,7 +55,7 @@ def test_each_changed_p_is_named_with_both_values():
         ]
     )
     assert changed_p(table, 0.95)["published"].tolist() == [0.02, 0.3]
-    counts = pd.DataFrame({"set": ["discovery", "lt"], "n": [40, 20], "deaths": [9, 4]})
+    counts = pd.DataFrame({"set": ["discovery", "lt"], "n": [40, 20], "events": [9, 4]})
     said = sentences(counts, load_params("smoke"), table)
     assert said[0].startswith("60 synthetic patients (Discovery 40, External LT test 20), of whom 13 died.")
     assert said[2] == (
