@@ -89,12 +89,13 @@ $(B)/.inputs: $(B)/cohort.done FORCE
 $(B)/inputs.txt $(B)/feature_inputs.txt: $(B)/.inputs ;@:
 
 $(B)/measured.parquet: $(B)/again/measure $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
-                       $(P)/reference.json $(C)/measure.txt
+                       $(P)/reference.json $(P)/asked_columns.json $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
 $(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(B)/feature_inputs.txt $(P)/features.json \
                        $(wildcard params/features_*.yaml) $(C)/features.txt
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json $(C)/assemble.txt
+$(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json \
+                       $(P)/endpoint.json $(P)/subset.json $(P)/landmark_months.json $(P)/cox.json $(C)/assemble.txt
 	@$(RUN) assemble --study $(STUDY)
 $(B)/optimism.csv: $(B)/again/optimism $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
                    $(C)/optimism.txt
@@ -116,7 +117,7 @@ $(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTIC
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
 $(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/months.json $(P)/autoencoder.json $(P)/network.json \
                                     $(P)/comparators.json $(B)/stability.done
-$(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
+$(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(P)/adjustment.json $(P)/risk_groups.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) \
                                 $(N)/02_sarcopenia.ipynb $(N)/06_discrimination.ipynb

@@ -61,7 +61,7 @@ def toy_patients(seed: int = 7) -> pd.DataFrame:
             "ct_series": "series 1 of 1",
             "ct_notes": "",
         }
-    )
+    ).assign(**{own: lambda t, of=of: t[of] for own, of in (("time_months", "os_months"), ("event", "os_event"))})
 
 
 def toy_params(name: str = "toy", **changes) -> Params:

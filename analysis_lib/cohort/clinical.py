@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -34,19 +35,21 @@ def read_clinical(
     settings: ClinicalParams | None = None,
     today: dt.date | None = None,
     doubts: list[str] | None = None,
+    further: Sequence[Column] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read and check the clinical table.
 
     ``settings`` is the section ``clinical`` of the parameters; ``today`` is for dates in the future; ``doubts`` gets a
-    sentence for each thing about the whole table that should be looked at and stops nothing. Returns the
-    patients that can be used (every kept column of ``COLUMNS``, missing ones as NaN) and the exclusions
+    sentence for each thing about the whole table that should be looked at and stops nothing; ``further`` are columns
+    that this study needs beside ``COLUMNS`` and the table must have. Returns the
+    patients that can be used (every kept column of both, missing ones as NaN) and the exclusions
     (patient_id, stage, reason, set), one row a patient. Raises ClinicalTableError where the table itself is missing,
     unreadable, lacks a required column or cannot be read without a guess. No message repeats text of a cell, which may
     be a name.
     """
     settings = settings or ClinicalParams()
-    table = _mapped(Path(path), settings, today or dt.date.today(), set_names)
-    values = _parsed(table, settings, set_names)
+    table = _mapped(Path(path), settings, today or dt.date.today(), set_names, further)
+    values = _parsed(table, settings, set_names, further)
     _check_rows(table, values, settings, Path(path).parent)
     bad = [row for row in values.index if table.complaints.get(row)]
     _check_loss(table, values, bad)
@@ -66,11 +69,12 @@ def read_clinical(
         },
         columns=[*EXCLUSION_COLUMNS, "set"],
     )
-    good = values.drop(index=bad)[[c.name for c in KEPT]]
-    texts = [c.name for c in KEPT if c.kind not in ("number", "flag")]
+    kept = [*KEPT, *further]
+    good = values.drop(index=bad)[[c.name for c in kept]]
+    texts = [c.name for c in kept if c.kind not in ("number", "flag")]
     good[texts] = good[texts].astype(object).where(good[texts] != "", None)
     good = good.sort_values("patient_id", ignore_index=True)
-    return schema(set_names).validate(good), exclusions
+    return schema(set_names, further).validate(good), exclusions
 
 
 def read_patient_ids(path: Path, settings: ClinicalParams | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,7 +106,9 @@ def read_patient_ids(path: Path, settings: ClinicalParams | None = None) -> tupl
     return table.cells.drop(index=bad).sort_values("patient_id", ignore_index=True), excluded
 
 
-def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: list[str]) -> RawTable:
+def _mapped(
+    path: Path, settings: ClinicalParams, today: dt.date, set_names: list[str], further: Sequence[Column]
+) -> RawTable:
     """The table under the study's column names, dates turned into months; all cells still text."""
     coded = {c.name: list(c.codes) for c in COLUMNS if c.codes} | {"set": set_names}
     mapping.check_codes(settings, coded)
@@ -112,12 +118,19 @@ def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: lis
             f"{path.name} is not the file that clinical.sha256 names; take the published one, or take that line out "
             "and look at what changed"
         )
+    there = {mapping.fold(name): name for name in raw.cells}
+    for column in further:
+        if column.name not in settings.columns and mapping.fold(column.name) not in there:
+            raise ClinicalTableError(
+                f"{column.meaning}: the clinical table has no column '{column.name}'"
+                f"{mapping.near(column.name, list(there))}; add it, or map it in clinical.columns"
+            )
     with_dates = "surgery_date" in settings.columns or "surgery_date" in map(mapping.fold, raw.cells.columns)
     required = [c.name for c in COLUMNS if c.required and not (with_dates and c.name.startswith("os_"))]
     one_set = len(set_names) == 1 and "set" not in settings.columns and "set" not in map(mapping.fold, raw.cells)
     if one_set:
         required.remove("set")
-    table = mapping.rename(raw, settings, [c.name for c in COLUMNS], required)
+    table = mapping.rename(raw, settings, [c.name for c in (*COLUMNS, *further)], required)
     if one_set:  # nothing to tell apart
         table.cells["set"] = set_names[0]
     whole_columns.without_missing(table, settings)
@@ -128,7 +141,7 @@ def _mapped(path: Path, settings: ClinicalParams, today: dt.date, set_names: lis
     return table
 
 
-def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> pd.DataFrame:
+def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str], further: Sequence[Column]) -> pd.DataFrame:
     """Values of all columns; what is missing or impossible is complained of and left empty."""
     index = table.cells.index
     continental = mapping.is_continental(table, NUMERIC)
@@ -136,7 +149,7 @@ def _parsed(table: RawTable, settings: ClinicalParams, set_names: list[str]) -> 
     # Months that come from dates are in months whatever unit the table's own times have.
     in_months = {"os_months"} | ({"rfs_months"} if "recurrence_date" in table.cells else set()) if from_dates else set()
     values, wrong_units = pd.DataFrame(index=index), []
-    for column in (c for c in COLUMNS if c.kind != "date"):
+    for column in (c for c in (*COLUMNS, *further) if c.kind != "date"):
         text = table.cells.get(column.name, pd.Series("", index=index, dtype=object))
         if column.required:
             already = {row for row in index if from_dates and table.complaints.get(row)}
@@ -222,8 +235,10 @@ def _number(column: Column, written: float, problem: str, unit: str, text: str) 
 def _value(column: Column, text: str, settings: ClinicalParams, set_names: list[str]) -> tuple[float | str, str]:
     if column.kind in ("text", "path", "uid"):
         text = "" if text.lower() in mapping.EMPTY else text
-        if column.name == "centre" and text and not SAFE_ID.fullmatch(text):
-            return "", "centre may hold letters, digits, '.', '_' and '-' only, at most 64; use a code, not a name"
+        if column.kind == "text" and column.name != "patient_id" and text and not SAFE_ID.fullmatch(text):
+            return "", (
+                f"{column.name} may hold letters, digits, '.', '_' and '-' only, at most 64; use a code, not a name"
+            )
         if column.kind == "uid" and text and not UID.fullmatch(text):
             return "", f"{column.name} is no DICOM UID (digits and points, at most 64); mend it or leave it empty"
         return text, ""

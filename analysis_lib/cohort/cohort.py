@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
+from analysis_lib.cohort.question import asked
 from analysis_lib.common.errors import ParameterError
-from analysis_lib.core.parameters import CohortParams
+from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
 
@@ -25,7 +26,7 @@ def split_patients(patients: pd.DataFrame, cohort: CohortParams, seed: int) -> p
     split[patients["set"].isin(cohort.trained)] = "train"
     discovery = patients[patients["set"].isin(cohort.split_sets)]
     order = discovery["patient_id"].map(lambda name: _hash(seed, name))
-    by = ["set", "os_event"] if cohort.stratify_by_event else ["set"]
+    by = ["set", "event"] if cohort.stratify_by_event else ["set"]
     groups = [part.index for _, part in discovery.groupby(by, sort=True)]
     for group in groups:
         ranked = order.loc[group].sort_values(kind="stable").index
@@ -55,16 +56,18 @@ def _hash(seed: int, patient_id: str) -> str:
 
 
 def assemble(
-    clinical: pd.DataFrame, measured: pd.DataFrame, usable: list[str], cohort: CohortParams, seed: int
-) -> pd.DataFrame:
-    """One row for each analysed patient: clinical columns, indices, ``split``; sorted by patient_id.
+    clinical: pd.DataFrame, measured: pd.DataFrame, usable: list[str], params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each analysed patient, and who of the usable is left out, as ``question.asked`` has them.
 
-    ``usable`` are the patients who passed every stage, and those of whom only the indices could be had.
+    Clinical columns, indices, ``split``; sorted by patient_id. ``usable`` are the patients who passed every stage, and
+    those of whom only the indices could be had. The split is of those who are left.
     """
     table = clinical.merge(measured, on="patient_id", validate="one_to_one")
     table = table[table["patient_id"].isin(usable)].sort_values("patient_id", ignore_index=True)
-    table.insert(2, "split", split_patients(table, cohort, seed))
-    return table
+    table, left_out = asked(table, params)
+    table.insert(2, "split", split_patients(table, params.cohort, params.seed))
+    return table, left_out
 
 
 def exclusion_table(parts: list[pd.DataFrame], sets: pd.Series) -> pd.DataFrame:

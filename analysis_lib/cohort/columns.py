@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,12 +115,12 @@ AREA_OF = {index: BY_HEIGHT[index] for index in ("smi", "pmi")}
 MEASURED = ("sm_area_cm2", "sm_mean_hu", "pm_area_cm2", "pm_mean_hu", *AREA_OF)  # what images give, or a table
 
 
-def schema(set_names: list[str]) -> pa.DataFrameSchema:
-    """Pandera schema of one checked table (text columns as text, all others numeric)."""
+def schema(set_names: list[str], further: Sequence[Column] = ()) -> pa.DataFrameSchema:
+    """Pandera schema of one checked table (text columns as text, all others numeric); ``further``: beside COLUMNS."""
     import pandera.pandas as pa  # here, because every notebook loads this module and none reads a clinical table
 
     columns = {}
-    for column in KEPT:
+    for column in (*KEPT, *further):
         nullable = not column.required
         if column.kind in ("text", "set", "sex", "rfs_cause", "uid", "path"):
             checks = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis_lib.cohort.columns import AREA_OF, MEASURED, Column
+from analysis_lib.cohort.columns import AREA_OF, BY_NAME, MEASURED, Column
 from analysis_lib.cohort.mapping import DAYS_PER_MONTH, NATURAL_CODES, NUMBER, plain_code, shown
 from analysis_lib.core.clinical_params import ClinicalParams
 
@@ -18,13 +18,12 @@ TIMES = {"months": 1.0, "days": 1 / DAYS_PER_MONTH, "weeks": 7 / DAYS_PER_MONTH,
 FACTORS = {
     "height_m": {"m": 1.0, "cm": 0.01},
     "os_months": TIMES,
-    "rfs_months": TIMES,
     "tumour_size_cm": {"cm": 1.0, "mm": 0.1},
     **dict.fromkeys(("sm_area_cm2", "pm_area_cm2"), {"cm2": 1.0, "mm2": 0.01, "m2": 10_000.0}),
     **dict.fromkeys(AREA_OF, {"cm2/m2": 1.0, "mm2/m2": 0.01}),
     "weight_kg": {"kg": 1.0, "pounds": KILOGRAMS_PER_POUND, "grams": 0.001},
 }
-PARAMETERS = {"height_m": "height", "os_months": "time", "rfs_months": "time", "tumour_size_cm": "tumour_size"}
+PARAMETERS = {"height_m": "height", "os_months": "time", "tumour_size_cm": "tumour_size"}
 PARAMETERS |= dict.fromkeys(AREA_OF.values(), "area") | dict.fromkeys(AREA_OF, "index")
 WORDS = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
 FEWEST_VALUES = 3  # of a column that can be judged as a whole
@@ -32,9 +31,9 @@ FEWEST_VALUES = 3  # of a column that can be judged as a whole
 
 def stated(column: Column, settings: ClinicalParams) -> str:
     """Unit in which the parameters say that the column is; the study's own where they say nothing."""
-    if column.name in PARAMETERS:
-        return getattr(settings.units, PARAMETERS[column.name])
-    return next(iter(FACTORS.get(column.name, {"": 1.0})))
+    if _kind(column) in PARAMETERS:
+        return getattr(settings.units, PARAMETERS[_kind(column)])
+    return next(iter(FACTORS.get(_kind(column), {"": 1.0})))
 
 
 def in_range(column: Column, written: float, unit: str, text: str) -> tuple[float, str]:
@@ -98,11 +97,16 @@ def of_whole_column(column: Column, written: list[float], unit: str) -> str:
 
 def _others(column: Column, unit: str) -> list[str]:
     # Few months are not taken for years: a study may be short.
-    return [other for other in FACTORS.get(column.name, {}) if other != unit and (unit, other) != ("months", "years")]
+    return [other for other in FACTORS.get(_kind(column), {}) if other != unit and (unit, other) != ("months", "years")]
 
 
 def _factor(column: Column, unit: str) -> float:
-    return FACTORS.get(column.name, {}).get(unit, 1.0)
+    return FACTORS.get(_kind(column), {}).get(unit, 1.0)
+
+
+def _kind(column: Column) -> str:
+    """The column whose units this one has: a time of the study's own is like any other."""
+    return "os_months" if column.unit == BY_NAME["os_months"].unit else column.name
 
 
 def _inside(column: Column, value: float) -> bool:
@@ -111,6 +115,6 @@ def _inside(column: Column, value: float) -> bool:
 
 
 def _fix(column: Column, unit: str) -> str:
-    if column.name in PARAMETERS:
-        return f"set clinical.units.{PARAMETERS[column.name]}: {unit}"
+    if _kind(column) in PARAMETERS:
+        return f"set clinical.units.{PARAMETERS[_kind(column)]}: {unit}"
     return f"give {column.unit} in the column"

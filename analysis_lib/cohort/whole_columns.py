@@ -96,7 +96,7 @@ def without_missing(table: RawTable, settings: ClinicalParams) -> None:
         missing = everywhere | {plain_code(value) for value in of_column.get(name, [])}
         keys = table.cells[name].map(plain_code)
         for key in sorted(everywhere & set(keys)):
-            if possible(BY_NAME[name], key, settings):
+            if name in BY_NAME and possible(BY_NAME[name], key, settings):
                 doubtful.setdefault(key, []).append(name)
         table.cells[name] = table.cells[name].mask(keys.isin(missing), "")
     if doubtful:

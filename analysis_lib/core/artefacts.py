@@ -29,10 +29,10 @@ NOTEBOOKS: dict[str, list[str]] = {
     "02_sarcopenia": _made("fig2 figS1 figS2 figS3", "table2"),
     "03_radiomics_pca": _made("fig3", "separation"),
     "04_autoencoder_deepsurv": _made("fig4ab", "reconstruction explained_variance joint_comparison"),
-    "05_risk_groups": _made("fig4cf", "risk_groups"),
+    "05_risk_groups": _made("fig4cf", "risk_groups risk_group_models"),
     "06_discrimination": _made("fig5 fig5_models", "c_index auc c_index_difference auc_horizons c_index_intervals"),
     "07_paper_comparison": _made("comparison", "paper_comparison c_index_published"),
-    "09_beyond_the_letter": _made("calibration cumulative_incidence", "calibration_summary incidence"),
+    "09_beyond_the_letter": _made("calibration cumulative_incidence", "calibration_summary incidence competing_risks"),
     "11_small_data": _made("optimism", "optimism_summary"),
     "12_added_value": _made("decision_curves", "brier nri added_value"),
     "13_extended_table2": _made(tables="table2_extended"),
@@ -61,6 +61,9 @@ FURTHER = re.compile(r"figS([4-9]|[1-9]\d+)")  # curves of an external set beyon
 def wanted_notebooks(params: Params) -> dict[str, list[str]]:
     """The notebooks that ``make study`` runs for this study, and what each makes."""
     wanted = NOTEBOOKS | STABILITY if params.stability.patients > 0 else NOTEBOOKS
+    asked = {"risk_group_models": params.risk_groups, "competing_risks": params.cox.competing}
+    unasked = [name for name, wish in asked.items() if not wish]
+    wanted = {name: [file for file in files if Path(file).stem not in unasked] for name, files in wanted.items()}
     if not params.radiomics:
         wanted = {name: wanted[name] for name in INDICES_ALONE}
     # The letter has two external sets. Any further one has its curves too, as Fig. S4 and so on.
@@ -152,21 +155,21 @@ ARTEFACTS: dict[str, Artefact] = {
     "table2": Artefact(
         "Table 2",
         "Prevalence of sarcopenia by {definitions} definitions and univariable Cox hazard ratio ({level} interval, Wald "
-        "P), with log-rank P and events of the sarcopenic / of all. {all}. NA: no patient, or no event, in one of the groups.",
+        "P), with log-rank P and events of the sarcopenic / of all. {cox}{all}. NA: no patient, or no event, in one of the groups.",
         part="paper",
         published=Published("Table 2"),
         page="Prevalence of sarcopenia and univariable Cox hazard ratio ({level} Wald interval, P), by set and outcome, with "
-        "log-rank P and events of the sarcopenic / of all.",
+        "log-rank P and events of the sarcopenic / of all. {cox}",
     ),
     "fig2": Artefact(
         "Fig. 2",
-        "Kaplan-Meier curves of overall survival with and without sarcopenia, one panel a definition. {discovery}. "
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia, one panel a definition. {discovery}. "
         "Bands: pointwise {level} intervals. Under each panel, by the month above, those still at risk and those censored or "
         "with an event before (KMunicate, 10.1136/bmjopen-2019-030215); the axis of survival is broken where it does not "
         "begin at 0.",
-        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival over "
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {endpoint} over "
         "months after {time_origin}, with sarcopenia (in the definition's colour) and without (grey), interval bands, hazard "
-        "ratio, log-rank P, and numbers at risk, censored and of events. {hazard_os_discovery}.",
+        "ratio, log-rank P, and numbers at risk, censored and of events. {hazard_discovery}.",
         part="paper",
         published=Published("Table 2", "discovery", "OS", "HR"),
     ),
@@ -192,7 +195,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "fig4cf": Artefact(
         "Fig. 4c-f",
-        "Kaplan-Meier curves of overall survival in the two risk groups, cut at the training median in every set. "
+        "Kaplan-Meier curves of {endpoint} in the risk groups, cut at {cuts} in every set. "
         "{train}; {tests}. The training panel is optimistic. Under each panel the patients whose risk lies no further from the "
         "cut-off than its own SD over the {ensemble} networks of the ensemble: their group is uncertain.",
         "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
@@ -214,25 +217,25 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "figS1": Artefact(
         "Fig. S1",
-        "Kaplan-Meier curves of recurrence-free survival with and without sarcopenia. {discovery}.",
-        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of recurrence-free survival "
-        "with interval bands and numbers at risk, censored and of events. {hazard_rfs_discovery}.",
+        "Kaplan-Meier curves of {second_endpoint} with and without sarcopenia. {discovery}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {second_endpoint} "
+        "with interval bands and numbers at risk, censored and of events. {hazard_second_discovery}.",
         part="paper",
         published=Published("Table 2", "discovery", "RFS", "HR"),
     ),
     "figS2": Artefact(
         "Fig. S2",
-        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test1}.",
-        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
-        "interval bands and numbers at risk, censored and of events. {hazard_os_test1}.",
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {test1}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {endpoint} with "
+        "interval bands and numbers at risk, censored and of events. {hazard_test1}.",
         part="paper",
         published=Published("Table 2", "external", "OS", "HR"),
     ),
     "figS3": Artefact(
         "Fig. S3",
-        "Kaplan-Meier curves of overall survival with and without sarcopenia. {test2}.",
-        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of overall survival with "
-        "interval bands and numbers at risk, censored and of events. {hazard_os_test2}.",
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {test2}.",
+        "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {endpoint} with "
+        "interval bands and numbers at risk, censored and of events. {hazard_test2}.",
         part="paper",
         published=Published("Table 2", "lt", "OS", "HR"),
     ),
@@ -240,14 +243,14 @@ ARTEFACTS: dict[str, Artefact] = {
         "Table 2, extended",
         "Each definition (* not in the letter) with what a reviewer would ask for: events, log-rank P, Benjamini-Hochberg, "
         "Firth's penalty where a group has few events, test of proportional hazards, hazard ratios adjusted for the clinical "
-        "covariates (complete cases and multiple imputation), the continuous index, median and restricted mean survival. {all}.",
+        "covariates (complete cases and multiple imputation), the continuous index, median and restricted mean survival. {cox}{all}.",
         page="Each definition (* not in the letter) with what a reviewer would ask for. RMST to {rmst_months} months; HR per "
         "SD less: one SD further below the cut-off; Benjamini-Hochberg over the letter's definitions of a set and outcome, "
-        "for * over all of them.",
+        "for * over all of them. {cox}",
     ),
     "spline": Artefact(
         "The indices as curves",
-        "Hazard of death along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
+        "Hazard of {event} along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
         "{discovery}. Bands: pointwise {level} intervals.",
         "{definitions} panels, one an index, each with the hazard ratio on a logarithmic scale over the index, its interval "
         "band, a dashed line at the cut-off, and a histogram of the patients along the bottom.",
@@ -277,7 +280,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "risk_groups": Artefact(
         "Risk groups in numbers",
-        "Risk groups cut at the training median: sizes, deaths, hazard ratio ({level} interval), log-rank P, median follow-up by "
+        "Risk groups cut at the training median: sizes, {events}, hazard ratio ({level} interval), log-rank P, median follow-up by "
         "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). n_near_cutoff: risk no further "
         "from the cut-off than its own SD over the {ensemble} networks. {train}; {tests}.",
         model=True,
@@ -326,18 +329,18 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "calibration": Artefact(
         "Calibration",
-        "Observed against predicted risk of death at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
+        "Observed against predicted risk of {event} at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
         "a smooth curve with its bootstrap band, and from above a histogram of the predictions. O/E: observed over predicted "
-        "deaths, below 1 where the model foresees too many. {tests}.",
-        "A grid of square panels, sets in rows and horizons in columns: observed risk of death over predicted risk, dots with "
+        "{events}, below 1 where the model foresees too many. {tests}.",
+        "A grid of square panels, sets in rows and horizons in columns: observed risk of {event} over predicted risk, dots with "
         "intervals for groups of patients, a smooth curve with a band, spikes for the patients by predicted risk, and the "
         "diagonal of perfect calibration; above, O/E, slope and ICI with intervals.",
         model=True,
     ),
     "calibration_summary": Artefact(
         "Calibration in numbers",
-        "Predicted and observed risk of death, their ratio, calibration slope and integrated calibration index, with {level} "
-        "bootstrap intervals; P of D-calibration up to the horizon and of one-calibration, NA where a group has no death. {tests}.",
+        "Predicted and observed risk of {event}, their ratio, calibration slope and integrated calibration index, with {level} "
+        "bootstrap intervals; P of D-calibration up to the horizon and of one-calibration, NA where a group has no {event}. {tests}.",
         model=True,
     ),
     "brier": Artefact(
@@ -377,6 +380,19 @@ ARTEFACTS: dict[str, Artefact] = {
     "incidence": Artefact(
         "Recurrence at the horizons",
         "Cumulative incidence of recurrence and of death without recurrence at the horizons, with {level} intervals. {all}.",
+    ),
+    "competing_risks": Artefact(
+        "Recurrence and death before it, by definition",
+        "Hazard ratios of sarcopenia for recurrence and for death without recurrence: cause-specific (the other event censors; "
+        "Cox), of the subdistribution (Fine and Gray), and Gray's test of the two cumulative incidences, with {level} intervals. "
+        "{all}.",
+    ),
+    "risk_group_models": Artefact(
+        "Risk groups against the lowest",
+        "Each risk group against the lowest: hazard ratio, the same adjusted for the clinical covariates in complete cases, P of "
+        "proportional hazards (Schoenfeld, all groups), log-rank P, and difference of restricted mean survival to {rmst_months} "
+        "months, with {level} intervals. {train}; {tests}.",
+        model=True,
     ),
     "optimism": Artefact(
         "The luck of one split",
@@ -471,7 +487,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "validation_risk_curves": Artefact(
         "Validation: risk groups",
-        "Kaplan-Meier curves of overall survival in the two risk groups, cut where the saved model says, with those whose risk "
+        "Kaplan-Meier curves of {endpoint} in the two risk groups, cut where the saved model says, with those whose risk "
         "lies no further from it than its own SD over the networks. {validated}.",
         "A panel a judged set, each with two Kaplan-Meier curves, high and low risk, interval bands, hazard ratio, log-rank P, "
         "and numbers at risk, censored and of events.",
@@ -479,7 +495,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "validation_risk_groups": Artefact(
         "Validation: risk groups in numbers",
-        "Risk groups cut where the saved model says: sizes, deaths, hazard ratio ({level} interval), log-rank P, median "
+        "Risk groups cut where the saved model says: sizes, {events}, hazard ratio ({level} interval), log-rank P, median "
         "follow-up and survival; HR per SD of all judged patients. {validated}.",
         model=True,
     ),
@@ -527,6 +543,15 @@ def describe(stem: str) -> Artefact:
         texts = {key: getattr(like, key).replace("test2}", f"test{number - 1}}}") for key in ("caption", "alt")}
         return replace(like, title=f"Fig. S{number}", published=None, **texts)
     return Artefact(stem.replace("_", " ").capitalize(), "{all}.", stem.replace("_", " "), model=True)
+
+
+def published_beside(stem: str, params: Params) -> Published | None:
+    """The letter's numbers that belong beside a table or figure, of the outcome that it shows in this study."""
+    wanted = describe(stem).published
+    if wanted is None or wanted.outcome is None:
+        return wanted
+    first, second, *_ = params.statistics.outcomes
+    return replace(wanted, outcome=first if wanted.outcome == "OS" else second)
 
 
 def stems(params: Params | None = None) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
@@ -21,6 +21,7 @@ from analysis_lib.common.settings import Fraction, Label, Positive, Section, Wid
 from analysis_lib.common.yaml_files import read_yaml
 from analysis_lib.core.archive_params import FetchParams, MaskParams
 from analysis_lib.core.clinical_params import ClinicalParams
+from analysis_lib.core.question_params import LETTER, Condition, CoxParams, Endpoint, Outcome, RiskGroups, subset_text
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.ct.settings import HuWindow, ImageParams
 from analysis_lib.standin.settings import StandinParams
@@ -344,10 +345,36 @@ class StatisticsParams(Section):
             raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
         return self
 
+    # Of the study (see Params), since whoever computes a statistic or names one needs them.
+    _landmark_months: float = PrivateAttr(0)
+    _endpoint: Endpoint = PrivateAttr(default_factory=Endpoint)
+
+    _cox: CoxParams = PrivateAttr(default_factory=CoxParams)
+
+    @property
+    def cox(self) -> CoxParams:
+        """How the hazard ratios of Table 2 are estimated."""
+        return self._cox
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the study asks about."""
+        return self._endpoint
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Outcomes of the hazard ratios by abbreviation, the endpoint first."""
+        return self._endpoint.outcomes
+
+    @property
+    def origin(self) -> str:
+        """What the times of the analysis count from: ``time_origin``, or the study's landmark."""
+        return f"landmark at {self._landmark_months:g} months" if self._landmark_months else self.time_origin
+
     @property
     def time_axis(self) -> str:
         """Label of an axis of time."""
-        return f"Months after {self.time_origin}"
+        return f"Months after {self.origin}"
 
     def curve_months(self) -> list[float]:
         """Months of the AUC curves and of predicted survival, in order, the horizons among them."""
@@ -413,6 +440,29 @@ class Params(Section):
         description="File of printed numbers that notebook 07 sets beside the study's, in params/ and without .yaml.",
     )
     workers: int = Field(0, ge=0, description="Processes for the heavy stages; 0 takes all cores.")
+    endpoint: Endpoint = Field(
+        default_factory=Endpoint,
+        description="What the model predicts and every figure shows: os, rfs, recurrence (which death takes away), or "
+        "columns of the clinical table with their names.",
+    )
+    subset: dict[Label, Condition] = Field(
+        default_factory=dict,
+        description="Of whom the study asks: columns of the clinical table and the values or the part of the numbers "
+        "that is meant, as {sex: female, age: {at_least: 60}}; everybody if empty.",
+    )
+    landmark_months: float = Field(
+        0,
+        ge=0,
+        le=600,
+        description="Month of follow-up from which times count, of the patients still at risk then; 0 for the start.",
+    )
+    risk_groups: RiskGroups = Field(
+        "",
+        description="Groups of Fig. 4c-f: empty for the training median, tertiles of the training patients, or one to "
+        "three cuts of the risk, as [-0.5, 0.5]. Given, also as median, it adds a table of each group against the "
+        "lowest: adjusted, with the test of proportional hazards and restricted means.",
+    )
+    cox: CoxParams = Field(default_factory=CoxParams, description="Cox models of Table 2.")
     cohort: CohortParams = Field(description="Sets and split.")
     clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
     fetch: FetchParams | None = Field(None, description="A public collection to take the patients from (make fetch).")
@@ -463,6 +513,49 @@ class Params(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _statistics_of_the_question(self) -> Params:
+        self.statistics._landmark_months, self.statistics._endpoint = self.landmark_months, self.endpoint
+        self.statistics._cox = self.cox
+        return self
+
+    @property
+    def steps(self) -> list[str]:
+        """By which steps the study asks of fewer patients than it could use, as the flowchart names them."""
+        subset = [subset_text(self.subset)] if self.subset else []
+        known = [f"{self.endpoint.title} known"] if self.endpoint != Endpoint() else []
+        landmark = [f"At risk at {self.landmark_months:g} months"] if self.landmark_months else []
+        return [*subset, *known, *landmark]
+
+    @property
+    def question(self) -> str:
+        """What the study asks, as titles and captions have it; empty for the overall survival of all from the start."""
+        return "; ".join(step[0].lower() + step[1:].removesuffix(" known") for step in self.steps)
+
+    @property
+    def asks(self) -> dict[str, str]:
+        """What a saved model is for: its endpoint, and of which patients."""
+        patients = [step for step in self.steps if not step.endswith(" known")]
+        return {"endpoint": self.endpoint.name, "patients": "; ".join(patients)}
+
+    @property
+    def heading(self) -> str:
+        """The title with of whom the study asks."""
+        return f"{self.title} ({self.question})" if self.question else self.title
+
+    def asked_columns(self) -> list[str]:
+        """Columns of the clinical table that the question names and that not every study reads."""
+        named = {
+            *self.subset,
+            *self.cox.strata,
+            self.cox.entry,
+            self.cox.weights,
+            self.endpoint.months,
+            self.endpoint.event,
+        }
+        letter = {"rfs_cause", *(e[column] for e in LETTER for column in ("months", "event"))}
+        return sorted(named - {"", *COVARIATES, "set", "centre", *letter})
+
     @property
     def radiomics(self) -> bool:
         """Whether the study has radiomics, and so a model, or the indices alone."""
@@ -497,6 +590,7 @@ def write_sections(params: Params, folder: Path) -> None:
     sections = params.model_dump(mode="json", exclude={"workers"})
     sections["adjustment"] = {name: sections["statistics"].pop(name) for name in ADJUSTMENT}
     sections["months"] = params.statistics.curve_months()
+    sections["asked_columns"] = params.asked_columns()
     for name, value in sections.items():
         write_text_if_changed(folder / f"{name}.json", json.dumps(value, indent=1) + "\n")
 

@@ -45,7 +45,7 @@ def prepare(study: Study) -> None:
     note = f"{SYNTHETIC_NOTE}\n" if params.synthetic else ""
     write_text_if_changed(
         study.figures / "README.txt",
-        f"{params.title}\n{note}Tables and figures written by: {params.cohort.command(study.name)}\n",
+        f"{params.heading}\n{note}Tables and figures written by: {params.cohort.command(study.name)}\n",
     )
     ask_again(study, STAGES, stages_to_repeat(study))
 

@@ -151,9 +151,13 @@ class Study:
         """Patients whose row or images cannot be used (patient_id, stage, reason, set)."""
         return pd.read_parquet(self.build / "measured_exclusions.parquet")
 
-    def write_patients(self, patients: pd.DataFrame, exclusions: pd.DataFrame) -> None:
-        """The analysed patients, as Parquet and for reading as CSV, and all who are not, with stage and reason."""
+    def write_patients(
+        self, patients: pd.DataFrame, exclusions: pd.DataFrame, left_out: pd.DataFrame | None = None
+    ) -> None:
+        """The analysed patients, as Parquet and for reading as CSV; who could not be used; of whom nobody asks."""
         write_parquet(exclusions, self.build / "exclusions.parquet")
+        left_out = pd.DataFrame(columns=["patient_id", "set", "step"]) if left_out is None else left_out
+        write_parquet(left_out, self.build / "left_out.parquet")
         write_parquet(patients, self.build / "patients.parquet")
         _write_csv(patients, self.build / "patients.csv")
 
@@ -171,6 +175,10 @@ class Study:
     def exclusions(self) -> pd.DataFrame:
         """Excluded patients with stage, reason and set."""
         return pd.read_parquet(self.build / "exclusions.parquet")
+
+    def left_out(self) -> pd.DataFrame:
+        """Usable patients of whom the study does not ask (patient_id, set, step), in the order of the steps."""
+        return pd.read_parquet(self.build / "left_out.parquet")
 
     # ---- radiomics ---------------------------------------------------------------------------------------------
 

@@ -62,8 +62,8 @@ class RadiomicsSurvivalModel:
     def fit(
         cls,
         features: pd.DataFrame,
-        os_months: ArrayLike,
-        os_event: ArrayLike,
+        time_months: ArrayLike,
+        event: ArrayLike,
         autoencoder: AutoEncoderParams | None,
         network: NetworkParams,
         seed: int,
@@ -75,7 +75,7 @@ class RadiomicsSurvivalModel:
         ``strata``: a label a patient (centre, say) within which risks are compared. ``clip`` is used without
         an AutoEncoder only. Raises FeatureError, ValueError or NoEventsError with the cause.
         """
-        if isinstance(os_months, pd.Series) and not os_months.index.equals(features.index):
+        if isinstance(time_months, pd.Series) and not time_months.index.equals(features.index):
             raise FeatureError("features and survival times list different patients, or in another order")
         # one order of columns, so that the order in a file changes nothing
         features = features[sorted(features.columns)]
@@ -84,19 +84,19 @@ class RadiomicsSurvivalModel:
         joint = autoencoder if autoencoder and autoencoder.joint else None
         encoder = AutoEncoder.fit(z, autoencoder, derived_seed(seed, 0)) if autoencoder and not joint else None
         x = encoder.encode(z) if encoder else z
-        ensemble = CoxEnsemble.fit(x, os_months, os_event, network, derived_seed(seed, 1), strata, joint)
+        ensemble = CoxEnsemble.fit(x, time_months, event, network, derived_seed(seed, 1), strata, joint)
         error = encoder.patient_error(z) if encoder else None
-        training = TrainingRange.fit(features, os_months, error)
+        training = TrainingRange.fit(features, time_months, error)
         fitted = cls(scaler, encoder, ensemble, np.nan, training)
         if network.linear_partner:
-            return fitted.with_partner(features, os_months, os_event, network, strata)
+            return fitted.with_partner(features, time_months, event, network, strata)
         return replace(fitted, cutoff=median_cutoff(ensemble.risk(x)))
 
     def with_partner(
         self,
         features: pd.DataFrame,
-        os_months: ArrayLike,
-        os_event: ArrayLike,
+        time_months: ArrayLike,
+        event: ArrayLike,
         network: NetworkParams,
         strata: ArrayLike | None = None,
     ) -> RadiomicsSurvivalModel:
@@ -104,7 +104,7 @@ class RadiomicsSurvivalModel:
         same order. The partner sees the scaled features, whether or not there is an AutoEncoder.
         """
         z, x = self.scaler.transform(features), self.inputs(features)
-        partner, ensemble = fit_partner(self.ensemble, z, x, os_months, os_event, strata, network.ties)
+        partner, ensemble = fit_partner(self.ensemble, z, x, time_months, event, strata, network.ties)
         fitted = replace(self, ensemble=ensemble, partner=partner)
         return replace(fitted, cutoff=median_cutoff(fitted.risk(features)))
 

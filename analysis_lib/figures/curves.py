@@ -96,12 +96,13 @@ def calibration_grid(
     annotations: pd.DataFrame,
     columns: int = 3,
     confidence: float = 0.95,
+    event: str = "death",
 ) -> Figure:
     """Observed against predicted risk in square panels, a row a set and a column a horizon with the same axes.
 
     ``groups`` [panel, predicted, observed, low, high], ``curves`` [panel, predicted, observed, low, high] (smooth),
     ``predictions`` [panel, predicted, n_predicted] (histogram), ``annotations`` [panel, title, text]; without a row the
-    figure says that there is no test set. ``confidence`` is the level of the intervals.
+    figure says that there is no test set. ``confidence`` is the level of the intervals, ``event`` what is predicted.
     """
     if annotations.empty:
         return style.figure_without_panels()
@@ -126,7 +127,7 @@ def calibration_grid(
                   transform=ax.get_xaxis_transform(), gid="histogram")  # fmt: skip
         ticks = np.arange(0, top + 0.01, 0.1 if top <= 0.5 else 0.2)
         ax.set(xlim=(0, top), ylim=(0, top), xticks=ticks, yticks=ticks)
-        ax.set(xlabel="Predicted risk of death", ylabel="Observed risk")
+        ax.set(xlabel=f"Predicted risk of {event}", ylabel="Observed risk")
     keys = [
         Line2D([], [], color=style.BLACK, marker="o", markersize=2.8, linewidth=0.7, label="groups (Kaplan-Meier)"),
         Line2D([], [], color=blue, label="smooth curve"),

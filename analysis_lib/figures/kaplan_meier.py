@@ -15,8 +15,6 @@ from matplotlib.lines import Line2D
 from analysis_lib.figures import style
 from analysis_lib.figures.style import TITLE_PT
 
-OUTCOME_NAMES = {"OS": "Overall survival", "RFS": "Recurrence-free survival"}
-
 # Under the plot, of each group and by each tick, as proposed by KMunicate (Morris 2019, 10.1136/bmjopen-2019-030215).
 ROWS = {"n": "At risk", "n_censored": "Censored", "n_events": "Events"}
 
@@ -93,17 +91,17 @@ def km_grid(
 
 
 def sarcopenia_figure(
-    frames: Mapping[str, pd.DataFrame], outcome: str, confidence: float, xlabel: str, columns: int = 3
+    frames: Mapping[str, pd.DataFrame], ylabel: str, confidence: float, xlabel: str, columns: int = 3
 ) -> Figure:
     """Curves with and without sarcopenia, a panel a definition; ``frames`` as of ``table2.sarcopenia_curves``."""
-    return km_grid(**frames, columns=columns, ylabel=OUTCOME_NAMES[outcome], xlabel=xlabel, confidence=confidence)
+    return km_grid(**frames, columns=columns, ylabel=ylabel, xlabel=xlabel, confidence=confidence)
 
 
 def risk_group_figure(
-    frames: Mapping[str, pd.DataFrame], confidence: float, xlabel: str, first_letter: str = "c"
+    frames: Mapping[str, pd.DataFrame], ylabel: str, confidence: float, xlabel: str, first_letter: str = "c"
 ) -> Figure:
     """Fig. 4c-f: curves of high and low risk, a panel a set; ``frames`` as of ``risk_groups.risk_group_curves``."""
-    return km_grid(**frames, columns=2, xlabel=xlabel, first_letter=first_letter, confidence=confidence)
+    return km_grid(**frames, columns=2, ylabel=ylabel, xlabel=xlabel, first_letter=first_letter, confidence=confidence)
 
 
 def _start(curves: pd.DataFrame) -> float:

@@ -1,5 +1,3 @@
 """The tables of the paper and beyond, as tidy frames: one module a table or figure."""
 
 from analysis_lib.stages import MODEL as MODEL
-
-OUTCOMES = {"OS": ("os_months", "os_event"), "RFS": ("rfs_months", "rfs_event")}

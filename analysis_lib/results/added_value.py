@@ -43,7 +43,7 @@ def best_definition(patients: pd.DataFrame, definitions: dict[str, DefinitionPar
         part = train[known]
         if part.empty:
             return -np.inf
-        value = survival.c_index(part["os_months"], part["os_event"], group[known].astype(float))
+        value = survival.c_index(part["time_months"], part["event"], group[known].astype(float))
         return -np.inf if np.isnan(value) else value
 
     return max(definitions, key=rank)
@@ -89,7 +89,7 @@ def predicted_deaths(
         used = [c for c in covariates if c in known]
         needed = [*used, "group"] if "group" in known else used
         test, train = part.dropna(subset=needed), learn.dropna(subset=[*needed, "risk"])
-        truth = indexed.loc[test.index, ["os_months", "os_event"]].assign(set=name)
+        truth = indexed.loc[test.index, ["time_months", "event"]].assign(set=name)
         columns = {CLINICAL: used, WITH[CLINICAL]: [*used, "risk"]}
         if "group" in known:
             columns |= {DEFINITION: ["group"], WITH[DEFINITION]: ["group", "risk"]}
@@ -100,9 +100,7 @@ def predicted_deaths(
             wide = pd.DataFrame(values, index=test.index, columns=pd.Index(months, name="month"))
             long = wide.stack(future_stack=True).rename("probability").reset_index()
             frames.append(long.merge(truth, left_on="patient_id", right_index=True).assign(model=model))
-        counts.append(
-            (name, len(test), int(truth["os_event"].sum()), len(part) - len(test), len(train), " ".join(used))
-        )
+        counts.append((name, len(test), int(truth["event"].sum()), len(part) - len(test), len(train), " ".join(used)))
     frames = [frame for frame in frames if len(frame)]
     return (
         pd.concat(frames, ignore_index=True)[COLUMNS] if frames else pd.DataFrame(columns=COLUMNS),
@@ -112,7 +110,7 @@ def predicted_deaths(
 
 def cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, months: np.ndarray) -> np.ndarray:
     """Probability (n, months) of death of ``test`` (n, p) by a Cox model of ``train``; NaN where there is none."""
-    pair = outcome["os_months"], outcome["os_event"]
+    pair = outcome["time_months"], outcome["event"]
     varies = train.columns[train.nunique() > 1]
     try:
         beta = cox_fit(*pair, train[varies].to_numpy()).coefficients
@@ -121,7 +119,7 @@ def cox_deaths(outcome: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, m
     deaths = 1 - evaluation.predicted_survival(
         pair, train[varies].to_numpy() @ beta, test[varies].to_numpy() @ beta, months
     )
-    deaths[:, months > outcome["os_months"].max()] = np.nan  # where the baseline is flat for want of patients
+    deaths[:, months > outcome["time_months"].max()] = np.nan  # where the baseline is flat for want of patients
     return deaths
 
 
@@ -137,7 +135,7 @@ def brier_scores(
     intervals = keeping(comparison.brier_intervals, kept)
     tables = []
     for name, part in probabilities.groupby("set", sort=False):
-        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
+        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["time_months", "event"]]
         predicted = part.dropna(subset="probability")  # past the training patients' follow-up nobody has a prediction
         months = [m for m in sorted(predicted["month"].unique()) if followed(truth, m)]
         if len(months) < 2:
@@ -148,7 +146,7 @@ def brier_scores(
             if wide.notna().all(axis=None):
                 curves[model] = 1 - wide.to_numpy()
         table = intervals(
-            truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), curves, months,
+            truth["time_months"].to_numpy(), truth["event"].to_numpy(), curves, months,
             statistics.curve_replicates, statistics.confidence, seed,
         )  # fmt: skip
         table = table[table["month"].isna() | table["month"].isin(statistics.horizons_months)]
@@ -185,7 +183,7 @@ def decision_curves(
         models = [m for m in compared if frame[m].notna().all()]
         if not models:
             continue
-        outcome = frame["os_months"].to_numpy(), frame["os_event"].to_numpy()
+        outcome = frame["time_months"].to_numpy(), frame["event"].to_numpy()
         died = 1 - evaluation.survived(*outcome, month)
         lowest, highest = statistics.decision_thresholds or (died / 10, min(2 * died, HIGHEST_THRESHOLD))
         thresholds = tuple(np.unique(np.linspace(lowest, highest, 30).round(4)).tolist())
@@ -222,9 +220,9 @@ def reclassification(
     for name, frame, month in cells(probabilities[probabilities["month"].isin(statistics.horizons_months)], MODELS):
         for base, combined in WITH.items():
             row = {"set": name, "month": month, "added_to": base, "n": len(frame)}
-            row["events"] = int(((frame["os_event"] == 1) & (frame["os_months"] <= month)).sum())
+            row["events"] = int(((frame["event"] == 1) & (frame["time_months"] <= month)).sum())
             if followed(frame, month) and frame[[base, combined]].notna().all(axis=None):
-                columns = (frame[c].to_numpy() for c in ("os_months", "os_event", base, combined))
+                columns = (frame[c].to_numpy() for c in ("time_months", "event", base, combined))
                 row |= intervals(
                     *columns, month,
                     statistics.curve_replicates, statistics.confidence, seed,
@@ -258,6 +256,6 @@ def added_values(
             base = base.dropna()
             truth = part.loc[base.index]
             row = {"set": name, "added_to": label, "covariates": " ".join(base.columns), "n": len(base)}
-            row["events"] = int(truth["os_event"].sum())
-            rows.append(row | comparison.added_value(truth["os_months"], truth["os_event"], base, risk.loc[base.index]))
+            row["events"] = int(truth["event"].sum())
+            rows.append(row | comparison.added_value(truth["time_months"], truth["event"], base, risk.loc[base.index]))
     return pd.DataFrame(rows, columns=ADDED)

@@ -12,18 +12,20 @@ import pandas as pd
 
 from analysis_lib.common.formatting import format_estimate, format_p, format_ratio, significance
 from analysis_lib.core.parameters import CohortParams
+from analysis_lib.core.question_params import Endpoint
 from analysis_lib.results import MODEL
 
 # The letter's Fig. 3 separates the groups of every definition but this.
 LETTER_NOT_APART = "PD"
+DEATH = Endpoint()
 
 
-def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams) -> str:
+def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams, endpoint: Endpoint = DEATH) -> str:
     """01: how many are analysed by set, and how many are not."""
     counts = patients["set"].value_counts()
     parts = [f"{sets.label(name)} {counts[name]}" for name in sets.sets if name in counts]
-    deaths = int(patients["os_event"].sum())
-    text = f"{len(patients)} patients are analysed ({', '.join(parts)}); {deaths} of them died."
+    events = int(patients["event"].sum())
+    text = f"{len(patients)} patients are analysed ({', '.join(parts)}); {events} of them {endpoint.had}."
     if exclusions.empty:
         return f"{text} Nobody was left out."
     stages = exclusions["stage"].value_counts(sort=False)
@@ -32,7 +34,7 @@ def cohort(patients: pd.DataFrame, exclusions: pd.DataFrame, sets: CohortParams)
 
 def sarcopenia(table2: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
     """02: prevalence in the discovery set, and which hazard ratios leave 1 out."""
-    first = table2[(table2["set"] == sets.discovery) & (table2["outcome"] == "OS")]
+    first = table2[(table2["set"] == sets.discovery) & (table2["outcome"] == table2["outcome"].iloc[0])]
     text = f"In {sets.label(sets.discovery)} the definitions call {_range(first['prevalence'], '.0%')} sarcopenic."
     return f"{text} {_significant(table2, 'p', sets, confidence, f'P < {1 - confidence:.2f}')}"
 
@@ -52,12 +54,12 @@ def extended(table: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
     )
 
 
-def splines(annotations: pd.DataFrame, sets: CohortParams) -> str:
+def splines(annotations: pd.DataFrame, sets: CohortParams, endpoint: Endpoint = DEATH) -> str:
     """14: does the hazard change along each index of the discovery set, and does it bend (as the panels print)."""
     texts = "; ".join(f"{row.panel}, {row.text}" for row in annotations.itertuples())
     return (
-        f"Hazard of death along each index in {listed(map(sets.label, sets.trained))}: {texts}. Where the curvature "
-        "is not significant, a straight line does as well, and nothing shows that risk jumps at the cut-off."
+        f"Hazard of {endpoint.noun} along each index in {listed(map(sets.label, sets.trained))}: {texts}. Where the "
+        "curvature is not significant, a straight line does as well, and nothing shows that risk jumps at the cut-off."
     )
 
 
@@ -149,9 +151,9 @@ def published(comparison: pd.DataFrame, intervals: pd.DataFrame, note: str) -> s
     return f"{text} {note}".strip()
 
 
-def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams) -> str:
-    """09: predicted against observed deaths at the last horizon, and what the naive estimate of recurrence adds."""
-    text = f"{last_horizon(calibration, sets)} {_too_many(calibration, sets)}".strip()
+def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParams, endpoint: Endpoint = DEATH) -> str:
+    """09: predicted against observed events at the last horizon, and what the naive estimate of recurrence adds."""
+    text = f"{last_horizon(calibration, sets, endpoint)} {_too_many(calibration, sets, endpoint)}".strip()
     recurrence = incidence[incidence["cause"] == "Recurrence"]
     if recurrence.empty:
         return f"{text} Recurrence is not known."
@@ -161,30 +163,31 @@ def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParam
     )
 
 
-def last_horizon(calibration: pd.DataFrame, sets: CohortParams) -> str:
-    """Deaths predicted and observed by the last horizon, in each set that is followed so long."""
+def last_horizon(calibration: pd.DataFrame, sets: CohortParams, endpoint: Endpoint = DEATH) -> str:
+    """Events predicted and observed by the last horizon, in each set that is followed so long."""
     last = calibration["month"].max() if len(calibration) else float("nan")
     rows = calibration[(calibration["month"] == last) & calibration["observed"].notna()]
     texts = [
         f"{sets.label(r.set)} {r.predicted:.0%} predicted and {r.observed:.0%} observed" for r in rows.itertuples()
     ]
-    return f"Risk of death by {last:g} months: {listed(texts)}." if texts else "No test set is followed long enough."
+    found = f"Risk of {endpoint.noun} by {last:g} months: {listed(texts)}."
+    return found if texts else "No test set is followed long enough."
 
 
-def _too_many(calibration: pd.DataFrame, sets: CohortParams) -> str:
-    """Observed over predicted deaths (O/E) by set, and where its interval lies on one side of 1."""
+def _too_many(calibration: pd.DataFrame, sets: CohortParams, endpoint: Endpoint) -> str:
+    """Observed over predicted events (O/E) by set, and where its interval lies on one side of 1."""
     rows = calibration[calibration["ratio"].notna()]
     if rows.empty:
         return ""
     parts = [f"{sets.label(name)} {_range(part['ratio'], '.2f')}" for name, part in rows.groupby("set", sort=False)]
-    text = f"Observed over predicted deaths (O/E): {', '.join(parts)}."
+    text = f"Observed over predicted {endpoint.plural} (O/E): {', '.join(parts)}."
     found = []
     for what, wrong in (("too many", rows["ratio_high"] < 1), ("too few", rows["ratio_low"] > 1)):
         where = [
             f"{sets.label(name)} (at {listed(f'{month:g}' for month in part['month'])} months)"
             for name, part in rows[wrong].groupby("set", sort=False)
         ]
-        found += [f"{what} deaths in {listed(where)}"] if where else []
+        found += [f"{what} {endpoint.plural} in {listed(where)}"] if where else []
     return f"{text} {MODEL} predicts {' and '.join(found)}." if found else f"{text} Every interval holds 1."
 
 
@@ -248,16 +251,21 @@ def multiverse(ratios: pd.DataFrame, gains: pd.DataFrame, confidence: float) -> 
 
 
 def validation(
-    c_index: pd.DataFrame, calibration: pd.DataFrame, case_mix: pd.DataFrame, study: str, sets: CohortParams
+    c_index: pd.DataFrame,
+    calibration: pd.DataFrame,
+    case_mix: pd.DataFrame,
+    study: str,
+    sets: CohortParams,
+    endpoint: Endpoint = DEATH,
 ) -> str:
-    """17: the saved model's C-index in each set, deaths predicted and observed by the last horizon, who is unlike."""
+    """17: the saved model's C-index in each set, events predicted and observed by the last horizon, who is unlike."""
     own = c_index[c_index["model"] == MODEL]
     values = [f"{sets.label(r.set)} {format_estimate(r.c_index, r.low, r.high)}" for r in own.itertuples()]
     unlike = case_mix[case_mix["characteristic"] == "unlike_training"]
     shares = [f"{r.value:.0%} of {sets.label(r.set)}" for r in unlike.itertuples()]
     return (
-        f"C-index of the model of study {study}: {', '.join(values)}. {last_horizon(calibration, sets)} "
-        f"{_too_many(calibration, sets)} Unlike its training patients are {listed(shares)}."
+        f"C-index of the model of study {study}: {', '.join(values)}. {last_horizon(calibration, sets, endpoint)} "
+        f"{_too_many(calibration, sets, endpoint)} Unlike its training patients are {listed(shares)}."
     )
 
 

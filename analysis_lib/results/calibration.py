@@ -17,7 +17,7 @@ from analysis_lib.results import MODEL
 from analysis_lib.survival import comparison, evaluation
 from analysis_lib.survival.calibration_tests import d_calibration, one_calibration
 
-COLUMNS = ["patient_id", "set", "os_months", "os_event", "model", "month", "probability"]
+COLUMNS = ["patient_id", "set", "time_months", "event", "model", "month", "probability"]
 ENDS = ("", "_low", "_high")
 HISTOGRAM_BINS = 50  # of predicted risk from 0 to 1
 CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
@@ -31,7 +31,7 @@ def model_deaths(patients: pd.DataFrame, model_survival: pd.DataFrame, cohort: C
     indexed = indexed.loc[[p for name in cohort.test_sets for p in indexed.index[indexed["split"] == name]]]
     wide = (1 - model_survival.loc[indexed.index]).rename_axis(columns="month")
     long = wide.stack(future_stack=True).rename("probability").reset_index().assign(model=MODEL)
-    truth = indexed[["os_months", "os_event"]].assign(set=indexed["split"])
+    truth = indexed[["time_months", "event"]].assign(set=indexed["split"])
     return long.merge(truth, left_on="patient_id", right_index=True)[COLUMNS]
 
 
@@ -43,14 +43,14 @@ def cells(probabilities: pd.DataFrame, models: list[str]) -> Iterator[tuple[str,
     for (name, month), part in probabilities.groupby(["set", "month"], sort=False):
         wide = part.pivot(index="patient_id", columns="model", values="probability")
         wide = wide.reindex(columns=models)
-        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["os_months", "os_event"]]
+        truth = part.drop_duplicates("patient_id").set_index("patient_id")[["time_months", "event"]]
         yield name, truth.join(wide), float(month)
 
 
 def followed(frame: pd.DataFrame, month: float) -> bool:
     """Whether anybody is followed beyond the month and anybody died by it."""
-    died = (frame["os_event"] == 1) & (frame["os_months"] <= month)
-    return bool((frame["os_months"] > month).any() and died.any())
+    died = (frame["event"] == 1) & (frame["time_months"] <= month)
+    return bool((frame["time_months"] > month).any() and died.any())
 
 
 def calibrations(
@@ -69,10 +69,10 @@ def calibrations(
     """
     groups, curves, predictions, notes, rows = [], [], [], [], []
     frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
-    nobody = pd.DataFrame(columns=["os_months", "os_event", model], dtype=float)
+    nobody = pd.DataFrame(columns=["time_months", "event", model], dtype=float)
     for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
         frame = frame_of.get((name, month), nobody)
-        panel, time, event = f"{name} {month:g}", frame["os_months"], frame["os_event"]
+        panel, time, event = f"{name} {month:g}", frame["time_months"], frame["event"]
         predicted = frame[model].to_numpy()
         row = {"set": name, "model": model, "month": month, "n": len(frame)}
         row["events"] = int(((time <= month) & (event == 1)).sum())
@@ -103,7 +103,8 @@ def calibrations(
             if not judged:
                 row["note"] = text = "NA: past the follow-up of the training patients, no prediction"
             elif len(frame):
-                row["note"] = f"no death by the month or nobody followed beyond it; last follow-up {time.max():.1f}"
+                few = f"no {statistics.endpoint.noun} by the month or nobody followed beyond it"
+                row["note"] = f"{few}; last follow-up {time.max():.1f}"
         notes.append((panel, f"{labels[name]}, {month:g} months", text))
         rows.append(row)
     empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high", "n_predicted"])
@@ -124,8 +125,8 @@ def d_calibration_by(probabilities: pd.DataFrame, month: float) -> float:
     own = probabilities[probabilities["month"] <= month]
     dead = own.pivot(index="patient_id", columns="month", values="probability")
     truth = own.drop_duplicates("patient_id").set_index("patient_id").loc[dead.index]
-    months, ends = np.append(0, dead.columns), np.minimum(truth["os_months"], month)
-    died = (truth["os_event"] == 1) & (truth["os_months"] <= month)
+    months, ends = np.append(0, dead.columns), np.minimum(truth["time_months"], month)
+    died = (truth["event"] == 1) & (truth["time_months"] <= month)
     curves = np.column_stack([np.ones(len(dead)), 1 - dead.to_numpy()])
     alive = [np.interp(end, months, curve) for end, curve in zip(ends, curves, strict=True)]
     return d_calibration(died, alive)["p"]

@@ -66,11 +66,11 @@ def discrimination(
         part = indexed[indexed["split"] == name]
         scores, unknown = _telling(markers.loc[part.index])
         part = part.loc[scores.index]
-        if part["os_event"].sum() == 0 or MODEL not in scores:
-            c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["os_event"].sum())))
+        if part["event"].sum() == 0 or MODEL not in scores:
+            c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["event"].sum())))
             difference.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
-        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
         settings: dict[str, Any] = {
             "replicates": statistics.bootstrap_replicates,
             "confidence": statistics.confidence,
@@ -84,7 +84,7 @@ def discrimination(
             cases = pd.Series([int((event & (time <= month)).sum()) for month in months], months)
             enough = months[cases >= statistics.auc_min_deaths]
             curve = survival.auc_curve(time, event, scores, enough, **settings)
-            note = _left_out(months[cases < statistics.auc_min_deaths], statistics.auc_min_deaths)
+            note = _left_out(months[cases < statistics.auc_min_deaths], statistics)
             note = "; ".join(filter(None, [note, curve.attrs["note"]]))
             notes.append((name, note))
             auc.append(curve.assign(set=name, cases=cases.reindex(curve["month"]).to_numpy()))
@@ -114,9 +114,10 @@ def _telling(markers: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return scores, [m for m in markers if m not in scores]
 
 
-def _left_out(early: np.ndarray, deaths: int) -> str:
+def _left_out(early: np.ndarray, statistics: StatisticsParams) -> str:
     months = ", ".join(f"{month:g}" for month in early)
-    return f"fewer than {deaths} deaths by month {months}" if len(early) else ""
+    few = f"fewer than {statistics.auc_min_deaths} {statistics.endpoint.plural} by month {months}"
+    return few if len(early) else ""
 
 
 def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict) -> pd.DataFrame:
@@ -175,9 +176,9 @@ def c_index_intervals(
         part = indexed[indexed["split"] == name]
         scores, unknown = _telling(markers.loc[part.index])
         part = part.loc[scores.index]
-        if part["os_event"].sum() == 0:
+        if part["event"].sum() == 0:
             continue
-        time, event = part["os_months"].to_numpy(), part["os_event"].to_numpy().astype(bool)
+        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
         level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
         settings = (statistics.bootstrap_replicates, level, seed)
         table = survival.bootstrap_c_index(time, event, scores, *settings)

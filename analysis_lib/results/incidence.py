@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
+from analysis_lib.cohort.question import first_events
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
 from analysis_lib.survival import competing, evaluation
 
 CAUSES = {1: "Recurrence", 2: "Death without recurrence"}
-
-
-def first_events(patients: pd.DataFrame) -> pd.DataFrame:
-    """What ended recurrence-free survival: months, cause (0 censored, 1 recurrence, 2 death), how it is known.
-
-    The column ``rfs_cause`` (recurrence, death) where it is filled. Else an event before the last contact, or at
-    the last contact of a living patient, must be a recurrence; one in the month of death is taken for a death
-    without recurrence. ``known_by`` is 'column', 'rule' or, for the censored, empty.
-    """
-    part = patients[patients["rfs_months"].notna() & patients["rfs_event"].notna()]
-    event = part["rfs_event"] == 1
-    died = (part["os_event"] == 1) & (part["rfs_months"] >= part["os_months"])
-    cause = pd.Series(np.where(died, 2, 1), part.index)
-    named = part["rfs_cause"] if "rfs_cause" in part else pd.Series(None, part.index, dtype=object)
-    cause = named.map({"recurrence": 1, "death": 2}).fillna(cause)
-    how = pd.Series(np.where(named.isin(["recurrence", "death"]), "column", "rule"), part.index)
-    return pd.DataFrame(
-        {
-            "set": part["set"],
-            "months": part["rfs_months"],
-            "cause": cause.where(event, 0).astype(int),
-            "known_by": how.where(event, ""),
-        }
-    )
 
 
 def incidences(

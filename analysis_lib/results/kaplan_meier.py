@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ AT_RISK = ["panel", "group", "label", "month", "n", "n_censored", "n_events"]
 
 def panels_of(
     panels: dict[str, tuple[str, pd.DataFrame]],
-    groups: dict[bool, str],
+    groups: Mapping[Any, str],
     statistics: StatisticsParams,
     ticks: Sequence[float],
 ) -> dict[str, pd.DataFrame]:
@@ -42,6 +43,8 @@ def panels_of(
             fit = survival.cox_binary(frame["months"], frame["event"], frame["group"], statistics.confidence)
             p_logrank = survival.logrank_p(frame["months"], frame["event"], frame["group"])
             text = f"HR {format_ratio(fit['hr'], fit['low'], fit['high'])}, log-rank {format_p(p_logrank)}"
+        elif frame["group"].nunique() > 2:
+            text = f"log-rank {format_p(survival.logrank_p(frame['months'], frame['event'], frame['group']))}"
         annotations.append((panel, title, text))
     return {
         "curves": pd.concat(curves, ignore_index=True)

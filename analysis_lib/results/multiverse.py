@@ -20,7 +20,7 @@ from analysis_lib.common.sarcopenia import add_height_indices, cut_offs
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.ct.settings import HuWindow
-from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.results import MODEL
 from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.power import power
 from analysis_lib.results.table2_extended import covariate_table
@@ -86,16 +86,21 @@ def hazard_ratios(tables: dict[str, pd.DataFrame], params: Params, quiet: bool =
 
     Groups: below the cut-off, below the set's median of the sex, lowest against the other tertiles of the sex.
     """
-    jobs = []
+    jobs, outcomes = [], params.statistics.outcomes
     for window, table in tables.items():
         for name, outcome, (key, definition) in itertools.product(
-            params.cohort.sets, OUTCOMES, params.definitions.items()
+            params.cohort.sets, outcomes, params.definitions.items()
         ):
             if window != "as measured" and not definition.column.startswith("sm"):
                 continue  # the window of SM changes no psoas index
-            columns = ["sex", *OUTCOMES[outcome], definition.column, *set(params.statistics.adjust_for) - {"sex"}]
+            columns = [
+                "sex",
+                *outcomes[outcome].columns,
+                definition.column,
+                *set(params.statistics.adjust_for) - {"sex"},
+            ]
             part = table.loc[table["set"] == name, columns]
-            part = part[part[list(OUTCOMES[outcome])].notna().all(axis=1) & part[definition.column].notna()]
+            part = part[part[[*outcomes[outcome].columns]].notna().all(axis=1) & part[definition.column].notna()]
             if len(part):
                 first = {"set": name, "outcome": outcome, "index": key, "window": window}
                 jobs.append((part, definition.column, first, params))
@@ -112,7 +117,7 @@ def _ratios_of_one(part: pd.DataFrame, column: str, first: dict, params: Params)
     for label, share in (("median", 1 / 2), ("tertile", 1 / 3)):
         by_sex = part.groupby("sex")[column].transform(lambda v, share=share: v.quantile(share))
         choices.append((label, label, by_sex.to_numpy(float)))
-    months, event = OUTCOMES[first["outcome"]]
+    months, event = params.statistics.outcomes[first["outcome"]].columns
     covariates = covariate_table(part, params.statistics.adjust_for)
     complete = covariates.notna().all(axis=1).to_numpy()
     rows = []
@@ -179,10 +184,10 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
         part = table[table["split"] == name].set_index("patient_id")
         scores = markers.loc[part.index].dropna(axis="columns", how="all").dropna()  # an index that the set lacks
         part = part.loc[scores.index]
-        if part["os_event"].sum() == 0:
+        if part["event"].sum() == 0:
             continue
         settings = (statistics.curve_replicates, statistics.confidence, seed)
-        found = survival.bootstrap_c_index_difference(part["os_months"], part["os_event"], scores, MODEL, *settings)
+        found = survival.bootstrap_c_index_difference(part["time_months"], part["event"], scores, MODEL, *settings)
         tables.append(
             pd.DataFrame(
                 {
@@ -196,7 +201,7 @@ def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, 
                     "high": found["high"],
                     "p": found["p"],
                     "n": len(part),
-                    "events": int(part["os_event"].sum()),
+                    "events": int(part["event"].sum()),
                 }
             )
         )

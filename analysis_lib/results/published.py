@@ -14,6 +14,7 @@ import yaml
 from analysis_lib.common.distributions import norm, student
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.core.parameters import PARAMS_DIR
+from analysis_lib.core.question_params import Endpoint
 from analysis_lib.results import MODEL
 from analysis_lib.survival.survival import cox_continuous
 
@@ -34,20 +35,24 @@ SEXES = {"male": "M", "female": "F"}
 UNKNOWN = (np.nan, np.nan, np.nan)
 
 
-def printed_numbers(name: str = "published") -> dict:
-    """Contents of ``params/<name>.yaml``, each table that the paper does not have empty; ParameterError without it."""
+def printed_numbers(name: str = "published", endpoint: Endpoint | None = None) -> dict:
+    """Contents of ``params/<name>.yaml``, each table that the paper does not have empty; ParameterError without it.
+
+    A C-index of survival is none of another ``endpoint``.
+    """
     path = PARAMS_DIR / f"{name}.yaml"
     if not path.is_file():
         known = sorted(other.stem for other in PARAMS_DIR.glob("published*.yaml"))
         raise ParameterError(f"published: there is no params/{name}.yaml{suggest(name, known)}")
     printed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return dict.fromkeys(("table1", "table2", "c_index", "per_sd"), {}) | printed
+    others: dict = {"c_index": {}} if endpoint not in (None, Endpoint()) else {}
+    return dict.fromkeys(("table1", "table2", "c_index", "per_sd"), {}) | printed | others
 
 
-def letter_c_index(name: str) -> tuple[float, float, float] | None:
-    """The letter's C-index in its internal test set with its interval; None beside the numbers of another paper."""
-    printed, letter = printed_numbers(name), printed_numbers()
-    return tuple(letter["c_index"]["internal"]) if printed["doi"] == letter["doi"] else None
+def letter_c_index(name: str, endpoint: Endpoint | None = None) -> tuple[float, float, float] | None:
+    """The letter's C-index in its internal test set with its interval; None beside another paper or endpoint."""
+    printed, letter = printed_numbers(name), printed_numbers(endpoint=endpoint)
+    return tuple(letter["c_index"]["internal"]) if letter["c_index"] and printed["doi"] == letter["doi"] else None
 
 
 def compare(

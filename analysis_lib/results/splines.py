@@ -9,7 +9,6 @@ from analysis_lib.common.distributions import chi2, norm
 from analysis_lib.common.formatting import format_p
 from analysis_lib.common.sarcopenia import cut_offs
 from analysis_lib.core.parameters import DefinitionParams, StatisticsParams
-from analysis_lib.results import OUTCOMES
 from analysis_lib.survival import evaluation
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 
@@ -30,7 +29,7 @@ def spline_curves(
     no single patient shows) and ``annotations`` (panel, title, unit, text). The curve spans the middle 98% of the
     patients. A definition that cannot be fitted, or whose index nobody has, has a text and no curve.
     """
-    months, event = OUTCOMES[outcome]
+    months, event = statistics.outcomes[outcome].columns
     z = norm.ppf((1 + statistics.confidence) / 2)
     curves, counts, annotations = [], [], []
     for key, definition in definitions.items():

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis_lib.core.parameters import CohortParams
+from analysis_lib.core.question_params import Endpoint
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.survival.survival import median_follow_up
 
 
 def flowchart_counts(
-    patients: pd.DataFrame, exclusions: pd.DataFrame, cohort: CohortParams, process: list[str]
+    patients: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    cohort: CohortParams,
+    process: list[str],
+    left_out: pd.DataFrame | None = None,
+    steps: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Boxes of Fig. 1: frame [node, kind, label, n, parent] for ``figures.flowchart``.
 
-    ``process`` are the labels of the chain from images to model, left to right.
+    ``steps`` are those by which the study asks of fewer than it could use, and ``left_out`` who leaves at each: a box
+    each with who goes on. ``process`` are the labels of the chain from images to model, left to right.
     """
     rows: list[tuple] = []
     names = list(cohort.sets) + (["unknown"] if (exclusions["set"] == "unknown").any() else [])
@@ -24,15 +33,27 @@ def flowchart_counts(
         out = listed[listed["stage"] != RADIOMICS_STAGE]  # the others are analysed, without a risk score
         without = len(listed) - len(out)
         label = cohort.label(name) if name in cohort.sets else "Set unknown"
-        if len(analysed) + len(out) == 0:
+        gone = (
+            left_out["step"][left_out["set"] == name].value_counts() if left_out is not None else pd.Series(dtype=int)
+        )
+        usable = len(analysed) + int(gone.sum())
+        if usable + len(out) == 0:
             continue
-        rows.append((f"{name}.all", "patients", f"{label}: in the clinical table", len(analysed) + len(out), None))
+        rows.append((f"{name}.all", "patients", f"{label}: in the clinical table", usable + len(out), None))
         if len(out):
             rows.append((f"{name}.out", "excluded", "Excluded", len(out), f"{name}.all"))
             for stage, part in out.groupby("stage", sort=False):
                 rows.append((f"{name}.out.{stage}", "reason", str(stage), len(part), f"{name}.out"))
+        parent = f"{name}.all"
+        if steps and len(out):
+            rows.append((f"{name}.usable", "patients", "Could be used", usable, parent))
+            parent = f"{name}.usable"
+        for k, step in enumerate(steps):
+            usable -= int(gone.get(step, 0))
+            rows.append((f"{name}.step.{k}", "patients", step, usable, parent))
+            parent = f"{name}.step.{k}"
         analysed_label = f"Analysed, {without} of them by indices only" if without else "Analysed"
-        rows.append((f"{name}.in", "patients", analysed_label, len(analysed), f"{name}.all"))
+        rows.append((f"{name}.in", "patients", analysed_label, len(analysed), parent))
         if name in cohort.split_sets:
             for part in ("train", "internal"):
                 count = int((analysed["split"] == part).sum())
@@ -44,15 +65,21 @@ def flowchart_counts(
     return pd.DataFrame(rows, columns=["node", "kind", "label", "n", "parent"]).astype({"n": "Int64"})
 
 
-def table_one(patients: pd.DataFrame, cohort: CohortParams, tumour_threshold_cm: float = 5.0) -> pd.DataFrame:
+def table_one(
+    patients: pd.DataFrame, cohort: CohortParams, tumour_threshold_cm: float = 5.0, endpoint: Endpoint | None = None
+) -> pd.DataFrame:
     """Table 1: characteristics by set.
 
     Columns characteristic, then ``<set>`` (text as printed) and ``<set>_missing`` (patients without the value) for each
     set. Percentages are of the patients whose value is known; NA where no patient's is. ``tumour_threshold_cm`` is what
-    a tumour diameter was compared with.
+    a tumour diameter was compared with; ``endpoint`` has rows of its own where it is not the letter's.
     """
-    rows = []
-    for label, function in _CHARACTERISTICS:
+    rows, own = [], []
+    if endpoint is not None and endpoint.outcomes[endpoint.short].event == "event":
+        plural = endpoint.plural[0].upper() + endpoint.plural[1:]
+        own = [(f"{plural}, n (%)", _share("event", 1))]
+        own += [(f"Observed time ({endpoint.short}), months, median (range)", _median_range("time_months"))]
+    for label, function in (*_CHARACTERISTICS[:FOLLOW_UP], *own, *_CHARACTERISTICS[FOLLOW_UP:]):
         row: dict[str, object] = {"characteristic": label.format(cm=f"{tumour_threshold_cm:g}")}
         for name in cohort.sets:
             part = patients[patients["set"] == name]
@@ -134,3 +161,4 @@ _CHARACTERISTICS = [
     ("PMI, cm²/m², mean ± SD", _mean_sd("pmi", 2)),
     ("Psoas density, HU, mean ± SD", _mean_sd("pm_mean_hu")),
 ]
+FOLLOW_UP = [label for label, _ in _CHARACTERISTICS].index("Deaths, n (%)")  # where outcomes begin

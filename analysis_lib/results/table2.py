@@ -12,7 +12,8 @@ import pandas as pd
 
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, Params, StatisticsParams
-from analysis_lib.results import OUTCOMES
+from analysis_lib.core.question_params import Outcome
+from analysis_lib.results.cox_options import ratio
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.survival import survival
 
@@ -39,10 +40,10 @@ def table_two(
     for name in cohort.sets:
         part = patients[patients["set"] == name]
         for key, definition in definitions.items():
-            for outcome in OUTCOMES:
-                if part[list(OUTCOMES[outcome])].dropna().empty:
+            for outcome, of in statistics.outcomes.items():
+                if part[[*of.columns]].dropna().empty:
                     continue
-                known = _known(part, definition, outcome)
+                known = _known(part, definition, of)
                 row: dict[str, Any] = {"set": name, "definition": key, "outcome": outcome}
                 row |= dict.fromkeys(["n", "n_sarcopenic", "events", "events_sarcopenic"], 0)
                 if not known.empty:
@@ -52,6 +53,11 @@ def table_two(
                     row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
                     row |= {"events": fit["n_events"], "events_sarcopenic": fit["events_group"]}
                     row["p_logrank"] = survival.logrank_p(*columns)
+                    if statistics.cox.given:
+                        member = known[["group"]].astype(float)
+                        found = ratio(part.loc[known.index], of.columns, member, statistics)
+                        row |= {"hr": found["hr"], "hr_low": found["low"], "hr_high": found["high"], "p": found["p"]}
+                        row["p_logrank"] = float("nan")
                 rows.append(row)
     return pd.DataFrame(rows).reindex(columns=[*TABLE2_COLUMNS, *TABLE2_BESIDE])
 
@@ -66,7 +72,7 @@ def sarcopenia_curves(
     """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
     panels, titles = {}, definition_labels(definitions)
     for key, definition in definitions.items():
-        known = _known(patients, definition, outcome)
+        known = _known(patients, definition, statistics.outcomes[outcome])
         panels[key] = (titles[key], known)
     return panels_of(panels, GROUPS, statistics, ticks)
 
@@ -89,10 +95,8 @@ def external_figures(cohort: CohortParams) -> dict[str, list[str]]:
     return {f"figS{number}": names for number, names in enumerate(sets, start=2)}
 
 
-def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: str) -> pd.DataFrame:
+def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: Outcome) -> pd.DataFrame:
     """months, event and group (bool) of the patients whose index and outcome are known."""
-    months, event = OUTCOMES[outcome]
-    frame = pd.DataFrame(
-        {"months": patients[months], "event": patients[event], "group": sarcopenic(patients, definition)}
-    ).dropna()
+    columns = {"months": patients[outcome.months], "event": patients[outcome.event]}
+    frame = pd.DataFrame(columns | {"group": sarcopenic(patients, definition)}).dropna()
     return frame.astype({"group": bool})

@@ -17,7 +17,7 @@ from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
-from analysis_lib.results import OUTCOMES
+from analysis_lib.results.cox_options import overridden
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
 from analysis_lib.survival.imputation import imputed_ratio
@@ -71,7 +71,7 @@ def extended_table(
     everyone = {**definitions, **further}
     for name in cohort.sets:
         part = patients[patients["set"] == name]
-        for outcome in OUTCOMES:
+        for outcome in statistics.outcomes:
             for key, definition in everyone.items():
                 row = _row(part, definition, outcome, statistics, seed, imputed)
                 if row:
@@ -105,7 +105,7 @@ def _row(
     seed: int,
     imputed: Callable[..., dict],
 ) -> dict | None:
-    months, event = OUTCOMES[outcome]
+    months, event = statistics.outcomes[outcome].columns
     group = sarcopenic(patients, definition)
     part = patients[patients[months].notna() & patients[event].notna() & group.notna()]
     if part.empty:
@@ -141,7 +141,11 @@ def _row(
     if row["cc_events_per_variable"] < statistics.events_per_variable:
         notes += [f"adjusted: fewer than {statistics.events_per_variable:g} events for each covariate"]
     row["note"] = "; ".join(filter(None, notes))
-    return row
+    if not statistics.cox.given:
+        return row
+    below = (cut_offs(part, definition) - part[definition.column]).to_numpy(float)
+    covariates = covariate_table(part, statistics.adjust_for)
+    return overridden(row, part, (months, event), group, below, covariates, statistics)
 
 
 def _schoenfeld(time: np.ndarray, dead: np.ndarray, group: np.ndarray) -> float:

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis_lib.common.formatting import format_estimate
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams, ValidationParams
+from analysis_lib.core.question_params import Endpoint
 from analysis_lib.results import MODEL
 from analysis_lib.results.added_value import DEFINITION, added_values, cox_deaths
 from analysis_lib.results.calibration import CALIBRATION, COLUMNS, calibrations, model_deaths
@@ -123,10 +124,10 @@ def recalibrated(found: Judged, validation: ValidationParams, statistics: Statis
     indexed = found.patients.set_index("patient_id")
     for name in found.cohort.test_sets:
         part = indexed[indexed["set"] == name]
-        risk, outcome = part[["risk"]], part[["os_months", "os_event"]]
-        fold = stratified_folds(part["os_event"] == 1, validation.folds, np.random.default_rng(seed))
+        risk, outcome = part[["risk"]], part[["time_months", "event"]]
+        fold = stratified_folds(part["event"] == 1, validation.folds, np.random.default_rng(seed))
         try:
-            slope = float(cox_fit(part["os_months"], part["os_event"], risk.to_numpy()).coefficients[0])
+            slope = float(cox_fit(part["time_months"], part["event"], risk.to_numpy()).coefficients[0])
             deaths = np.full((len(part), len(months)), np.nan)
             for k in np.unique(fold):
                 deaths[fold == k] = cox_deaths(outcome[fold != k], risk[fold != k], risk[fold == k], months)
@@ -149,13 +150,19 @@ def recalibrated(found: Judged, validation: ValidationParams, statistics: Statis
 
 
 def tripod(
-    found: Judged, c_index: pd.DataFrame, calibration: pd.DataFrame, exclusions: pd.DataFrame, recalibrate: bool
+    found: Judged,
+    c_index: pd.DataFrame,
+    calibration: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    recalibrate: bool,
+    endpoint: Endpoint | None = None,
 ) -> pd.DataFrame:
     """The items of TRIPOD+AI that an external validation answers (Collins 2024, doi 10.1136/bmj-2023-078378).
 
     Columns TRIPOD; ``state`` as in docs/reporting.md: yes, part, or site: only those who have the patients know.
     """
-    about, n, deaths = found.about, len(found.patients), int(found.patients["os_event"].sum())
+    about, n, events = found.about, len(found.patients), int(found.patients["event"].sum())
+    endpoint = endpoint or Endpoint()
     sets = "; ".join(
         f"{found.cohort.label(row.set)} {format_estimate(row.c_index, row.low, row.high)}"
         for row in c_index[c_index["model"] == MODEL].itertuples()
@@ -171,9 +178,9 @@ def tripod(
         ("4", "aim", "yes", f"evaluation of the saved model of study {about['study']}; nothing is developed"),
         ("5a, 5b, 6a, 6c", "source, dates, setting, treatment", "site", "docs/data_statement.md has the place"),
         ("6b, 20a", "eligibility and flow", "yes", f"{n} judged, {len(exclusions)} in the list of exclusions"),
-        ("8a", "outcome", "part", "overall survival in months; how patients are followed is the site's"),
+        ("8a", "outcome", "part", f"{endpoint.name} in months; how patients are followed is the site's"),
         ("9b", "predictors, measured as in development", "yes", "other settings or versions are refused"),
-        ("10", "size", "yes", f"{n} patients, {deaths} deaths; what they suffice for, the intervals say"),
+        ("10", "size", "yes", f"{n} patients, {events} {endpoint.plural}; what they suffice for, the intervals say"),
         ("11", "missing data", "yes", "nothing is imputed; a patient without features is not judged"),
         ("12a", "use of the data", "yes", "evaluation alone; each set by itself"),
         ("12e", "measures of performance", "yes", "C-index, AUC, calibration, Brier score, net benefit, risk groups"),

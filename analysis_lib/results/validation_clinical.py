@@ -58,7 +58,7 @@ def clinical_model(found: Judged) -> Clinical:
         notes[name] = f"of {', '.join(usable.coefficients)}"
         notes[name] += f"; left out who lacks one: {len(part) - len(risk)}" if len(risk) < len(part) else ""
         long = usable.deaths(risk, months).stack(future_stack=True).rename("probability").reset_index()
-        truth = part[["os_months", "os_event"]].assign(set=name, model=CLINICAL)
+        truth = part[["time_months", "event"]].assign(set=name, model=CLINICAL)
         risks.append(risk)
         frames.append(long.merge(truth, left_on="patient_id", right_index=True)[COLUMNS])
     filled = [frame for frame in frames if len(frame)] or frames[:1]

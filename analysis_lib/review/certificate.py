@@ -81,7 +81,7 @@ def _text(study: Study, run: dict, verdict: Verdict, steps: list[list[str]], che
         "| | |",
         "|---|---|",
         f"| paper | {LETTER}, {LETTER_DOI} |",
-        f"| study | `{study.name}`: {study.params.title} |",
+        f"| study | `{study.name}`: {study.params.heading} |",
         f"| commit | {commit} |",
         f"| checked by | {checker or 'not named'} |",
         f"| finished | {run['finished']} |",

@@ -12,6 +12,7 @@ from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, ClinicalTableError, 
 from analysis_lib.cohort.columns import KEPT, MEASURED
 from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.index_columns import from_table
+from analysis_lib.cohort.question import further_columns
 from analysis_lib.cohort.reading import rejection, study_reading
 from analysis_lib.cohort.reference import read_reference
 from analysis_lib.cohort.sources import Source, sources
@@ -54,7 +55,9 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     """
     params = study.params
     remarks: list[str] = []
-    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=remarks)
+    clinical, excluded = read_clinical(
+        study.clinical_file, list(params.cohort.sets), params.clinical, doubts=remarks, further=further_columns(params)
+    )
     given = from_table(clinical)
     read = clinical if reads_images(study, clinical) or params.features.rois else clinical.head(0)
     need_sm = "sm_area_cm2" not in given

@@ -19,6 +19,7 @@ from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import read_csv, replacing, write_text
 from analysis_lib.core.artefacts import describe, produced, stems
 from analysis_lib.core.project import Study
+from analysis_lib.core.question_params import cox_text, cuts_text, subset_text
 from analysis_lib.figures.tables import html_table
 from analysis_lib.results import MODEL
 from analysis_lib.review.judge import NUMBER
@@ -56,6 +57,20 @@ def parameter_differences(a: Study, b: Study) -> pd.DataFrame:
     if a.data != b.data:
         rows.insert(0, ("data", *(s.project.name_of(s.data) for s in (a, b))))
     return pd.DataFrame(rows, columns=["parameter", "a", "b"])
+
+
+def question_in_words(a: Study, b: Study) -> list[tuple[str, str]]:
+    """What each of two studies asks, by its name, where they ask something else; nothing where it is the same."""
+    texts = []
+    for params in (a.params, b.params):
+        parts = [
+            f"{params.endpoint.name} of {subset_text(params.subset) or 'all patients'}, from {params.statistics.origin}"
+        ]
+        parts += [f"risk groups cut at {cuts_text(params.risk_groups)}"] if params.risk_groups else []
+        parts += [text] if (text := cox_text(params.cox).split(";")[0]) else []
+        parts += ["competing events"] if params.cox.competing else []
+        texts.append("; ".join(parts))
+    return list(zip((a.name, b.name), texts, strict=True)) if texts[0] != texts[1] else []
 
 
 def number_differences(a: Study, b: Study) -> pd.DataFrame:
@@ -135,6 +150,8 @@ def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame)
     out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
+    for name, text in question_in_words(a, b):
+        out.write(f"  {name} asks about {text}\n")
     out.write("\nNumbers that differ, by file:\n")
     for file, part in numbers.groupby("file", sort=False):
         out.write(f"  {file}: {len(changed(part))} of {len(part)}\n")
@@ -182,13 +199,14 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
     parts = [_HEAD.format(a=escape(a.name), b=escape(b.name))]
     if synthetic := " and ".join(s.name for s in (a, b) if s.params.synthetic):
         parts.append(f'<p class="synthetic">Synthetic images and outcomes: {escape(synthetic)}. No patient data.</p>')
-    parts.append(f"<p>A: {escape(a.params.title)}. B: {escape(b.params.title)}.</p>")
+    parts.append(f"<p>A: {escape(a.params.heading)}. B: {escape(b.params.heading)}.</p>")
     first = leading(a, numbers)
     shown = first.assign(**{c: first[c].map(lambda v: f"{v:.3f}") for c in ("a", "b")})
     shown["difference"] = first["difference"].map(lambda v: f"{v:+.3f}")
     shown.columns = ["", "A", "B", "B - A"]
     parts.append(f"<h2>First</h2>{_scroll(html_table(shown))}" if len(shown) else "")
     parts.append("<h2>Parameters that differ</h2>")
+    parts += [f"<p>{escape(name)} asks about {escape(text)}.</p>" for name, text in question_in_words(a, b)]
     parts.append(_scroll(html_table(parameters)) if len(parameters) else "<p>None.</p>")
     parts.append("<h2>Numbers that differ</h2>")
     for file, part in numbers.groupby("file", sort=False):

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.common.formatting import format_estimate, format_ratio
 from analysis_lib.core.project import Study
+from analysis_lib.core.question_params import Outcome, cox_text, cuts_text
 from analysis_lib.results import MODEL
 from analysis_lib.results.process import process_labels
 
@@ -24,9 +25,17 @@ def facts(study: Study) -> Facts:
     """The names that a caption in ``artefacts.ARTEFACTS`` may hold."""
     params, patients, exclusions = study.params, study.patients(), study.exclusions()
     cohort = params.cohort
-    sets = {name: _set_text(cohort.label(name), patients[patients["set"] == name]) for name in cohort.sets}
-    parts = {name: _set_text(cohort.label(name), patients[patients["split"] == name]) for name in cohort.splits}
+    asked = f" ({params.question})" if params.question else ""
+    sets = {
+        name: _set_text(cohort.label(name) + asked, params.statistics.outcomes, patients[patients["set"] == name])
+        for name in cohort.sets
+    }
+    parts = {
+        name: _set_text(cohort.label(name) + asked, params.statistics.outcomes, patients[patients["split"] == name])
+        for name in cohort.splits
+    }
     outside = cohort.external_sets
+    (first, _), (other, second), *_ = params.statistics.outcomes.items()
     found = Facts(
         all="; ".join(text for text in sets.values() if text),
         discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
@@ -41,11 +50,17 @@ def facts(study: Study) -> Facts:
         components=WORDS.get(params.pca.components, str(params.pca.components)),
         features=str(study.n_features),
         code_size=str(params.autoencoder.code_size),
-        time_origin=params.statistics.time_origin,
+        time_origin=params.statistics.origin,
         process=", ".join(process_labels(params, patients, study.n_features)),
         ensemble=str(params.network.ensemble),
-        hazard_os_discovery=". ".join(_ratios(study, name, "OS") for name in cohort.trained),
-        hazard_rfs_discovery=". ".join(_ratios(study, name, "RFS") for name in cohort.trained),
+        cox=cox_text(params.cox),
+        cuts=cuts_text(params.risk_groups),
+        endpoint=params.endpoint.name,
+        event=params.endpoint.noun,
+        events=params.endpoint.plural,
+        second_endpoint=second.name,
+        hazard_discovery=". ".join(_ratios(study, name, first) for name in cohort.trained),
+        hazard_second_discovery=". ".join(_ratios(study, name, other) for name in cohort.trained),
         hazard_risk_groups=_risk_groups(study),
         validated=_validated(study, patients),
         c_index_model=_c_index(study),
@@ -54,23 +69,22 @@ def facts(study: Study) -> Facts:
     for k in range(max(2, len(outside))):  # the letter has two external sets; a study may have any number
         name = outside[k] if k < len(outside) else ""
         found[f"test{k + 1}"] = sets.get(name) or "This study has no such set"
-        found[f"hazard_os_test{k + 1}"] = _ratios(study, name, "OS")
+        found[f"hazard_test{k + 1}"] = _ratios(study, name, first)
     return found
 
 
 def fill(text: str, found: Facts) -> str:
     """A caption with its names replaced, its first letter large."""
-    done = text.format_map(found)
+    done = text.format_map(found).strip()
     return done[:1].upper() + done[1:]
 
 
-def _set_text(label: str, part: pd.DataFrame) -> str:
+def _set_text(label: str, outcomes: dict[str, Outcome], part: pd.DataFrame) -> str:
     if part.empty:
         return ""
-    text = f"{label}: n = {len(part)}, {int(part['os_event'].sum())} deaths"
-    if part["rfs_event"].notna().any():
-        text += f", {int(part['rfs_event'].sum())} recurrences or deaths"
-    return text
+    events = {outcome.plural: part[outcome.event] for outcome in outcomes.values()}
+    counts = [f"{int(column.sum())} {plural}" for plural, column in events.items() if column.notna().any()]
+    return ", ".join([f"{label}: n = {len(part)}", *counts])
 
 
 def _validated(study: Study, patients: pd.DataFrame) -> str:
@@ -78,7 +92,8 @@ def _validated(study: Study, patients: pd.DataFrame) -> str:
         return "No saved model was judged"
     predictions, about = study.validation()
     judged = patients.drop(columns="set").merge(predictions[["patient_id", "set"]], on="patient_id")
-    sets = "; ".join(_set_text(study.params.cohort.label(n), part) for n, part in judged.groupby("set", sort=False))
+    outcomes, label = study.params.statistics.outcomes, study.params.cohort.label
+    sets = "; ".join(_set_text(label(n), outcomes, part) for n, part in judged.groupby("set", sort=False))
     return f"Model of study {about['study']} ({about['n_patients']} training patients), judged on {sets}"
 
 

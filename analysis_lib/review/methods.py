@@ -10,6 +10,7 @@ import pandas as pd
 from analysis_lib.cohort.columns import BY_NAME
 from analysis_lib.cohort.index_columns import taken_from_table
 from analysis_lib.core.parameters import Params
+from analysis_lib.core.question_params import cox_text, cuts_text, subset_text
 from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.results.published import NAMES
 
@@ -38,8 +39,8 @@ def methods(
             population += f"{c.label(name)} patients ({len(part)}) were all trained on. "
     if c.external_sets:
         population += f"Never trained on: {', '.join(c.label(name) for name in c.external_sets)}. "
-    population += (
-        f"Follow-up is in months (of 30.4375 days) after {s.time_origin}. "
+    population += _question(params) + (
+        f"Follow-up is in months (of 30.4375 days) after {s.origin}. "
         "A patient whose clinical row, CT or mask could not be used was excluded with the reason. Nothing was imputed but the "
         "covariates of the adjusted hazard ratios, where the table says so."
     )
@@ -79,9 +80,9 @@ def methods(
         f"features, clipped at {a.clip:g} SD. TFDeepSurv, a Cox proportional hazards network (hidden layers of "
         f"{_list(n.hidden)}, {n.activation}, dropout {n.dropout:g}, L1 {n.l1:g}, L2 {n.l2:g}, {n.ties.capitalize()}'s ties, "
         f"{n.optimizer.capitalize()} at {n.learning_rate:g}, at most {n.max_epochs} epochs, early stopping on "
-        f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted overall survival; "
+        f"{n.validation_fraction:.0%} of the training patients with patience {n.patience}), predicted {params.endpoint.name}; "
         f"the risk score is the mean of {n.ensemble} networks{linear}. {together}{strata}Scaling, AutoEncoder, network and cut-off were fitted on "
-        f"training patients only. Risk groups are cut at the training median in every set; a risk within {GRAIN / 2:.5f} of it "
+        f"training patients only. Risk groups are cut at {cuts_text(params.risk_groups)} in every set; a risk within {GRAIN / 2:.5f} of it "
         "counts as on it, and as low."
     )
     horizons = ", ".join(f"{m:g}" for m in s.horizons_months)
@@ -95,7 +96,7 @@ def methods(
         "Discrimination is Harrell's C-index "
         f"and the cumulative/dynamic AUC with inverse probability of censoring weights from {s.auc_first_month:g} to "
         f"{s.auc_last_month:g} months and at {horizons} months (of 30.4375 days), from the month by which "
-        f"{s.auc_min_deaths} of a set have died. Intervals are {s.confidence:.0%}; those of "
+        f"{s.auc_min_deaths} of a set have {params.endpoint.had}. Intervals are {s.confidence:.0%}; those of "
         f"C-index and AUC are percentile intervals of {s.bootstrap_replicates:,} bootstrap samples of patients, those "
         f"of Brier score, net benefit, calibration and reclassification of {s.curve_replicates:,}. "
     )
@@ -111,7 +112,7 @@ def methods(
         "tests, fitted to these patients, say what the risk adds to clinical variables and to each definition."
     )
     statistics = (
-        "Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; survival curves are "
+        f"Hazard ratios are from Cox regression with Efron's ties, Wald intervals and P values; {_hazards(params)}survival curves are "
         "Kaplan-Meier with log-log intervals; groups are compared by the log-rank test. "
         f"{discrimination if params.radiomics else f'Intervals are {s.confidence:.0%}. '}A test is two-sided. "
         f"Beyond the letter: hazard ratios adjusted for {_covariates(s.adjust_for, params.clinical.tumour_threshold_cm)} in complete cases and in "
@@ -138,6 +139,26 @@ def methods(
         )
         sections.insert(0, ("Synthetic data", text))
     return sections
+
+
+def _hazards(params: Params) -> str:
+    """What ``cox`` and ``risk_groups`` change, as parts of a sentence."""
+    text = cox_text(params.cox).removesuffix(". ").replace("Cox models", "those of Table 2 are", 1)
+    text += "; " if text else ""
+    if params.cox.competing:
+        text += "competing events have cause-specific and Fine-Gray hazard ratios and Gray's test; "
+    return text
+
+
+def _question(params: Params) -> str:
+    """Of whom the study asks, where it is not everybody from the start."""
+    text = f"Only patients of a subset were analysed ({subset_text(params.subset)}). " if params.subset else ""
+    if params.landmark_months:
+        text += (
+            f"The landmark is month {params.landmark_months:g} after {params.statistics.time_origin}: patients whose "
+            "follow-up ended by then were not analysed, and times count from there. "
+        )
+    return text + ("The training and test sets were divided after that. " if text and params.cohort.split_sets else "")
 
 
 def _saved_model(saved: dict[str, Any]) -> str:

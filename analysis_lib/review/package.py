@@ -170,7 +170,7 @@ def _crate(params: Params, run: dict, files: dict[str, bytes]) -> bytes:
     Profile Workflow Run Crate 0.5: the Makefile is the workflow, the parameters go in, tables and figures come out.
     """
     crate = ROCrate(gen_preview=False, version="1.1")
-    crate.name = params.title
+    crate.name = params.heading
     note = "Synthetic images and outcomes: no patient data. " if params.synthetic else ""
     crate.description = f"{note}Tables, figures, parameters and executed notebooks of the study '{params.study}'."
     crate.datePublished = datetime.fromisoformat(run["finished"])

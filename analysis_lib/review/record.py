@@ -113,7 +113,7 @@ def run_record(study: Study) -> dict:
     stages = [json.loads(path.read_text(encoding="utf-8")) for path in ordered]
     return {
         "study": params.study,
-        "title": params.title,
+        "title": params.heading,
         "synthetic": params.synthetic,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": git_state(study.project),

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing, write_text
 from analysis_lib.common.formatting import NOT_AVAILABLE, format_estimate, format_p
-from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, notebook_of, produced, stems
+from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, notebook_of, produced, published_beside, stems
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
 from analysis_lib.ct.flags import flag_table
@@ -95,7 +95,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
     if "paper_comparison.csv" in there:
         comparison = study.comparison()
         for entry in entries:
-            rows = wanted.of(comparison) if (wanted := describe(entry["stem"]).published) else ()
+            rows = wanted.of(comparison) if (wanted := published_beside(entry["stem"], params)) else ()
             entry["published"] = html_table(beside(rows, params.cohort), unbroken=True) if len(rows) else None
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ IMAGE_COLUMNS = (
 
 
 def assemble_patients(study: Study) -> None:
-    """Join the stages into ``patients.parquet`` and ``exclusions.parquet``."""
+    """Join the stages into ``patients.parquet``, ``exclusions.parquet`` and ``left_out.parquet``."""
     params, measured, failures = study.params, study.measured(), study.features_exclusions()
     # Without a psoas mask, or with a CT of few slices, there is no risk score; the indices are as good as anyone's.
     indices_only = failures.loc[failures["stage"] == RADIOMICS_STAGE, "patient_id"].tolist()
@@ -28,15 +28,16 @@ def assemble_patients(study: Study) -> None:
         indices_only = measured["patient_id"].tolist()
     z_columns = [name for name in measured if name.endswith(OF_REFERENCE)]
     clinical_columns = measured.columns.difference([*IMAGE_COLUMNS, *z_columns], sort=False)
-    patients = cohort.assemble(
+    patients, left_out = cohort.assemble(
         measured[clinical_columns],
         measured[["patient_id", *IMAGE_COLUMNS, *z_columns]],
         [*study.featured(), *indices_only],
-        params.cohort,
-        params.seed,
+        params,
     )
     exclusions = cohort.exclusion_table(
         [study.measured_exclusions(), failures],
         measured.set_index("patient_id")["set"],
     )
-    study.write_patients(patients, exclusions)
+    # Of whom nobody asks, it does not matter that there are no features.
+    exclusions = exclusions[~exclusions["patient_id"].isin(left_out["patient_id"])].reset_index(drop=True)
+    study.write_patients(patients, exclusions, left_out)

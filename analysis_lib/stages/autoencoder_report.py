@@ -73,8 +73,8 @@ def code_and_care(model: RadiomicsSurvivalModel, features: pd.DataFrame) -> pd.D
 
 def compare_joint(
     features: pd.DataFrame,
-    os_months: pd.Series,
-    os_event: pd.Series,
+    time_months: pd.Series,
+    event: pd.Series,
     autoencoder: AutoEncoderParams,
     network: NetworkParams,
     seed: int,
@@ -86,10 +86,10 @@ def compare_joint(
     """Cross-validated C-index of the two-step and the joint model within the patients given: option, fold, n,
     events, c_index. Both see the same folds. A fit is kept in ``folder``.
     """
-    died = os_event.to_numpy(bool)
+    died = event.to_numpy(bool)
     fold = folds_by_event(died, autoencoder.compare_folds, np.random.default_rng(derived_seed(seed, 12)))
     strata = np.zeros(len(died), int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    data = features, os_months, died, strata
+    data = features, time_months, died, strata
     jobs = [(*data, fold, k, name, autoencoder, network, seed) for name in OPTIONS for k in range(fold.max() + 1)]
     compared = keeping(joint_or_not, folder)
     rows = map_patients(compared, jobs, workers=workers, label="two steps or joint", quiet=quiet, unit="fit")
@@ -98,7 +98,7 @@ def compare_joint(
 
 def joint_or_not(
     features: pd.DataFrame,
-    os_months: pd.Series,
+    time_months: pd.Series,
     died: np.ndarray,
     strata: np.ndarray,
     fold: np.ndarray,
@@ -111,8 +111,8 @@ def joint_or_not(
     """One row of ``compare_joint``: the option ``name`` of OPTIONS, tested on fold ``k`` (0, 1, ...)."""
     test, params = fold == k, autoencoder.model_copy(update={"joint": OPTIONS[name]})
     fitted = RadiomicsSurvivalModel.fit(
-        features[~test], os_months[~test], died[~test], params, network, derived_seed(seed, 13, k), strata[~test]
+        features[~test], time_months[~test], died[~test], params, network, derived_seed(seed, 13, k), strata[~test]
     )
     row = {"option": name, "fold": k + 1, "n": int(test.sum()), "events": int(died[test].sum())}
-    value = c_index(os_months[test], died[test], fitted.risk(features[test])) if died[test].any() else np.nan
+    value = c_index(time_months[test], died[test], fitted.risk(features[test])) if died[test].any() else np.nan
     return row | {"c_index": None if np.isnan(value) else float(value)}

@@ -57,8 +57,8 @@ def fit_comparators(
     model is one fitted without it; a single missing value takes the training median. Each fit is kept in ``kept``.
     """
     train = (patients["split"] == "train").to_numpy()
-    months = patients.loc[train, "os_months"].to_numpy(np.float64)
-    died = patients.loc[train, "os_event"].to_numpy(bool)
+    months = patients.loc[train, "time_months"].to_numpy(np.float64)
+    died = patients.loc[train, "event"].to_numpy(bool)
     clinical = _covariates(patients, CLINICAL)
     indices = _covariates(patients, INDICES)
     # the training patients' risk by networks that did not learn from them, or the risk would be believed too much

@@ -49,7 +49,7 @@ def export_model(study: Study) -> str:
     fitted, patients = load_model(study.model), study.patients(with_radiomics=True).set_index("patient_id")
     train = patients[patients["split"] == "train"]
     features = study.features().loc[train.index]
-    months, event = train["os_months"].to_numpy(float), train["os_event"].to_numpy(float) == 1
+    months, event = train["time_months"].to_numpy(float), train["event"].to_numpy(float) == 1
     shared = shareable(fitted, features, months, event)
     change = compared(fitted, shared, features, study.params.statistics.horizons_months)
     folder = study.build / "model_to_share"
@@ -73,8 +73,8 @@ def shareable(
     """
     if min(int(event.sum()), int((~event).sum()), len(features) // 4) < LEAST:
         raise StageError(
-            f"{len(features)} training patients with {int(event.sum())} deaths are too few for a model that gives none "
-            f"of them away; it needs {4 * LEAST} patients, {LEAST} who died and {LEAST} who did not"
+            f"{len(features)} training patients with {int(event.sum())} events are too few for a model that gives none "
+            f"of them away; it needs {4 * LEAST} patients, {LEAST} with the event and {LEAST} without"
         )
     x = features[model.scaler.names].to_numpy(np.float64, na_value=np.nan, copy=True)
     x[~np.isfinite(x)] = np.nan
@@ -185,7 +185,7 @@ def clinical_models(train: pd.DataFrame, names: Sequence[str]) -> list[ClinicalM
     for name in names:
         x = covariates(train, [*used, name]).dropna()
         kinds = [x[column].value_counts() for column in x]
-        months, died = train.loc[x.index, "os_months"].to_numpy(float), train.loc[x.index, "os_event"].to_numpy() == 1
+        months, died = train.loc[x.index, "time_months"].to_numpy(float), train.loc[x.index, "event"].to_numpy() == 1
         few = min(int(died.sum()), int((~died).sum()), len(x) // 4) < LEAST
         if few or any(len(counts) < 2 or (len(counts) == 2 and counts.min() < LEAST) for counts in kinds):
             continue
@@ -237,7 +237,7 @@ def card(
     study: Study, model: RadiomicsSurvivalModel, train: pd.DataFrame, change: Change, clinical: Sequence[ClinicalModel]
 ) -> str:
     """The model card, Markdown (after Mitchell M et al. FAT* 2019, doi 10.1145/3287560.3287596)."""
-    params, scores = study.params, study.result("c_index")
+    params, scores, events = study.params, study.result("c_index"), int((train["event"] == 1).sum())
     scores = scores[scores["model"] == MODEL]
     made = f"extracted with the settings and versions in `model.json` (HU: {_windows(study)}); other ones are refused"
     if params.features.table:
@@ -245,13 +245,13 @@ def card(
     partner = " combined with ridge and elastic-net Cox" if model.partner else ""
     scale = "" if model.partner else " (whose SD over patients is near 1)"
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
-    return f"""# {params.title}: survival model
+    return f"""# {params.heading}: survival model
 {NOTE if params.synthetic else ""}
-Overall survival after {params.statistics.time_origin} from radiomics features of skeletal muscle and psoas on CT at
+{params.endpoint.title} after {params.statistics.origin} from radiomics features of skeletal muscle and psoas on CT at
 L3: scaling, AutoEncoder, {len(model.ensemble.networks)} Cox networks{partner}, baseline hazard, cut-off
 of the risk groups. Not a medical device; not for decisions on a patient.
 
-- Trained on {len(train)} patients ({int((train["os_event"] == 1).sum())} deaths) of study `{params.study}`, seed
+- Trained on {len(train)} patients ({events} {params.endpoint.plural}) of study `{params.study}`, seed
   {params.seed}, observed for up to {model.training.last_month:.0f} months; {len(model.scaler.names)} features.
 - It holds for features that are {made}. It computes with {versions}.
 - Use: `make predict STUDY=<yours> MODEL=<this folder>`, or `make validate` where outcomes are known. Each file is
@@ -264,8 +264,8 @@ Medians and quartiles, each the mean of {LEAST} patients' values, or a share; al
 |---|---|---|---|
 {_mix_rows(case_mix(train))}
 
-## How well it ranks survival
-| set | C-index (95% interval as in `c_index.csv`) | patients | deaths |
+## How well it ranks {params.endpoint.name}
+| set | C-index (95% interval as in `c_index.csv`) | patients | {params.endpoint.plural} |
 |---|---|---|---|
 {_rows(scores)}
 
@@ -276,7 +276,7 @@ For comparison, `{FILE}` has Cox models of clinical covariates alone, fitted to 
 known: coefficients (four digits), means (three) and baseline hazard. Beside the model `make validate` judges the one of
 most covariates that a set has.
 
-| covariates (log hazard ratio per unit; sex: 1 is male) | patients | deaths |
+| covariates (log hazard ratio per unit; sex: 1 is male) | patients | {params.endpoint.plural} |
 |---|---|---|
 {_clinical_rows(clinical)}
 

@@ -32,8 +32,8 @@ def fit_model(
     autoencoder = params.autoencoder if joint is None else params.autoencoder.model_copy(update={"joint": joint})
     return keeping(timed_fit, kept)(
         features.loc[train.index],
-        train["os_months"],
-        train["os_event"],
+        train["time_months"],
+        train["event"],
         autoencoder,
         params.network,
         params.seed,
@@ -64,9 +64,7 @@ def single_networks(
     scored = each.assign(ensemble=model.risk(features))
     table = pd.DataFrame(
         {
-            cohort.label(name): [
-                c_index(part["os_months"], part["os_event"], scored.loc[part.index, k]) for k in scored
-            ]
+            cohort.label(name): [c_index(part["time_months"], part["event"], scored.loc[part.index, k]) for k in scored]
             for name, part in patients.groupby("split", sort=False)
         },
         index=scored.columns,
@@ -86,7 +84,7 @@ def fit_others(
     params = study.params
     joint, joint_seconds = fit_model(patients, features, params, True, study.cache / "model")
     train = patients[patients["split"] == "train"]
-    outcome = train["os_months"], train["os_event"], params.network, strata_of(train, params.network)
+    outcome = train["time_months"], train["event"], params.network, strata_of(train, params.network)
     combined, further = timed_partner(model, features.loc[train.index], *outcome)
     risks, times = comparators.fit_comparators(
         patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators", combined

@@ -16,6 +16,7 @@ from analysis_lib.cohort import cohort
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, read_clinical
 from analysis_lib.cohort.columns import AREA_OF, MEASURED
 from analysis_lib.cohort.index_columns import TAKEN, from_table
+from analysis_lib.cohort.question import further_columns
 from analysis_lib.cohort.reading import without_rejected
 from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
@@ -38,7 +39,9 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     params = study.params
     remove_leftovers(study.build)
     doubts: list[str] = []
-    clinical, excluded = read_clinical(study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts)
+    clinical, excluded = read_clinical(
+        study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts, further=further_columns(params)
+    )
     # A row refused for its values still had a set, which the flowchart counts by; so had one whom a reader rejected.
     sets = clinical.set_index("patient_id")["set"]
     clinical, rejected = without_rejected(study, clinical, doubts)

@@ -94,7 +94,7 @@ def own_c_index(patients: pd.DataFrame, risk: pd.DataFrame) -> tuple[float, floa
     """
     table = patients.merge(risk[["patient_id", "risk"]], on="patient_id", validate="one_to_one")
     parts = [table[table["split"] == name] for name in ("train", "internal")]
-    values = [c_index(p["os_months"], p["os_event"], p["risk"]) if len(p) else np.nan for p in parts]
+    values = [c_index(p["time_months"], p["event"], p["risk"]) if len(p) else np.nan for p in parts]
     return float(values[0]), float(values[1])
 
 
@@ -104,7 +104,7 @@ def tested_c_index(patients: pd.DataFrame, risk: pd.DataFrame, cohort: CohortPar
     rows = []
     for name in cohort.test_sets:
         part = table[table["split"] == name]
-        found = c_index_analytic(part["os_months"], part["os_event"], part["risk"], 0.95) if len(part) else {}
+        found = c_index_analytic(part["time_months"], part["event"], part["risk"], 0.95) if len(part) else {}
         rows.append((name, found.get("c_index", np.nan), found.get("se", np.nan)))
     return pd.DataFrame(rows, columns=["set", "c_index", "se"])
 

@@ -52,6 +52,9 @@ def predict(study: Study, folder: Path, quiet: bool = False) -> str:
     parts = [part for part in (excluded, no_image, no_features) if not part.empty]
     exclusions = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=EXCLUSION_COLUMNS)
     if table is not None:
+        short = params.endpoint.short.lower()
+        if short != "os":  # what is predicted is not to live on
+            table = table.rename(columns=lambda name: str(name).replace("survival_", f"{short}_"))
         table["note"] = " ".join(notes)
     study.write_predictions(table, exclusions[EXCLUSION_COLUMNS])
     if table is None:
@@ -152,7 +155,17 @@ def check_applicable(model: RadiomicsSurvivalModel, study: Study, folder: Path) 
             f"{folder} was trained with other versions of what computes a risk: {'; '.join(found)}. Use the "
             "environment of the model (make env with its requirements.lock), or fit the model again in this one"
         )
+    asked = params.asks
+    learnt = provenance.get("asks", asked | {"endpoint": "overall survival", "patients": ""})  # of an older version
+    if learnt["endpoint"] != asked["endpoint"]:
+        raise PredictError(
+            f"{folder} predicts {learnt['endpoint']} and study {params.study} asks for {asked['endpoint']}; give the "
+            "study the model's endpoint, or take a model of the study's"
+        )
     notes = []
+    if learnt["patients"] != asked["patients"]:
+        whose, here = (f"'{part['patients'] or 'everybody from the start'}'" for part in (learnt, asked))
+        notes.append(f"The model learnt from other patients ({whose}) than it is applied to ({here}).")
     if provenance["synthetic"]:
         notes.append("The model was trained on synthetic patients: its risks say nothing about a patient.")
     if params.synthetic:

@@ -33,7 +33,7 @@ COLUMNS = [
 
 def used_columns(network: NetworkParams) -> list[str]:
     """What the functions here use of patients.parquet."""
-    return ["patient_id", "set", "os_months", "os_event"] + ([] if network.strata == "none" else [network.strata])
+    return ["patient_id", "set", "time_months", "event"] + ([] if network.strata == "none" else [network.strata])
 
 
 def one_replicate(
@@ -58,7 +58,7 @@ def one_replicate(
     trained = patients["set"].isin(cohort.trained).to_numpy()
     everybody, all_features = patients, features
     patients, features = patients[trained].reset_index(drop=True), features[trained]
-    months, died = (patients[c].to_numpy(np.float64) for c in ("os_months", "os_event"))
+    months, died = (patients[c].to_numpy(np.float64) for c in ("time_months", "event"))
     if kind == "bootstrap":
         test = np.flatnonzero(patients["split"] == "train")
         train = rng.choice(test, len(test))
@@ -66,7 +66,7 @@ def one_replicate(
         if kind == "permuted":
             order = rng.permutation(len(patients))
             months, died = months[order], died[order]
-            patients = patients.assign(os_event=died)  # a split by event goes by the dealt outcome
+            patients = patients.assign(event=died)  # a split by event goes by the dealt outcome
         part = split_patients(patients, cohort, seed)
         train, test = np.flatnonzero(part == "train"), np.flatnonzero(part == "internal")
     row = {"kind": kind, "replicate": replicate, "set": "train" if kind == "bootstrap" else "internal"}
@@ -94,8 +94,8 @@ def one_replicate(
     rows, whole = [row], fitted.risk(all_features).to_numpy()
     for name, part in everybody[everybody["split"] != "train"].groupby("split", sort=False):
         place = everybody.index.get_indexer(part.index)
-        found = _known(c_index(part["os_months"], part["os_event"], whole[place]))
-        sizes = {"n_train": len(train), "n_test": len(part), "events_test": int(part["os_event"].sum())}
+        found = _known(c_index(part["time_months"], part["event"], whole[place]))
+        sizes = {"n_train": len(train), "n_test": len(part), "events_test": int(part["event"].sum())}
         rows.append(
             dict.fromkeys(COLUMNS) | {"kind": TESTED, "replicate": replicate, "set": name, "c_index": found} | sizes
         )
@@ -122,6 +122,6 @@ def refitted(
 
     table = patients.assign(split=split_patients(patients, cohort, seed)).set_index("patient_id")
     train = table[table["split"] == "train"]
-    months, died, strata = train["os_months"], train["os_event"], strata_of(train, network)
+    months, died, strata = train["time_months"], train["event"], strata_of(train, network)
     model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
     return table[["split"]].assign(risk=model.risk(features)).reset_index()

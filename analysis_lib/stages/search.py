@@ -38,7 +38,7 @@ def search_hyperparameters(study: Study, quiet: bool = False) -> None:
     patients = study.patients(with_radiomics=True)
     train = patients[patients["split"] == "train"]
     features, strata = study.features().loc[train["patient_id"]], strata_of(train, params.network)
-    months, died = train["os_months"].to_numpy(float), train["os_event"].to_numpy(bool)
+    months, died = train["time_months"].to_numpy(float), train["event"].to_numpy(bool)
     trials, best = search(features, months, died, params, study.build / "search", quiet, strata)
     study.write_search(trials)
     path = study.project.params_dir / f"{params.study}-tuned.yaml"

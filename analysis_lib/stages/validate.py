@@ -46,7 +46,7 @@ def validate(study: Study, folder: Path) -> str:
     counts = patients["set"].value_counts(sort=False)
     return "\n".join(
         [
-            f"{len(table)} patients with {int(patients['os_event'].sum())} deaths predicted: "
+            f"{len(table)} patients with {int(patients['event'].sum())} {study.params.endpoint.plural} predicted: "
             + ", ".join(f"{name} {n}" for name, n in counts.items()),
             *(f"note: {note}" for note in notes),
         ]

@@ -16,8 +16,8 @@ import yaml
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import write_text
 from analysis_lib.common.sarcopenia import sarcopenic
-from analysis_lib.core.parameters import TUMOUR, DefinitionParams, Params, load_params
-from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.core.parameters import TUMOUR, DefinitionParams, Params, StatisticsParams, load_params
+from analysis_lib.results import MODEL
 from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.table2 import sarcopenia_curves
 from analysis_lib.results.table2_extended import covariate_table
@@ -49,10 +49,11 @@ class Choice:
 
     @classmethod
     def of(cls, params: Params) -> Choice:
-        """The study's own parameters: its first definition, OS, the discovery set, unadjusted, the last horizon."""
+        """The study's own parameters: its first definition, endpoint and set, unadjusted, the last horizon."""
         cut_offs = {key: (d.men, d.women) for key, d in params.definitions.items()}
         first = next(iter(cut_offs))
-        return cls(cut_offs, first, "OS", params.cohort.discovery, "none", max(params.statistics.horizons_months))
+        horizon, outcome = max(params.statistics.horizons_months), params.endpoint.short
+        return cls(cut_offs, first, outcome, params.cohort.discovery, "none", horizon)
 
     def with_cut_off(self, definition: str, men: float, women: float) -> Choice:
         """The choice with other cut-offs of one definition."""
@@ -105,7 +106,7 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
     column = "split" if choice.set in ("train", "internal") else "set"
     part = patients[patients[column] == choice.set]
     definitions = definitions_of(params, choice)
-    months, event = OUTCOMES[choice.outcome]
+    months, event = params.statistics.outcomes[choice.outcome].columns
     rows = []
     for key, definition in definitions.items():
         known = sarcopenic(part, definition)[part[[months, event]].notna().all(axis=1)].dropna()
@@ -117,14 +118,14 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
     panel = sarcopenia_curves(part, {choice.definition: definition}, choice.outcome, params.statistics, ticks)
     if moved:
         panel["annotations"]["title"] += f": {moved}"
-    hazard = _hazard(part, definition, choice, params.statistics.confidence)
+    hazard = _hazard(part, definition, choice, params.statistics)
     auc, note = _auc(part, risk, definition, choice, params)
     return Result(prevalence, hazard, panel, auc, note)
 
 
-def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, confidence: float) -> dict:
+def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, statistics: StatisticsParams) -> dict:
     """Hazard ratio of sarcopenia, adjusted for what the choice names and the set knows, on complete cases."""
-    months, event = OUTCOMES[choice.outcome]
+    (months, event), confidence = statistics.outcomes[choice.outcome].columns, statistics.confidence
     wanted = ADJUSTMENTS[choice.adjustment]
     covariates = covariate_table(part, wanted)
     adjusted = list(covariates)
@@ -148,7 +149,7 @@ def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, co
 def _auc(
     part: pd.DataFrame, risk: pd.Series | None, definition: DefinitionParams, choice: Choice, params: Params
 ) -> tuple[pd.DataFrame, str]:
-    months, event = OUTCOMES[choice.outcome]
+    months, event = params.statistics.outcomes[choice.outcome].columns
     chosen, nobody = {choice.definition: definition}, pd.Series(dtype=float)
     markers = marker_table(part, nobody if risk is None else risk, chosen).join(continuous_markers(part, chosen))
     if risk is None:

@@ -18,7 +18,7 @@ from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import Study
 from analysis_lib.figures import style
 from analysis_lib.figures.kaplan_meier import sarcopenia_figure
-from analysis_lib.results import MODEL, OUTCOMES
+from analysis_lib.results import MODEL
 from analysis_lib.ui import explore as x
 
 SPAN = 0.5  # a slider runs from half the published cut-off to half above it
@@ -51,7 +51,7 @@ class Explorer:
             for sex in ("men", "women")
         }
         self.definition = w.Dropdown(options=list(self.params.definitions), description="Definition")
-        self.outcome = w.Dropdown(options=list(OUTCOMES), description="Endpoint")
+        self.outcome = w.Dropdown(options=list(self.params.statistics.outcomes), description="Endpoint")
         self.set = w.Dropdown(options=list(x.sets_of(self.params).items()), value=start.set, description="Set")
         self.adjustment = w.Dropdown(options=list(x.ADJUSTMENTS), description="Adjusted for")
         statistics = self.params.statistics
@@ -167,7 +167,9 @@ def _prevalence(table: pd.DataFrame) -> str:
 
 def _picture(panel: dict[str, pd.DataFrame], outcome: str, params: Params) -> bytes:
     statistics = params.statistics
-    fig = sarcopenia_figure(panel, outcome, statistics.confidence, statistics.time_axis, columns=1)
+    fig = sarcopenia_figure(
+        panel, statistics.outcomes[outcome].title, statistics.confidence, statistics.time_axis, columns=1
+    )
     style.label_synthetic(fig, params.synthetic)
     fig.set_dpi(DPI)
     canvas = cast(FigureCanvasAgg, fig.canvas)

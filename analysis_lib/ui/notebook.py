@@ -25,7 +25,7 @@ class Notebook(Study):
     """A study as a notebook works with it; ``print`` says which it is and what its data are."""
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.params.title, self.note)))
+        return "\n".join(filter(None, (self.params.heading, self.note)))
 
     def save(
         self,

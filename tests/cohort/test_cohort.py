@@ -19,7 +19,7 @@ def patients(n_discovery=492, n_external=5):
         {
             "patient_id": [f"P{k:04d}" for k in range(n)],
             "set": ["discovery"] * n_discovery + ["external"] * n_external,
-            "os_event": rng.integers(0, 2, n).astype(float),
+            "event": rng.integers(0, 2, n).astype(float),
         }
     )
 
@@ -49,7 +49,7 @@ def test_stratified_split_shares_out_the_deaths():
     table = patients()
     cohort = COHORT.model_copy(update={"stratify_by_event": True})
     split = split_patients(table, cohort, seed=1)
-    for event, part in table[table["set"] == "discovery"].groupby("os_event"):
+    for event, part in table[table["set"] == "discovery"].groupby("event"):
         assert (split[part.index] == "internal").sum() == int(0.3 * len(part)), event
 
 

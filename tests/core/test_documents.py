@@ -83,8 +83,8 @@ def test_a_model_is_a_function_and_a_name(monkeypatch):
         patients[["age", "bmi", "tumour_single"]],
         train,
         patients["set"].to_numpy(),
-        patients["os_months"][train],
-        patients["os_event"][train] == 1,
+        patients["time_months"][train],
+        patients["event"][train] == 1,
     )
     risks = [comparators.timed_risk(name, *given, params, 1)[0] for name in ("Cox Firth", "Cox clinical")]
     assert np.isfinite(risks[0]).all() and (risks[0] != risks[1]).any()
@@ -350,7 +350,7 @@ def test_every_column_has_a_unit():
             assert not lacking, lacking
 
 
-NOT_OF_TOYS = {"rfs_cause", "centre", *set(IMAGE_COLUMNS) - set(toy_patients())} | {"ct_series", "ct_notes"}
+NOT_OF_TOYS = {"rfs_cause", "centre", "cause", *set(IMAGE_COLUMNS) - set(toy_patients())} | {"ct_series", "ct_notes"}
 
 
 def test_every_file_of_a_finished_study_is_on_the_page_with_its_columns(finished):

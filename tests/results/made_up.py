@@ -35,6 +35,7 @@ def cohort(seed=1) -> pd.DataFrame:
     log_hazard = 0.9 * frame["risk"] - 0.4 * muscle + 0.5 * frame["vascular_invasion"]
     death, end = rng.exponential(60 * np.exp(-log_hazard)), rng.uniform(20, 90, n)
     frame["os_months"], frame["os_event"] = np.minimum(death, end).round(2), (death <= end).astype(float)
+    frame["time_months"], frame["event"] = frame["os_months"], frame["os_event"]
     relapse = rng.exponential(40, n)
     frame["rfs_months"] = np.minimum(frame["os_months"], relapse).round(2)
     frame["rfs_event"] = np.where(relapse < frame["os_months"], 1.0, frame["os_event"])

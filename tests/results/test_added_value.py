@@ -164,19 +164,19 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path, evidence
     for treats, name in ((own["probability"], MODEL), (1 + 0 * own["probability"], "all")):
         for threshold in some[name].index[::7]:
             treated = own[treats >= threshold]
-            curve = survival.kaplan_meier(treated["os_months"], treated["os_event"], 0.95)
+            curve = survival.kaplan_meier(treated["time_months"], treated["event"], 0.95)
             risk = 1 - survival.survival_at(curve, [36])["survival"].iloc[0]
             gain = len(treated) / len(own) * (risk - (1 - risk) * threshold / (1 - threshold))
             assert some[name, threshold] == pytest.approx(gain, rel=1e-9)
     assert (some["none"] == 0).all()
     wide = cell.pivot(index="patient_id", columns="model", values="probability")[[MODEL, CLINICAL]]
-    truth = cell.drop_duplicates("patient_id").set_index("patient_id").loc[wide.index, ["os_months", "os_event"]]
+    truth = cell.drop_duplicates("patient_id").set_index("patient_id").loc[wide.index, ["time_months", "event"]]
     thresholds = np.linspace(0.05, 0.95, 7)
     theirs = dca(
-        data=wide.join(truth.astype({"os_event": bool})), outcome="os_event", modelnames=[MODEL, CLINICAL],
-        thresholds=thresholds, time=36, time_to_outcome_col="os_months",
+        data=wide.join(truth.astype({"event": bool})), outcome="event", modelnames=[MODEL, CLINICAL],
+        thresholds=thresholds, time=36, time_to_outcome_col="time_months",
     )  # fmt: skip
-    columns = truth["os_months"].to_numpy(), truth["os_event"].to_numpy(), wide.to_numpy(), list(wide), thresholds, 36
+    columns = truth["time_months"].to_numpy(), truth["event"].to_numpy(), wide.to_numpy(), list(wide), thresholds, 36
     theirs = theirs[["model", "threshold", "net_benefit"]].reset_index(drop=True)
     ours = net_benefit(*columns, 20, 0.9, 1)
     pd.testing.assert_frame_equal(ours[["model", "threshold"]], theirs[["model", "threshold"]], check_exact=True)
@@ -222,7 +222,7 @@ def test_thresholds_go_by_the_share_that_has_died_in_each_set_by_each_horizon():
     assert set(curves["month"]) == set(STATISTICS.horizons_months)
     for (name, month), part in curves.groupby(["set", "month"]):
         own = found[(found["set"] == name) & (found["month"] == month) & (found["model"] == MODEL)]
-        died = 1 - KaplanMeierFitter().fit(own["os_months"], own["os_event"]).predict(month)
+        died = 1 - KaplanMeierFitter().fit(own["time_months"], own["event"]).predict(month)
         ends = part["threshold"].min(), part["threshold"].max()
         assert ends == pytest.approx((died / 10, min(2 * died, 0.95)), abs=1e-4)
     inside = curves.dropna()
@@ -231,9 +231,9 @@ def test_thresholds_go_by_the_share_that_has_died_in_each_set_by_each_horizon():
 
 def test_a_horizon_past_the_follow_up_is_said_and_left_out():
     short = PATIENTS.copy()
-    late = (short["split"] == "lt") & (short["os_months"] > 30)
-    short.loc[late, "os_event"] = 0.0
-    short.loc[late, "os_months"] = 30.0
+    late = (short["split"] == "lt") & (short["time_months"] > 30)
+    short.loc[late, "event"] = 0.0
+    short.loc[late, "time_months"] = 30.0
     _, _, model = probabilities()
     own = model_deaths(short, model, PARAMS.cohort)
     _, summary = calibrations(own, STATISTICS, 1, {n: n for n in PARAMS.cohort.test_sets})
@@ -250,8 +250,8 @@ def test_a_horizon_past_the_follow_up_is_said_and_left_out():
 def test_past_the_follow_up_of_the_training_patients_nothing_is_judged():
     """Test patients are followed for longer: the baseline is flat there, and the risk one of an earlier month."""
     train = PATIENTS["split"] == "train"
-    early = PATIENTS.assign(os_event=PATIENTS["os_event"].mask(train & (PATIENTS["os_months"] > 30), 0.0))
-    early["os_months"] = early["os_months"].mask(train, early["os_months"].clip(upper=30))
+    early = PATIENTS.assign(event=PATIENTS["event"].mask(train & (PATIENTS["time_months"] > 30), 0.0))
+    early["time_months"] = early["time_months"].mask(train, early["time_months"].clip(upper=30))
     indexed = early.set_index("patient_id")
     model = pd.DataFrame({month: 0.5 if month < 30 else np.nan for month in MONTHS}, indexed.index)
     risk, training = indexed["risk"], indexed["risk"][indexed["split"] == "train"]

@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 def test_cohort():
-    patients = pd.DataFrame({"set": ["discovery", "discovery", "lt"], "os_event": [1.0, 0.0, 1.0]})
+    patients = pd.DataFrame({"set": ["discovery", "discovery", "lt"], "event": [1.0, 0.0, 1.0]})
     exclusions = pd.DataFrame({"stage": ["images", "images", "clinical"]})
     text = answers.cohort(patients, exclusions, SETS)
     assert text.startswith("3 patients are analysed (Discovery 2, External LT test 1); 2 of them died.")

@@ -16,8 +16,8 @@ def test_intervals_of_the_c_index():
     found = c_index_intervals(PATIENTS, markers, PARAMS.cohort, STATISTICS, 1)
     row = found[(found["set"] == "lt") & (found["model"] == MODEL)].iloc[0]
     part = PATIENTS[PATIENTS["split"] == "lt"]
-    assert row["harrell"] == survival.c_index(part["os_months"], part["os_event"], part["risk"])
-    assert row["uno"] == survival.uno_c_index(part["os_months"], part["os_event"], part["risk"], tau=60)
+    assert row["harrell"] == survival.c_index(part["time_months"], part["event"], part["risk"])
+    assert row["uno"] == survival.uno_c_index(part["time_months"], part["event"], part["risk"], tau=60)
     for kind in ("percentile", "bca", "analytic"):
         assert row[f"{kind}_low"] < row["harrell"] < row[f"{kind}_high"]
     printed = published_intervals(found, {"lt": [0.653, 0.633, 0.677], "elsewhere": [0.6, 0.5, 0.7]})
@@ -44,9 +44,9 @@ def test_the_auc_begins_where_enough_have_died():
     found = discrimination(PATIENTS, markers, PARAMS.cohort, statistics, 1)
     for name in PARAMS.cohort.test_sets:
         part = PATIENTS[PATIENTS["split"] == name]
-        died = {m: ((part["os_months"] <= m) & (part["os_event"] == 1)).sum() for m in statistics.curve_months()}
+        died = {m: ((part["time_months"] <= m) & (part["event"] == 1)).sum() for m in statistics.curve_months()}
         curve = found["auc"][(found["auc"]["set"] == name) & (found["auc"]["model"] == MODEL)]
-        assert curve["month"].tolist() == [m for m in died if died[m] >= 9 and (part["os_months"] > m).any()]
+        assert curve["month"].tolist() == [m for m in died if died[m] >= 9 and (part["time_months"] > m).any()]
         assert curve["cases"].tolist() == [died[m] for m in curve["month"]]
         early = [f"{m:g}" for m in died if died[m] < 9]
         note = found["notes"].set_index("set")["note"][name]

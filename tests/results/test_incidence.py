@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from made_up import PARAMS, PATIENTS, STATISTICS
 
+from analysis_lib.cohort.question import first_events
 from analysis_lib.figures.curves import incidence_grid
-from analysis_lib.results.incidence import CAUSES, first_events, incidences
+from analysis_lib.results.incidence import CAUSES, incidences
 from analysis_lib.survival.competing import cumulative_incidence
 
 

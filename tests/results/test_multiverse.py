@@ -110,7 +110,7 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
             yes_or_no = sarcopenic(patients, definition).astype(float)[mine]
             # the cut-offs of the sexes put men and women on one scale
             below = continuous_markers(patients, {key: definition}).iloc[:, 0][mine]
-            outcome = patients["os_event"][mine] == 1, patients["os_months"][mine]
+            outcome = patients["event"][mine] == 1, patients["time_months"][mine]
             model, *others = (
                 concordance_index_censored(*outcome, risk)[0] for risk in (fitted["risk"][mine], yes_or_no, below)
             )

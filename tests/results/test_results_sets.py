@@ -156,8 +156,8 @@ def test_test_sets_of_one_patient(run):
     patients = toy_patients()
     first = ~patients.duplicated("set")
     patients = patients[(patients["set"] == "discovery") | first].reset_index(drop=True)
-    patients.loc[patients["set"] == "external", "os_event"] = 1.0
-    patients.loc[patients["set"] == "lt", "os_event"] = 0.0
+    patients.loc[patients["set"] == "external", "event"] = 1.0
+    patients.loc[patients["set"] == "lt", "event"] = 0.0
     _, study = run(patients)
     c_index = table(study, "c_index").set_index(["set", "model"])
     assert c_index.loc[["external", "lt"], "c_index"].isna().all() and (c_index.loc[["external", "lt"], "n"] == 1).all()

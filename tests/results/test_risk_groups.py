@@ -18,7 +18,7 @@ SPLITS = ["train", "internal", "external", "lt"]
 
 def hazard_ratio(part: pd.DataFrame, x: pd.Series) -> list[float]:
     """Hazard ratio of one more of ``x``, its interval and P."""
-    fitted = CoxPHFitter().fit(part[["os_months", "os_event"]].assign(x=x.astype(float)), "os_months", "os_event")
+    fitted = CoxPHFitter().fit(part[["time_months", "event"]].assign(x=x.astype(float)), "time_months", "event")
     row = fitted.summary.loc["x"]
     return [row["exp(coef)"], row["exp(coef) lower 95%"], row["exp(coef) upper 95%"], row["p"]]
 
@@ -30,14 +30,14 @@ def test_table_of_risk_groups():
     for name in SPLITS:
         part, row = PATIENTS[PATIENTS["split"] == name], table.loc[name]
         high = part["risk"] > CUT_OFF
-        counts = [len(part), part["os_event"].sum(), high.sum(), part["os_event"][high].sum()]
+        counts = [len(part), part["event"].sum(), high.sum(), part["event"][high].sum()]
         assert row[["n", "events", "n_high_risk", "events_high_risk"]].tolist() == counts
         found = row[["hr", "hr_low", "hr_high", "p"]].tolist()
         assert found == pytest.approx(hazard_ratio(part, high), rel=1e-4)
         found = row[["hr_per_sd", "hr_per_sd_low", "hr_per_sd_high", "p_per_sd"]].tolist()
         assert found == pytest.approx(hazard_ratio(part, part["risk"] / TRAIN["risk"].std()), rel=1e-4)
         for group, members in (("high_risk", part[high]), ("low_risk", part[~high])):
-            curve = KaplanMeierFitter().fit(members["os_months"], members["os_event"])
+            curve = KaplanMeierFitter().fit(members["time_months"], members["event"])
             median = row[f"median_{group}_months"]
             if np.isnan(median):
                 assert curve.survival_function_.min().item() > 0.5
@@ -81,13 +81,13 @@ def test_curves_of_risk_groups():
         high = part["risk"] > CUT_OFF
         for group, members in (("High risk", part[high]), ("Low risk", part[~high])):
             assert at_risk[name, group, 0] == len(members)
-            assert at_risk[name, group, 24] == (members["os_months"] >= 24).sum()
-            before, died = members["os_months"] < 24, members["os_event"] == 1
+            assert at_risk[name, group, 24] == (members["time_months"] >= 24).sum()
+            before, died = members["time_months"] < 24, members["event"] == 1
             assert rows.at[(name, group, 24), "n_events"] == (before & died).sum()
             assert rows.at[(name, group, 24), "n_censored"] == (before & ~died).sum()
             assert rows.at[(name, group, 24), "label"] == f"{group}, events: {died.sum()} of {len(members)}"
             curve = frames["curves"].query("panel == @name and group == @group")
-            fitted = KaplanMeierFitter().fit(members["os_months"], members["os_event"])
+            fitted = KaplanMeierFitter().fit(members["time_months"], members["event"])
             np.testing.assert_allclose(curve["survival"], fitted.predict(curve["month"]), rtol=1e-9)
         near = ((part["risk"] - CUT_OFF).abs() <= part["spread"]).sum()
         assert notes.loc[name, "below"].endswith(f"cut-off: {near} of {len(part)} ({near / len(part):.0%})")

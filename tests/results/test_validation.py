@@ -107,7 +107,7 @@ def test_the_clinical_model_is_judged_where_its_covariates_are_known():
     row = both["c_index"].query("set == 'lt' and model == @CLINICAL").iloc[0]
     assert len(risk) == row["n"] == 24 and row["note"] == lt
     part = part.loc[risk.index]
-    assert row["c_index"] == pytest.approx(c_index(part["os_months"], part["os_event"], risk), abs=1e-12)
+    assert row["c_index"] == pytest.approx(c_index(part["time_months"], part["event"], risk), abs=1e-12)
     deaths = model_deaths(found.patients, found.survival, found.cohort)
     summary = calibrated_too(calibrations(deaths, STATISTICS, 1, found.labels)[1], *settings)
     scores = scored_too(brier_scores(deaths, STATISTICS, 1), *settings)
@@ -140,8 +140,8 @@ def test_recalibration_finds_what_was_put_in():
     rng, n = np.random.default_rng(5), 1500
     risk = rng.normal(size=n)
     death, end = rng.exponential(np.exp(4.6 - 0.5 * risk)), rng.uniform(30, 120, n)
-    columns = {"set": "external", "split": "external", "os_months": np.minimum(death, end), "os_event": death <= end}
-    patients = pd.DataFrame({"patient_id": [f"P{k}" for k in range(n)]} | columns).astype({"os_event": float})
+    columns = {"set": "external", "split": "external", "time_months": np.minimum(death, end), "event": death <= end}
+    patients = pd.DataFrame({"patient_id": [f"P{k}" for k in range(n)]} | columns).astype({"event": float})
     found = judged(patients, predictions(patients, risk, np.exp(-3.9)), about(), PARAMS.cohort)
     statistics = STATISTICS.model_copy(update={"horizons_months": [18.0, 54.0]})
     table = recalibrated(found, ValidationParams(recalibrate=True), statistics, 1)
@@ -158,7 +158,7 @@ def test_recalibration_finds_what_was_put_in():
 
 def test_a_set_in_which_nobody_died_has_no_recalibration():
     patients = toy_patients()
-    patients.loc[patients["set"] == "lt", "os_event"] = 0.0
+    patients.loc[patients["set"] == "lt", "event"] = 0.0
     given = predictions(patients, np.random.default_rng(4).normal(size=len(patients)))
     table = recalibrated(judged(patients, given, about(), PARAMS.cohort), ValidationParams(), STATISTICS, 1)
     assert set(table["set"]) == {"discovery", "external"}
@@ -166,7 +166,7 @@ def test_a_set_in_which_nobody_died_has_no_recalibration():
 
 @pytest.mark.parametrize("kept", [1, 110])
 def test_patients_of_whom_nobody_died_and_one_patient_alone_have_rows_without_numbers(kept):
-    patients = toy_patients().assign(os_event=0.0).tail(kept).reset_index(drop=True)
+    patients = toy_patients().assign(event=0.0).tail(kept).reset_index(drop=True)
     train = toy_patients(8).query("split == 'train'").set_index("patient_id")
     told = about(clinical=[model.model_dump() for model in clinical_models(train, ["age", "sex"])])
     found = judged(patients, predictions(patients, np.linspace(-1, 1, kept)), told, PARAMS.cohort)

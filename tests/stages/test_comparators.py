@@ -45,8 +45,8 @@ def study(n=260, d=20, seed=0) -> tuple[pd.DataFrame, pd.DataFrame]:
             "bmi": rng.normal(24, 3, n),
             "tumour_single": (rng.random(n) < 0.8).astype(float),
             "vascular_invasion": (factors[:, 0] > 1).astype(float),
-            "os_months": np.minimum(death, censored),
-            "os_event": (death <= censored).astype(float),
+            "time_months": np.minimum(death, censored),
+            "event": (death <= censored).astype(float),
         }
     )
     for name in comparators.INDICES[1:]:
@@ -84,15 +84,15 @@ def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
         assert risks.loc[external, name].equals(fewer.loc[external, name])
         assert not np.allclose(risks.loc[internal, name], fewer.loc[internal, name])
     new = indexed[internal]
-    found = {m: c_index(new["os_months"], new["os_event"], risks.loc[new.index, m]) for m in risks}
+    found = {m: c_index(new["time_months"], new["event"], risks.loc[new.index, m]) for m in risks}
     for name in ("Coxnet", "Random survival forest", "Gradient boosting", "Cox clinical + risk"):
         assert found[name] > 0.65, found  # higher is worse, and the features tell
     assert abs(found["SM area"] - 0.5) < 0.2
     train = indexed[indexed["split"] == "train"]
-    both = model.with_partner(features.loc[train.index], train["os_months"], train["os_event"], of_study.network)
+    both = model.with_partner(features.loc[train.index], train["time_months"], train["event"], of_study.network)
     with_partner, _ = comparators.fit_comparators(indexed, features, model, params, 1, None, tmp_path, both)
     for name in ("Componentwise boosting", "Cox ridge", comparators.COMBINED):
-        assert c_index(new["os_months"], new["os_event"], with_partner.loc[new.index, name]) > 0.65, name
+        assert c_index(new["time_months"], new["event"], with_partner.loc[new.index, name]) > 0.65, name
     again, _ = comparators.fit_comparators(indexed, features, model, params, seed=1)
     pd.testing.assert_frame_equal(again, risks, check_exact=True)
     again, as_before = comparators.fit_comparators(indexed, features, kept, params, seed=1, kept=tmp_path)
@@ -107,7 +107,7 @@ def test_every_model_ranks_new_patients_with_what_their_set_has(data, tmp_path):
 def test_cox_risk_is_that_of_lifelines(data):
     patients, features = data
     x = features.iloc[:, :3].to_numpy()
-    months, died = patients["os_months"].to_numpy(), patients["os_event"].to_numpy(bool)
+    months, died = patients["time_months"].to_numpy(), patients["event"].to_numpy(bool)
     ours = comparators.cox_risk(x, months, died, x)
     frame = features.iloc[:, :3].assign(t=months, e=died)
     theirs = CoxPHFitter().fit(frame, "t", "e").predict_log_partial_hazard(frame)

@@ -123,8 +123,8 @@ def test_clinical_models_are_those_of_lifelines_without_a_number_of_a_patient(tm
     assert [list(m.coefficients) for m in models] == [used[:k] for k in (1, 2, 3, 4)]
     assert [m.n for m in models] == [len(train)] * 3 + [len(train) - 7]
     last, x = models[-1], covariates(train, used).dropna()
-    whole = x.join(train[["os_months", "os_event"]])
-    truth = CoxPHFitter().fit(whole, "os_months", "os_event")
+    whole = x.join(train[["time_months", "event"]])
+    truth = CoxPHFitter().fit(whole, "time_months", "event")
     assert truth.params_.to_dict() == pytest.approx(last.coefficients, rel=6e-4, abs=1e-6)
     months = np.array([last.months[-1], 900.0])  # the end of the baseline is exact
     risk = last.log_risk(train)
@@ -134,9 +134,9 @@ def test_clinical_models_are_those_of_lifelines_without_a_number_of_a_patient(tm
     text = json.dumps([m.model_dump() for m in models])
     (tmp_path / FILE).write_text(text)
     assert read_models(tmp_path) == models
-    own = {v for v in (*train["age"], *train["os_months"], *risk.dropna()) if v % 1}  # the baseline has whole months
+    own = {v for v in (*train["age"], *train["time_months"], *risk.dropna()) if v % 1}  # the baseline has whole months
     assert not own & {v for m in models for v in [*m.means.values(), *m.months, *m.cumulative_hazard]}
-    assert clinical_models(train.head(12), names) == [] and clinical_models(train.assign(os_event=0.0), names) == []
+    assert clinical_models(train.head(12), names) == [] and clinical_models(train.assign(event=0.0), names) == []
 
 
 BROKEN = ["[1]", "[" * 100_000, '[{"n": 3}]', '{"a": 1}', "", "NaN"]

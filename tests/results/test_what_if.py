@@ -1,0 +1,109 @@
+"""Each row of docs/what_if.md, on a toy study: its lines of YAML are read, and the notebooks that it changes run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cells import draw_quickly, run_cells
+from finished import toy_patients, toy_study
+from test_results_sets import FITTING, write_study
+
+import analysis_lib
+from analysis_lib.cohort.cohort import split_patients
+from analysis_lib.cohort.question import asked
+from analysis_lib.core.artefacts import wanted_notebooks
+from analysis_lib.core.parameters import load_params
+from analysis_lib.core.project import Project, Study
+from analysis_lib.review.compare import question_in_words
+from analysis_lib.review.facts import facts, fill
+from analysis_lib.ui.notebook import Notebook
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "what_if.md").read_text(encoding="utf-8")
+ROWS = {
+    title: yaml.replace("<br>", "\n") for title, yaml in re.findall(r"^\| ([^|]+) \| <pre>(.*?)</pre> \|", PAGE, re.M)
+}
+SMALL = {"bootstrap_replicates": 20, "curve_replicates": 20, "imputations": 2, "imputation_rounds": 1}
+SMALL |= {"auc_step_months": 12}
+# Run beside the flowchart on every test, of the rows that change what others do not; the slow test runs all of all.
+SHOWN = {
+    "recurrence, which death takes away": "05_risk_groups",
+    "risk groups by tertiles": "05_risk_groups",
+    "hazards of each sex of their own": "13_extended_table2",
+}
+
+
+@pytest.fixture
+def study(request, tmp_path, monkeypatch) -> Study:
+    """The study of a row, as far as notebook 04 would have it, on patients as ``asked`` leaves them."""
+    shutil.copytree(Project().params_dir, tmp_path / "params")
+    (tmp_path / "params" / "row.yaml").write_text(f"{ROWS[request.param]}\ntitle: Toy\n")
+    params = load_params("row", tmp_path / "params")
+    params = params.model_copy(
+        update={
+            "statistics": params.statistics.model_copy(update=SMALL),
+            "further_definitions": {"SMI JSH": params.further_definitions["SMI JSH"]},
+        }
+    )
+    made = toy_study(tmp_path, **{name: getattr(params, name) for name in type(params).model_fields if name != "study"})
+    everybody = toy_patients().drop(columns=["split", "time_months", "event"])
+    patients, left_out = asked(everybody, params)
+    patients.insert(2, "split", split_patients(patients, params.cohort, params.seed))
+    write_study(made, patients)
+    made.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]), left_out)
+    monkeypatch.setattr(analysis_lib, "open_study", lambda name: Notebook(made.params, made.project))
+    draw_quickly(monkeypatch)
+    return made
+
+
+def rows(study: Study, name: str) -> pd.DataFrame:
+    return pd.read_csv(study.figures / f"{name}.csv")
+
+
+def test_every_row_is_three_lines():
+    assert (
+        len(ROWS) == 13 and all(len(yaml.splitlines()) == 3 for yaml in ROWS.values()) and SHOWN.keys() <= ROWS.keys()
+    )
+
+
+@pytest.mark.parametrize("study", ROWS, indirect=True)
+def test_a_row_runs_and_says_what_it_is(study, request):
+    run_cells(study, "01_cohort")
+    if more := SHOWN.get(request.node.callspec.params["study"]):
+        run_cells(study, more)
+    looks_right(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", ROWS, indirect=True)
+def test_every_notebook_of_a_row_runs(study):
+    for name in wanted_notebooks(study.params):
+        if name != FITTING:
+            run_cells(study, name)
+    looks_right(study)
+
+
+def looks_right(study: Study) -> None:
+    """What the study says of itself, and what the tables that it has made hold."""
+    params, chart, found = study.params, rows(study, "fig1"), facts(study)
+    for step in params.steps:
+        assert (chart["label"] == step).any(), step
+    assert chart.loc[chart["label"].str.startswith("Analysed"), "n"].sum() == len(study.patients())
+    assert params.question in found["all"] and params.question in params.heading
+    asks_more = params.question or params.risk_groups or params.cox.given or params.cox.competing
+    assert bool(question_in_words(Study(load_params("smoke")), study)) == bool(asks_more)
+    made = {path.stem for path in study.figures.glob("*.csv")}
+    if "table2" in made:
+        assert rows(study, "table2")["outcome"].iloc[0] == params.endpoint.short
+        assert "set" not in params.subset or "external" not in set(rows(study, "table2")["set"])
+    if params.risk_groups and "fig4cf" in made:
+        groups = set(rows(study, "risk_group_models")["group"])
+        assert groups == {"Low risk", "Intermediate risk", "High risk"} == set(rows(study, "fig4cf")["group"].dropna())
+    if params.cox.competing and "incidence" in made:
+        assert set(rows(study, "competing_risks")["cause"]) == {"Recurrence", "Death without recurrence"}
+    if params.cox.given:
+        assert "stratified by sex" in fill("{cox}", found)
+        assert "table2_extended" not in made or rows(study, "table2_extended")["p_logrank"].isna().all()
