@@ -18,7 +18,7 @@ from analysis_lib.figures.style import TITLE_PT
 # Under the plot, of each group and by each tick, as proposed by KMunicate (Morris 2019, 10.1136/bmjopen-2019-030215).
 ROWS = {"n": "At risk", "n_censored": "Censored", "n_events": "Events"}
 
-LETTER_MM, TITLE_MM, PLOT_MM, AXIS_MM, ROW_MM, BELOW_MM, GAP_MM = 4.0, 8.4, 38.0, 10.6, 3.1, 4.3, 4.0
+LETTER_MM, TITLE_MM, PLOT_MM, AXIS_MM, ROW_MM, BELOW_MM, GAP_MM = 4.0, 8.4, 38.0, 12.2, 3.1, 4.3, 4.0
 LEAST_BREAK = 0.2  # an axis that begins lower begins at 0
 LEGEND_MM, LEFT_MM, RIGHT_MM = 6.0, 17.5, 3.5
 
