@@ -30,6 +30,7 @@ NOT_RUN = {
     "make test-slow": "runs the tests",
     "make evidence": "runs the tests that compare with published numbers",
     "make bench": "takes minutes to hours, and other libraries beside ours",
+    "make benchmark-survival": "needs the folds and scores of others; tests/coxnet/test_neutral.py",
     "make explore": "stays open; tests/ui/test_explore_browser.py",
     "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
     "make fetch": "needs internet; tests/stages/test_fetch.py has it on the loopback",
@@ -81,7 +82,7 @@ def small(tmp_path, compiled):
     copy = tmp_path / "checkout"
     copy.mkdir()
     copy_checkout(copy)
-    for name in ("docs", "tests/expected"):
+    for name in ("docs", "tests/expected", "benchmarks"):
         shutil.copytree(ROOT / name, copy / name)
     for path in [*ROOT.glob("*.md"), *ROOT.glob("*.cff"), *ROOT.glob("*.yml"), ROOT / "LICENSE"]:
         shutil.copy2(path, copy)
