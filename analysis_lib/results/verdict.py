@@ -17,6 +17,7 @@ BY_CONSTRUCTION = (
     "The synthetic outcomes were drawn until they agreed with the letter's tables, so agreement shows that the "
     "analysis computes what it claims, and says nothing about patients."
 )
+SYNTHETIC = "They show that the analysis runs, and say nothing about patients."
 NULLS = {"HR": 1.0, "HR per SD": 1.0, "C-index": 0.5}
 
 
@@ -98,7 +99,10 @@ def sentences(
     kind = "synthetic patients" if params.synthetic else "patients"
     had = f"{counts['events'].sum():.0f} {params.endpoint.had}"
     first = f"{counts['n'].sum():.0f} {kind} ({', '.join(parts)}), of whom {had}."
-    said = [f"{first} {BY_CONSTRUCTION}" if params.synthetic else first]
+    if params.synthetic:
+        conditioned = params.standin is not None and params.standin.conditions.hazard_ratios
+        first += f" {BY_CONSTRUCTION if conditioned else SYNTHETIC}"
+    said = [first]
     if comparison is not None and len(comparison):
         said += [_inside(comparison), changes(comparison, params)]
     if c_index is not None:

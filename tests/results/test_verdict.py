@@ -94,3 +94,11 @@ def test_the_forest_plot_says_where_another_conclusion_is_drawn_and_is_the_same_
     assert svg_text(forest(frame)) == svg_text(forest(frame)).strip("\n") + "\n"
     with pytest.raises(ValueError, match="lacks column"):
         forest(frame.drop(columns="same"))
+
+
+@pytest.mark.parametrize(
+    ("study", "said"), [("standin", "drawn until they agreed"), ("smoke", "analysis runs, and say")]
+)
+def test_what_agreement_of_synthetic_data_is_worth(study, said):
+    counts = pd.DataFrame({"set": ["discovery"], "n": [40], "events": [9]})
+    assert said in sentences(counts, load_params(study))[0]
