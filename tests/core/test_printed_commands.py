@@ -30,7 +30,7 @@ NOT_RUN = {
     "make test-slow": "runs the tests",
     "make evidence": "runs the tests that compare with published numbers",
     "make bench": "takes minutes to hours, and other libraries beside ours",
-    "make benchmark-survival": "needs the folds and scores of others; tests/coxnet/test_neutral.py",
+    "make benchmark-survival CHECKOUT=FOLDER": "needs the folds and scores of others; tests/coxnet/test_neutral.py",
     "make explore": "stays open; tests/ui/test_explore_browser.py",
     "make study SCHEDULER=tcp://host:8786": "needs a cluster; tests/radiomics/test_cluster.py",
     "make fetch": "needs internet; tests/stages/test_fetch.py has it on the loopback",
