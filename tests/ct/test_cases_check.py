@@ -298,8 +298,10 @@ def checked(tmp_path_factory) -> tuple[pd.DataFrame, str]:
     return table, (study.build / "check" / "check.html").read_text(encoding="utf-8")
 
 
-def tile(page: str, name: str) -> re.Match | None:
-    return re.search(rf'<figure class="(\w+)"><img[^>]*src="data:image/jpeg;base64,[^"]+"[^>]*of {IDS[name]} ', page)
+def tile(page: str, name: str) -> tuple[str, str] | None:
+    """Identifier and status of a patient's slice on the page, None without one."""
+    tiles = json.loads(re.search(r'id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+    return next(((t["id"], t["status"]) for t in tiles if t["id"] == IDS[name]), None)
 
 
 @pytest.mark.parametrize("name", RIGHT)

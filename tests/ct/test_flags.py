@@ -330,7 +330,7 @@ def test_make_check_shows_every_flag_with_its_picture_and_warning(folder, capsys
         shown = red(found.pictures[name])
         assert (shown > 10) == (name not in ("normal", "venous", "header", "values")), (name, shown)
     page = (folder / "build" / "mine" / "check" / "check.html").read_text()
-    assert page.count('<figure class="warning">') == len(CASES) - 1 and "Mustermann" not in page
+    assert page.count('"status": "warning"') == len(CASES) - 1 and "Mustermann" not in page
     assert "venous 1" in page and "arterial 1" in page
 
 

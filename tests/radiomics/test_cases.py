@@ -102,13 +102,13 @@ def test_what_fails_is_listed_and_the_rest_goes_on(folder: Path, capsys: pytest.
 def test_only_the_changed_case_is_computed_again(folder: Path) -> None:
     cases, out = table(folder, *ROWS), folder / "o.csv"
     extract_table(cases, folder / "p.yaml", out, quiet=True, executor=run_here)
-    first, times = out.read_bytes(), {p.name: p.stat().st_mtime_ns for p in (folder / "o.cases").iterdir()}
+    first, times = out.read_bytes(), {p.name: p.stat().st_mtime_ns for p in (folder / "o.cases").rglob("*.json")}
     mask = sitk.ReadImage(str(folder / "b-mask.nrrd"))
     mask[10, 10, 3] = 0
     sitk.WriteImage(mask, str(folder / "b-mask.nrrd"))
     extract_table(cases, folder / "p.yaml", out, quiet=True, executor=run_here)
     assert out.read_bytes() != first
-    changed = [p.name for p in (folder / "o.cases").iterdir() if p.stat().st_mtime_ns != times[p.name]]
+    changed = [p.name for p in (folder / "o.cases").rglob("*.json") if p.stat().st_mtime_ns != times[p.name]]
     assert len(changed) == 1
     assert changed[0].startswith("2-")
 
@@ -222,7 +222,7 @@ def test_two_runs_at_once_do_not_harm_each_other(folder: Path) -> None:
         assert process.returncode == 0
     extract_table(cases, folder / "p.yaml", folder / "alone.csv", quiet=True, executor=run_here)
     assert (folder / "both.csv").read_bytes() == (folder / "alone.csv").read_bytes()
-    kept = {p.name: p.read_bytes() for p in (folder / "both.cases").iterdir()}
-    assert kept == {p.name: p.read_bytes() for p in (folder / "alone.cases").iterdir()}
+    kept = {p.name: p.read_bytes() for p in (folder / "both.cases").rglob("*.json")}
+    assert kept == {p.name: p.read_bytes() for p in (folder / "alone.cases").rglob("*.json")}
     with (folder / "both.csv").open() as stream:
         assert sum(1 for _ in csv.reader(stream)) == 4

@@ -29,7 +29,15 @@ SHARE = {
 }
 AMOUNT = {
     **dict.fromkeys(
-        ["C-index", "C-index of permuted outcomes", "AUC", "difference of C-index", "explained variance"], 0.02
+        [
+            "C-index",
+            "C-index of permuted outcomes",
+            "AUC",
+            "difference of C-index",
+            "explained variance",
+            "Monte Carlo error",
+        ],
+        0.02,
     ),
     **dict.fromkeys(["survival", "predicted risk", "net benefit", "ICI"], 0.03),
     **dict.fromkeys(["skill", "share", "moment of risk"], 0.05),

@@ -17,8 +17,9 @@ from saved_pdf import sizes_and_images
 import analysis_lib
 from analysis_lib.cohort.columns import MEASURED
 from analysis_lib.common.sarcopenia import BY_HEIGHT
-from analysis_lib.core.artefacts import NOTEBOOKS
+from analysis_lib.core.artefacts import wanted_notebooks
 from analysis_lib.core.notebooks import NotebookError, check_parameter_cell
+from analysis_lib.core.parameters import load_params
 from analysis_lib.core.project import Project
 from analysis_lib.ct.flags import FLAGS
 from analysis_lib.ct.indices import ATTENUATION
@@ -72,7 +73,7 @@ def site_of_few(copy: Path, name: str, each: int) -> pd.DataFrame:
 
 def test_every_table_and_figure_is_there_with_its_columns(checkout):
     figures, build = checkout / "figures" / "smoke", checkout / "build" / "smoke"
-    for files in NOTEBOOKS.values():
+    for files in wanted_notebooks(load_params("smoke")).values():
         for file in files:
             assert (figures / file).stat().st_size > 0, file
             if file.endswith(".pdf"):  # at print size no text is smaller than 7 pt, and line art is no image

@@ -19,7 +19,7 @@ from test_ct_faults import DICOM_FAULTS
 from tiny_study import ONE_WORKER, STAGES, TinyStudy, project  # noqa: F401
 
 from analysis_lib.cohort.sources import LOCATIONS, Source, sources
-from analysis_lib.core.parameters import load_params
+from analysis_lib.core.parameters import PARAMS_DIR, load_params
 from analysis_lib.core.project import Project, Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.ct import read_ct
@@ -252,7 +252,7 @@ def failing_source(tmp_path, monkeypatch, error: BaseException):
 
 def features_task(source, images, tmp_path) -> Task:
     load, fingerprint = (partial(f, {"P1": source}, images) for f in (load_images, image_fingerprint))
-    return Task(load, fingerprint, {}, tmp_path / "cache")
+    return Task(load, fingerprint, {"sm": PARAMS_DIR / "features_sm.yaml"}, tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

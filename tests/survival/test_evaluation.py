@@ -132,7 +132,9 @@ def test_every_function_and_test_of_the_page_exists():
     for _, quantity, estimator, source, functions, tests, _ in rows:
         assert quantity.strip() and estimator.strip() and "10." in source
         for module, name in re.findall(r"`(\w+)\.(\w+)", functions):
-            packages = [f"analysis_lib{part}" for part in (".survival", ".coxnet", ".stages", ".results", ".figures")]
+            packages = [
+                f"analysis_lib{part}" for part in (".survival", ".coxnet", ".stages", ".results", ".figures", ".cohort")
+            ]
             places = [f"{p}.{module}" for p in packages if importlib.util.find_spec(f"{p}.{module}")]
             found = {place: getattr(importlib.import_module(place), name, None) for place in places}
             offering = [place for place, own in found.items() if getattr(own, "__module__", None) == place]
