@@ -213,7 +213,8 @@ def test_every_mutant_is_noticed(study, name, rows_changed):
         tried += 1
         if conclusions_changed(table, mutant, stem).empty:
             survived.append(what)
-    assert survived == [] and tried >= len(table.columns)
+    # a column with one value for all has no mutant, as that of the synthetic
+    assert survived == [] and tried >= sum(table[column].nunique() > 1 for column in table)
 
 
 @pytest.mark.parametrize("study", STUDIES)
