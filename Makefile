@@ -152,9 +152,10 @@ compare: $(ENV) ## [look] what changed between two studies: make compare A=stand
 	@$(RUN) compare $(A) $(B)
 package: $(RAN) ## [look] one zip of the results for a journal, without any patient
 	@$(RUN) package --study $(STUDY)
-verify: $(ENV) ## [look] check a run's files and conclusions against the committed expectation
+# make study verify runs the study first, though a run of another day can be verified alone.
+verify: $(ENV) | $(filter study,$(MAKECMDGOALS)) ## [look] check a run's files and conclusions against the committed expectation
 	@$(RUN) verify --study $(STUDY)
-expect: $(ENV) ## [maintain] keep a run's tables as the expectation, or add this processor to one with the same bytes
+expect: $(ENV) | $(filter study,$(MAKECMDGOALS)) ## [maintain] keep a run's tables as the expectation, or add this processor to one with the same bytes
 	@$(RUN) expect --study $(STUDY)
 reproduce: ## [run] clone, install, run and verify in an empty folder; writes REPRODUCTION.md
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)

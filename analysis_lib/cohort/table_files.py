@@ -11,7 +11,6 @@ import datetime as dt
 import io
 import re
 import unicodedata
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import LARGEST_WORKBOOK, unpacked_size
 from analysis_lib.core.clinical_params import ClinicalParams
 
 BLANKS = " \t\r\n\u00a0\u2007\u202f\u200b\ufeff"  # with no-break spaces and what web pages leave behind
-MAX_UNPACKED = 1 << 27  # bytes of a workbook: 10,000 patients with a hundred columns have a third
 MAX_EXACT = 2**53  # beyond it a float has lost digits
 OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # container of .xls and of encrypted files
 FORMULA = "formula without a saved value; open the file in Excel and save it"
@@ -165,9 +164,7 @@ def _xlsx(path: Path, settings: ClinicalParams):
     import openpyxl  # here, because every notebook loads this module and none reads a workbook
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
-        if unpacked > MAX_UNPACKED:
+        if (unpacked := unpacked_size(path)) > LARGEST_WORKBOOK:
             raise ClinicalTableError(
                 f"{path.name} unpacks to {unpacked / 2**20:.0f} MB, which no table of patients has; copy the table "
                 "alone into a new workbook"

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,15 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:  # make's questions need no pandas
     import pandas as pd
 
+LARGEST_WORKBOOK = 1 << 27  # bytes unpacked: 10,000 patients with a hundred columns have a third
 TEMPORARY = ".writing-"
 SUMS = "SHA256SUMS"  # as sha256sum writes and checks them
+
+
+def unpacked_size(path: Path) -> int:
+    """Bytes that a workbook says it unpacks to, since a small one can hold gigabytes; BadZipFile for what is none."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(part.file_size for part in archive.infolist())
 
 
 def temporary_prefix() -> str:

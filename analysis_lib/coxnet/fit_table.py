@@ -15,7 +15,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 import pandas as pd
 
-from analysis_lib.common.files import read_csv, write_text
+from analysis_lib.common.files import LARGEST_WORKBOOK, read_csv, unpacked_size, write_text
 from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.table_columns import (
     GROUPED,
@@ -39,7 +39,6 @@ LEARNT_FROM = ("train", "valid")
 SPLIT_NAMES = {"training": "train", "train": "train", "validation": "valid", "val": "valid", "valid": "valid"}
 SPLIT_NAMES |= {"testing": "test", "test": "test"}
 REPLICATES = 1000
-MAX_UNPACKED = 1 << 27  # bytes of a workbook
 MIRRORS = 0.95  # rank correlation with time or event from which on a covariate is taken for the outcome
 FEWEST_EVENTS = 10  # learnt from, below which a note says so
 
@@ -234,9 +233,8 @@ def read_table(path: Path, needed: list[str]) -> pd.DataFrame:
 
 
 def _first_sheet(path: Path) -> pd.DataFrame:
-    with zipfile.ZipFile(path) as archive:  # a workbook is a zip, and a small one can unpack to gigabytes
-        if (size := sum(entry.file_size for entry in archive.infolist())) > MAX_UNPACKED:
-            raise TableError(f"{path} unpacks to {size >> 20} MB; save the table as CSV")
+    if (size := unpacked_size(path)) > LARGEST_WORKBOOK:
+        raise TableError(f"{path} unpacks to {size >> 20} MB; save the table as CSV")
     return pd.read_excel(path, engine="openpyxl").dropna(axis=0, how="all").reset_index(drop=True)
 
 

@@ -210,7 +210,7 @@ def small_data(summary: pd.DataFrame) -> str:
     text = f"{', '.join(texts)}."
     if {"training, .632+", "training, corrected"} <= set(value.index):
         more = value.at["training, corrected", "value"] < value.at["training, .632+", "value"]
-        text += f" {'Harrell' if more else '.632+'} takes off more."
+        text += " Harrell's correction takes off more." if more else " The .632+ estimate takes off more."
     wider = value[value.index.str.endswith(", any model")]
     if len(wider):
         fixed = value.loc[wider.index.str.removesuffix(", any model")]

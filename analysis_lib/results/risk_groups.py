@@ -12,12 +12,12 @@ import pandas as pd
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
 from analysis_lib.core.question_params import RiskGroups
 from analysis_lib.coxnet.cutoff import high_risk, near_cutoff
+from analysis_lib.results.cox_options import RATIO
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, proportional_hazards_test
 
-RATIO = ("hr", "low", "high", "p")
 RMST = ("difference", "low", "high", "p")
 RISK_GROUPS = {False: "Low risk", True: "High risk"}  # in drawing order
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from analysis_lib.core.parameters import CohortParams, DefinitionParams, Statist
 from analysis_lib.survival.separation import separation
 
 ALL = "all sets"
-HALF = 1.1774100225154747  # in SDs, the radius that holds half of a normal distribution in two dimensions: sqrt(2 ln 2)
+HALF = math.sqrt(2 * math.log(2))  # in SDs, the radius that holds half of a normal distribution in two dimensions
 ELLIPSE = ["definition", "sarcopenic", "component", "x", "y", "sd_x", "sd_y", "r", "radius"]
 FEWEST = 5  # patients of a group that has an ellipse
 # What an AUC is worth in words, after Hosmer, Lemeshow and Sturdivant 2013, doi:10.1002/9781118548387, section 5.2.4.
@@ -95,9 +96,7 @@ def ellipses(scores: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
                     x, y = part["PC1"], part[component]
                     shape = x.mean(), y.mean(), x.std(), y.std(), x.corr(y), HALF
                     rows.append((definition, int(value), component, *shape))
-    return pd.DataFrame(
-        rows, columns=["definition", "sarcopenic", "component", "x", "y", "sd_x", "sd_y", "r", "radius"]
-    )
+    return pd.DataFrame(rows, columns=ELLIPSE)
 
 
 def feature_counts(names: Iterable[str]) -> pd.DataFrame:

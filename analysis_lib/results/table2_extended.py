@@ -13,17 +13,16 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.common.distributions import chi2
-from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio
+from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p, format_ratio, significance
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
-from analysis_lib.results.cox_options import overridden
+from analysis_lib.results.cox_options import RATIO, overridden
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
 from analysis_lib.survival.imputation import imputed_ratio
 
 NAN = float("nan")
-RATIO = ("hr", "low", "high", "p")
 COVARIATES = {
     "age": "age",
     "male": "sex",
@@ -220,7 +219,7 @@ def adjustment_summary(table: pd.DataFrame, cohort: CohortParams, confidence: fl
             ("p_bh", "significant, Benjamini-Hochberg"),
             ("p_proportional", "hazards not proportional"),
         ):
-            row[what] = ", ".join(part.loc[part[column] < 1 - confidence, "definition"]) or "none"
+            row[what] = ", ".join(part.loc[part[column] < significance(confidence), "definition"]) or "none"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -98,17 +98,17 @@ def changed(numbers: pd.DataFrame) -> pd.DataFrame:
 def leading(a: Study, numbers: pd.DataFrame) -> pd.DataFrame:
     """The ten numbers to look at first: what (in words), a, b, difference.
 
-    The model's C-index in the test sets, then of the first set the hazard ratios of death and the prevalences by
+    The model's C-index in the test sets, then of the first set the hazard ratios of the endpoint and the prevalences by
     definition that moved most (a ratio by its logarithm), filled up with those that did not.
     """
     cohort, rows = a.params.cohort, numbers.set_index(["file", "row", "column"])[["a", "b", "difference"]]
-    found = []
+    found, endpoint = [], a.params.endpoint
     for name in cohort.test_sets:
         found.append((("c_index.csv", f"{name} {MODEL}", "c_index"), f"C-index of {MODEL}, {cohort.label(name)}"))
     moved: dict[str, list[tuple]] = {"hr": [], "prevalence": []}
     for definition in a.params.definitions:
-        for column, what in (("hr", "Hazard ratio of death"), ("prevalence", "Prevalence")):
-            key = ("table2.csv", f"{cohort.discovery} {definition} OS", column)
+        for column, what in (("hr", f"Hazard ratio of {endpoint.noun}"), ("prevalence", "Prevalence")):
+            key = ("table2.csv", f"{cohort.discovery} {definition} {endpoint.short}", column)
             if key in rows.index:
                 left, right = rows.loc[key, ["a", "b"]]
                 size = abs(np.log(right / left)) if column == "hr" and left > 0 and right > 0 else abs(right - left)

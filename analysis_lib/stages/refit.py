@@ -93,8 +93,7 @@ def one_replicate(
         return [row]
     rows, whole = [row], fitted.risk(all_features).to_numpy()
     for name, part in everybody[everybody["split"] != "train"].groupby("split", sort=False):
-        place = everybody.index.get_indexer(part.index)
-        found = _known(c_index(part["time_months"], part["event"], whole[place]))
+        found = _known(c_index(part["time_months"], part["event"], whole[(everybody["split"] == name).to_numpy()]))
         sizes = {"n_train": len(train), "n_test": len(part), "events_test": int(part["event"].sum())}
         rows.append(
             dict.fromkeys(COLUMNS) | {"kind": TESTED, "replicate": replicate, "set": name, "c_index": found} | sizes

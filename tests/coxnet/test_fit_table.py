@@ -67,7 +67,7 @@ def test_a_workbook_is_the_table_of_its_first_sheet(table, tmp_path, monkeypatch
         table.to_excel(book, index=False)
         pd.DataFrame({"notes": ["x"]}).to_excel(book, sheet_name="notes", index=False)
     pd.testing.assert_frame_equal(read_table(path, ["time"]).fillna(-1), table.fillna(-1), check_dtype=False)
-    monkeypatch.setattr("analysis_lib.coxnet.fit_table.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("analysis_lib.coxnet.fit_table.LARGEST_WORKBOOK", 1000)
     with pytest.raises(TableError, match="unpacks to 0 MB; save the table as CSV"):
         read_table(path, ["time"])
     path.write_bytes(b"PK no workbook")
