@@ -13,7 +13,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help env fetch masks check study predict search multiverse docs gallery test test-slow evidence mutants lint lint-check lock bench benchmark-survival profile explore clean distclean \
-        FORCE report site validate verify expect reproduce compare package export-model
+        FORCE protocol report site validate verify expect reproduce compare package export-model
 # Notebooks that do not need each other run side by side, one thread each; JOBS=1 runs them one by one.
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 MAKEFLAGS += --no-builtin-rules --jobs=$(JOBS)
@@ -69,6 +69,8 @@ fetch: $(ENV) .venv-fetch/.ready ## [own] CT and clinical table of a public coll
 DEVICE ?= gpu
 masks: $(ENV) .venv-masks/.ready ## [own] outline the muscles by TotalSegmentator, on DEVICE=gpu or cpu; goes on where it stopped
 	@$(RUN) masks --study $(STUDY) --device $(DEVICE)
+protocol: $(ENV) ## [own] what STUDY will ask and what would count as reproduced, to sign before anybody looks
+	@$(RUN) protocol --study $(STUDY)
 check: $(ENV) ## [run] read everything, compute nothing: build/$(STUDY)/check/check.html
 	@$(RUN) check --study $(STUDY)
 
@@ -213,8 +215,8 @@ benchmark-survival: $(ENV) ## [maintain] the engine on the folds of a neutral be
 profile: $(ENV) ## [maintain] where the time of STUDY's last run went, by stage, and in its slowest notebook by function
 	@$(PYTHON) benchmarks/profile_study.py $(STUDY)
 
-clean: ## [maintain] remove the outputs of all studies, synthetic data included
-	@rm -rf build figures/*/
+clean: ## [maintain] remove the outputs of all studies, synthetic data included; protocols stay
+	@rm -rf build; find figures -mindepth 2 -type f ! -name protocol.md -delete; find figures -mindepth 1 -type d -empty -delete
 	@for folder in data/*/; do if [ -d "$$folder.drawn" ]; then rm -rf "$$folder"; fi; done
 distclean: clean ## [maintain] remove the environment too
 	@rm -rf .venv .venv-fetch .venv-masks .tools

@@ -1,4 +1,4 @@
-"""Commands that read finished runs: record, verify, expect, certificate, report, site, compare, package."""
+"""Commands that read finished runs: record, verify, expect, certificate, report, site, compare, package; protocol."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def add_commands(commands, project: Project) -> None:
         command.set_defaults(run=lambda options: function(project.study(options.study), options))
         return command
 
+    add("protocol", "Write what the study will ask and what would count as reproduced, to be signed.", _protocol)
     add("record", "Write run.json of a finished run.", _record)
     add("verify", "Check a run's files and conclusions; 1 if a file or a conclusion changed.", _verify)
     add("expect", "Keep a run's tables as the expectation that verify compares with.", _expect)
@@ -50,6 +51,12 @@ def _fingerprint(project: Project) -> None:
     for name, value in parts.items():
         print(f"{name:<26} {value}")
     print(f"{'all':<26} {together(parts)}")
+
+
+def _protocol(study: Study, _: argparse.Namespace) -> None:
+    from analysis_lib.review.protocol import write_protocol
+
+    print(write_protocol(study))
 
 
 def _record(study: Study, _: argparse.Namespace) -> None:

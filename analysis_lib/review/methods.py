@@ -16,10 +16,11 @@ from analysis_lib.results.published import NAMES
 
 
 def methods(
-    params: Params, patients: pd.DataFrame, n_features: int, saved: dict[str, Any] | None = None
+    params: Params, patients: pd.DataFrame | None, n_features: int, saved: dict[str, Any] | None = None
 ) -> list[tuple[str, str]]:
-    """Pairs of heading and paragraph; ``n_features`` is how many features there are.
+    """Pairs of heading and paragraph; ``n_features`` is how many features there are, 0 where it is not known.
 
+    ``patients``: None before there are any (``make protocol``), when nothing is counted.
     ``saved`` : of the saved model (``Study.validation``), in a study that was only validated.
     """
     c, s, a, n = params.cohort, params.statistics, params.autoencoder, params.network
@@ -27,16 +28,15 @@ def methods(
         c = c.judged(list(c.sets))
     population = ""
     for name in c.trained:
-        part = patients[patients["set"] == name]
-        split = part["split"].value_counts()
+        size, train, internal = _counts(patients, name)
         if name in c.split_sets:
             population += (
-                f"{c.label(name)} patients ({len(part)}) were split at random, with seed {params.seed}, into training "
-                f"({split.get('train', 0)}) and internal test ({split.get('internal', 0)}; {c.internal_fraction:.0%})"
+                f"{c.label(name)} patients{size} were split at random, with seed {params.seed}, into training"
+                f"{train} and internal test ({internal}{c.internal_fraction:.0%})"
                 f"{', dead and censored patients apart' if c.stratify_by_event else ''}. "
             )
         else:
-            population += f"{c.label(name)} patients ({len(part)}) were all trained on. "
+            population += f"{c.label(name)} patients{size} were all trained on. "
     if c.external_sets:
         population += f"Never trained on: {', '.join(c.label(name) for name in c.external_sets)}. "
     population += _question(params) + (
@@ -55,9 +55,7 @@ def methods(
         "features the letter used is not printed; this choice is an inference. "
     )
     if params.features.table:
-        extracted = (
-            f"{n_features} features were taken from a table; how they were extracted is not known to the study. "
-        )
+        extracted = f"{n_features or 'Its'} features were taken from a table; how they were extracted is not known to the study. "
     radiomics = (
         f"{extracted}For Fig. 3, features were scaled and "
         f"{params.pca.components} principal components fitted on the training patients; separation is the AUC of a linear rule "
@@ -141,6 +139,15 @@ def methods(
     return sections
 
 
+def _counts(patients: pd.DataFrame | None, name: str) -> tuple[str, str, str]:
+    """How many of a set there are, were trained on and were kept to test, as parts of a sentence."""
+    if patients is None:
+        return "", "", ""
+    part = patients[patients["set"] == name]
+    split = part["split"].value_counts()
+    return f" ({len(part)})", f" ({split.get('train', 0)})", f"{split.get('internal', 0)}; "
+
+
 def _hazards(params: Params) -> str:
     """What ``cox`` and ``risk_groups`` change, as parts of a sentence."""
     text = cox_text(params.cox).removesuffix(". ").replace("Cox models", "those of Table 2 are", 1)
@@ -170,19 +177,21 @@ def _saved_model(saved: dict[str, Any]) -> str:
     )
 
 
-def _given(params: Params, patients: pd.DataFrame) -> str:
+def _given(params: Params, patients: pd.DataFrame | None) -> str:
     """Where the indices come from: images, the clinical table, or both."""
-    taken, i, text = taken_from_table(patients), params.images, ""
+    taken, i, text = [] if patients is None else taken_from_table(patients), params.images, ""
+    if patients is None:
+        text = "What the clinical table has of areas, densities and indices was taken from there. "
     out = [name for name, rule in i.flags.items() if rule.exclude]
     if taken:
         names = ", ".join(BY_NAME[name].meaning.split(",")[0] for name in taken)
         text = f"Taken from the clinical table, where they had been measured already: {names}. "
         if params.clinical.shifted:
             text += "These columns were put back in the rows of their patients as stated in clinical.shifted. "
-        if not (patients["ct_series"] != "").any():
+        if patients is not None and not (patients["ct_series"] != "").any():
             return f"{text}No image was read for them. "
     return text + (
-        f"{'The other indices of skeletal' if taken else 'Skeletal'} muscle (SM) and psoas muscle (PM) were measured on the "
+        f"{'The other indices of skeletal' if text else 'Skeletal'} muscle (SM) and psoas muscle (PM) were measured on the "
         f"slices of their masks at the third lumbar vertebra: area and mean attenuation of SM pixels "
         f"{_window(i.sm.hu_window)}, and of PM pixels {_window(i.pm.hu_window)}. "
         + (f"Patients whose measurement was flagged ({', '.join(out)}) were excluded. " if out else "")

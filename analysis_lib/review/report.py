@@ -41,6 +41,7 @@ from analysis_lib.review.glance import forest_of, strip_of
 from analysis_lib.review.guard import Patients, as_it_may_leave
 from analysis_lib.review.methods import methods
 from analysis_lib.review.pages import STYLE, notebook_piece
+from analysis_lib.review.protocol import standing
 from analysis_lib.review.reading import for_reading
 from analysis_lib.review.record import read_run
 from analysis_lib.review.verdict import verdict_of
@@ -119,6 +120,7 @@ def render(study: Study, run: dict, unfolded: bool = False) -> str:
         flags=_flags(study),
         notebooks={} if unfolded else _notebooks(study, shown, guard),
         packages=_versions(run),
+        protocol=standing(study, run),
         finished=_readable_time(run["finished"]),
         unfolded=unfolded,
     )

@@ -19,6 +19,7 @@ from analysis_lib.core.project import Study
 from analysis_lib.review import expectation
 from analysis_lib.review.conclusions import Conclusions, read_conclusions
 from analysis_lib.review.judge import CELLS, compare_tables
+from analysis_lib.review.protocol import standing
 from analysis_lib.review.record import platform_key, read_run
 
 SHOWN = 40
@@ -106,6 +107,7 @@ def verify(study: Study) -> Verdict:
         verdict.notes.append(f"params/{study.name}.yaml has changed since the run; {study.command}")
     if not run["outputs"]:
         verdict.notes.append("the run lists no output")
+    verdict.notes += standing(study, run)
     verdict.expectation = expectation.read_expectation(study.project.expected / study.name)
     if verdict.expectation is not None:
         _compare(verdict, study)

@@ -15,7 +15,7 @@ HEADINGS = {
     ),
     "look at it, and pass it on": ("report", "site", "verify", "compare", "package", "export-model"),
     "ask again": ("search", "multiverse"),
-    "patients of your own": ("indices", "fit", "fetch", "masks", "predict", "validate"),
+    "patients of your own": ("protocol", "indices", "fit", "fetch", "masks", "predict", "validate"),
     "maintain": ("fingerprint", "certificate", "expect", "code", "docs", "gallery"),
 }
 
