@@ -162,10 +162,8 @@ expect: $(ENV) | $(filter study,$(MAKECMDGOALS)) ## [maintain] keep a run's tabl
 reproduce: ## [run] clone, install, run and verify in an empty folder; writes REPRODUCTION.md
 	@tools/reproduce.sh $(STUDY) $(REPRODUCE_DIR)
 
-explore: $(N)/04_autoencoder_deepsurv.ipynb ## [look] open the notebooks in JupyterLab with this study's parameters
-	JUPYTER_PREFER_ENV_PATH=1 EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) $(PYTHON) -c \
-	    'import analysis_lib, sys; from jupyterlab.labapp import main; sys.exit(main())' --notebook-dir=notebooks \
-	    --ip=127.0.0.1 --LabApp.default_url=/lab/tree/08_explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
+explore: $(N)/04_autoencoder_deepsurv.ipynb ## [look] sliders for cut-offs, endpoint, set and month, in the browser; JUPYTER=<options of JupyterLab>
+	EXPLORE_STUDY=$(STUDY) PYTHONPATH=$(CURDIR) $(PYTHON) -m analysis_lib.ui.explore_app $(if $(filter 0,$(shell id -u)),--allow-root) $(JUPYTER)
 
 # ---- tests ---------------------------------------------------------------------------------------------
 # As many processes as notebooks, one thread each (analysis_lib/pins.py); a file's tests stay in one process,

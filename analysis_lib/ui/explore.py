@@ -49,11 +49,17 @@ class Choice:
 
     @classmethod
     def of(cls, params: Params) -> Choice:
-        """The study's own parameters: its first definition, endpoint and set, unadjusted, the last horizon."""
+        """The study's own parameters: its first definition, endpoint and set, unadjusted, the last horizon or month.
+
+        Raises ExploreError for a study that has no definition.
+        """
+        if not params.definitions:
+            raise ExploreError(f"params/{params.study}.yaml has no definitions, so there is no cut-off to move")
         cut_offs = {key: (d.men, d.women) for key, d in params.definitions.items()}
         first = next(iter(cut_offs))
-        horizon, outcome = max(params.statistics.horizons_months), params.endpoint.short
-        return cls(cut_offs, first, outcome, params.cohort.discovery, "none", horizon)
+        horizon = max(params.statistics.horizons_months or params.statistics.curve_months())
+        name = [*params.cohort.trained, *params.cohort.sets][0]
+        return cls(cut_offs, first, params.endpoint.short, name, "none", horizon)
 
     def with_cut_off(self, definition: str, men: float, women: float) -> Choice:
         """The choice with other cut-offs of one definition."""
@@ -81,16 +87,23 @@ def definitions_of(params: Params, choice: Choice) -> dict[str, DefinitionParams
     }
 
 
+def published(params: Params, key: str) -> DefinitionParams:
+    """A definition as ``params/defaults.yaml`` has it, or the study's own of another name or source."""
+    own, usual = params.definitions[key], load_params("defaults").definitions.get(key)
+    return usual if usual and usual.doi == own.doi else own
+
+
 def moved_cut_offs(params: Params, choice: Choice) -> str:
-    """Where the shown definition's cut-offs are not the study's: 'men 6.9 (published 6.36)'; "" where they are."""
-    own, chosen = params.definitions[choice.definition], choice.cut_offs[choice.definition]
-    pairs = [(sex, value, getattr(own, sex)) for sex, value in zip(("men", "women"), chosen, strict=True)]
+    """Where the shown definition's cut-offs are not the published: 'men 6.9 (published 6.36)'; "" where they are."""
+    given, chosen = published(params, choice.definition), choice.cut_offs[choice.definition]
+    pairs = [(sex, value, getattr(given, sex)) for sex, value in zip(("men", "women"), chosen, strict=True)]
     return ", ".join(f"{sex} {value:g} (published {given:g})" for sex, value, given in pairs if value != given)
 
 
 def sets_of(params: Params) -> dict[str, str]:
-    """Labels to names of the sets and of the two parts of the discovery set."""
-    names = [*params.cohort.sets, "train", "internal"]
+    """Labels to names of the sets, of the training patients and of the internal test set, where there are any."""
+    c = params.cohort
+    names = [*c.sets, *(["train"] if c.trained else []), *(["internal"] if c.split_sets else [])]
     return {params.cohort.label(name): name for name in names}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from typing import cast
 
 import ipywidgets as w
@@ -38,33 +39,33 @@ class Explorer:
         self.sliders = {
             (key, sex): w.FloatSlider(
                 value=getattr(d, sex),
-                min=round(getattr(d, sex) * (1 - SPAN), 2),
-                max=round(getattr(d, sex) * (1 + SPAN), 2),
+                min=round(getattr(d, sex) - half, 2),
+                max=round(getattr(d, sex) + half, 2),
                 step=STEPS.get(d.unit, 0.01),
                 description=f"{key} {sex}",
-                tooltip=f"{d.label}, {d.unit}; below is sarcopenic. Published: {getattr(d, sex):g} ({d.source})",
+                tooltip=f"{d.label}, {d.unit}; below is sarcopenic. {self._published(key, sex)} ({d.source})",
                 readout_format=".2f",
                 continuous_update=False,
                 style={"description_width": "5.5rem"},
+                layout=w.Layout(width="17rem"),
             )
             for key, d in self.params.definitions.items()
             for sex in ("men", "women")
+            if (half := abs(getattr(d, sex)) * SPAN or 1.0)  # of a z-score too, which may be 0 or below
         }
         self.definition = w.Dropdown(options=list(self.params.definitions), description="Definition")
         self.outcome = w.Dropdown(options=list(self.params.statistics.outcomes), description="Endpoint")
         self.set = w.Dropdown(options=list(x.sets_of(self.params).items()), value=start.set, description="Set")
         self.adjustment = w.Dropdown(options=list(x.ADJUSTMENTS), description="Adjusted for")
         statistics = self.params.statistics
-        self.horizon = w.IntSlider(
-            value=int(start.horizon_months),
-            min=int(statistics.auc_first_month),
-            max=int(statistics.auc_last_month),
-            description="AUC month",
-            continuous_update=False,
+        months = [(f"{month:g}", month) for month in statistics.curve_months()]
+        self.horizon = w.SelectionSlider(
+            options=months, value=start.horizon_months, description="AUC month", continuous_update=False
         )
         self.name = w.Text(value="mytweak", description="Study")
-        self.write = w.Button(description="Write parameter file", button_style="primary")
-        self.reset = w.Button(description="Published cut-offs")
+        wide = w.Layout(width="auto", align_self="flex-start")
+        self.write = w.Button(description="Write parameter file", button_style="primary", layout=wide)
+        self.reset = w.Button(description="Cut-offs of the study", layout=wide)
         self.said, self.summary, self.prevalence = w.HTML(), w.HTML(), w.HTML()
         self.curve = w.Image(format="png", layout=w.Layout(max_width="100%"))
         self.curve.alt = "Kaplan-Meier curves of the two groups with numbers at risk"
@@ -74,11 +75,11 @@ class Explorer:
         self.write.on_click(lambda _: self._write())
         self.reset.on_click(lambda _: self._reset())
         self._paused = False
+        self.rows = {key: self._with_published(*key) for key in self.sliders}
         self.show()
         self.summary.add_class("explore-summary")
         self.prevalence.add_class("explore-prevalence")
-        rows = [self._with_published(*key) for key in self.sliders]
-        holds = [*choices, *rows, self.reset, self.name, self.write, self.said]
+        holds = [*choices, *self.rows.values(), self.reset, self.name, self.write, self.said]
         left = w.VBox(holds, layout=w.Layout(flex="1 1 21rem", max_width="26rem"))
         shows = [self.summary, self.curve, self.prevalence]
         right = w.VBox(shows, layout=w.Layout(flex="3 1 24rem", min_width="0"))
@@ -86,8 +87,13 @@ class Explorer:
 
     def _with_published(self, key: str, sex: str) -> w.HBox:
         definition = self.params.definitions[key]
-        text = f"{definition.unit or ''}; published {getattr(definition, sex):g}".removeprefix("; ")
+        text = f"{definition.unit}; {self._published(key, sex)}"
+        text += "; those by BMI stay" if definition.bmi_classes else ""
         return w.HBox([self.sliders[key, sex], w.HTML(f"<small>{text}</small>")], layout=w.Layout(flex_flow="row wrap"))
+
+    def _published(self, key: str, sex: str) -> str:
+        given, own = (getattr(d, sex) for d in (x.published(self.params, key), self.params.definitions[key]))
+        return f"published {given:g}" + ("" if own == given else f", the study's {own:g}")
 
     @property
     def choice(self) -> x.Choice:
@@ -103,10 +109,10 @@ class Explorer:
         )
 
     def _cut_off(self, key: str, sex: str) -> float:
-        """What a slider says, on its step (14.81, not 14.809999999999999); the published value as it is printed."""
-        value, published = self.sliders[key, sex].value, getattr(self.params.definitions[key], sex)
+        """What a slider says, on its step (14.81, not 14.809999999999999); the study's own value as it stands there."""
+        value, own = self.sliders[key, sex].value, getattr(self.params.definitions[key], sex)
         step = STEPS.get(self.params.definitions[key].unit, 0.01)
-        return published if abs(value - published) < step / 2 else round(round(value / step) * step, 6)
+        return own if abs(value - own) < step / 2 else round(round(value / step) * step, 6)
 
     def show(self) -> None:
         """Compute the choice and show it; ``seconds`` is what that took."""
@@ -114,9 +120,12 @@ class Explorer:
             return
         started = time.perf_counter()
         choice = self.choice
+        for (key, _), row in self.rows.items():  # two sliders at a time, so that the results stay in sight
+            row.layout.display = None if key == choice.definition else "none"
         self.result = x.explore(self.patients, self.risk, self.params, choice)
         trained = choice.set in ("train", *self.params.cohort.trained)
-        self.summary.value = _summary(self.result, choice, self.note, trained, x.moved_cut_offs(self.params, choice))
+        moved = {key: x.moved_cut_offs(self.params, replace(choice, definition=key)) for key in self.params.definitions}
+        self.summary.value = _summary(self.result, choice, self.note, trained, moved)
         self.prevalence.value = _prevalence(self.result.prevalence)
         self.curve.value = _picture(self.result.panel, choice.outcome, self.params)
         self.seconds = time.perf_counter() - started
@@ -136,12 +145,15 @@ class Explorer:
             self.said.value = f"<b>Not written.</b> {error}"
 
 
-def _summary(result: x.Result, choice: x.Choice, note: str, trained: bool, moved: str) -> str:
-    """``trained``: the model learnt from these patients; ``moved``: cut-offs that are not the published ones."""
+def _summary(result: x.Result, choice: x.Choice, note: str, trained: bool, moved: dict[str, str]) -> str:
+    """``trained``: the model learnt from these patients; ``moved``: of each definition, what is not published."""
     hazard = result.hazard
     ratio = format_ratio(hazard["hr"], hazard["low"], hazard["high"])
     lines = [f"<b>{note}</b>"] if note else []
-    lines.append(f"<b>{choice.definition}, {choice.outcome}: {moved or 'published cut-offs'}</b>")
+    lines.append(f"<b>{choice.definition}, {choice.outcome}: {moved[choice.definition] or 'published cut-offs'}</b>")
+    others = [f"{key} {text}" for key, text in moved.items() if text and key != choice.definition]
+    if others:
+        lines.append(f"Moved too: {'; '.join(others)}")
     how = "unadjusted" if choice.adjustment == "none" else f"adjusted for {choice.adjustment}"
     lines.append(
         f"HR {ratio}, {format_p(hazard['p'])}, {how} "

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from finished import toy_params, toy_patients
 
-from analysis_lib.core.parameters import PARAMS_DIR, BmiClass, load_params
+from analysis_lib.core.parameters import PARAMS_DIR, BmiClass, Params, load_params
 from analysis_lib.core.project import Study
 from analysis_lib.results.table2 import table_two
 from analysis_lib.survival import survival
@@ -135,5 +135,59 @@ def test_widgets_show_the_result_and_write_the_choice(finished, tmp_path, monkey
     assert "TFDeepSurv" in panel.summary.value and "it learnt from these patients" in panel.summary.value
     panel.set.value = "lt"
     assert "it learnt from these patients" not in panel.summary.value
+    shown = [key for key, row in panel.rows.items() if row.layout.display != "none"]
+    assert shown == [("PMI", "men"), ("PMI", "women")]
+    panel.definition.value = "SMI"
+    assert "Moved too: " in panel.summary.value and "PMI men 6 (published 6.36)" in panel.summary.value
+    assert (
+        panel.rows["PMI", "men"].layout.display == "none" and "published" in panel.rows["SMI", "men"].children[1].value
+    )
     panel.reset.click()
     assert panel.choice.cut_offs == x.Choice.of(panel.params).cut_offs
+
+
+ODD = {
+    "no horizon": {"statistics": {"horizons_months": []}},
+    "a horizon beyond the curve, and not whole": {"statistics": {"horizons_months": [72.5]}},
+    "curve within a month": {"statistics": {"auc_first_month": 6.5, "auc_last_month": 6.8, "horizons_months": []}},
+    "a z-score's cut-off": {"definitions": {"PMI": {"men": -2.0, "women": 0.0, "column": "pm_mean_hu", "unit": "SD"}}},
+    "cut-offs by BMI": {"definitions": {"SMI": {"bmi_classes": [{"bmi_at_least": 24, "men": 60, "women": 45}]}}},
+    "sets that are only tested": {"cohort": {"sets": {"discovery": {"role": "test"}}}},
+    "a set that is trained on as a whole": {"cohort": {"sets": {"discovery": {"role": "train"}}}},
+    "another endpoint": {"endpoint": "rfs"},
+    "no end that anybody has seen": {"statistics": {"auc_min_deaths": 1, "horizons_months": [500]}},
+}
+
+
+def merged(base: dict, over: dict) -> dict:
+    return base | {k: merged(base[k], v) if isinstance(v, dict) and k in base else v for k, v in over.items()}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_but_allowed_values_can_be_explored(name, finished):
+    from analysis_lib.ui.explore_widgets import Explorer
+
+    params = Params.model_validate(merged(PARAMS.model_dump(), ODD[name]))
+    panel = Explorer(Study(params, finished.project))
+    for control in (panel.definition, panel.set, panel.outcome):
+        control.value = control.options[-1][1] if isinstance(control.options[-1], tuple) else control.options[-1]
+    assert "HR " in panel.summary.value and bytes(panel.curve.value).startswith(b"\x89PNG")
+    for key, definition in params.definitions.items():
+        assert panel.choice.cut_offs[key] == (definition.men, definition.women)
+        assert panel.sliders[key, "men"].min < definition.men < panel.sliders[key, "men"].max
+
+
+def test_a_study_without_definitions_says_so():
+    with pytest.raises(x.ExploreError, match="toy.yaml has no definitions"):
+        x.Choice.of(PARAMS.model_copy(update={"definitions": {}}))
+
+
+def test_published_is_what_was_published_and_not_what_the_study_says():
+    own = PARAMS.definitions["PMI"].model_copy(update={"men": 6.0})
+    params = PARAMS.model_copy(update={"definitions": PARAMS.definitions | {"PMI": own}})
+    choice = x.replace(x.Choice.of(params), definition="PMI")
+    assert x.moved_cut_offs(params, choice) == "men 6 (published 6.36)"
+    assert x.moved_cut_offs(params, choice.with_cut_off("PMI", 6.36, 3.92)) == ""
+    named = {"PMI": own.model_copy(update={"doi": "10.1/mine"})}  # another's definition under the same name
+    other = PARAMS.model_copy(update={"definitions": named})
+    assert x.moved_cut_offs(other, x.Choice.of(other)) == ""
