@@ -11,7 +11,7 @@ import analysis_lib  # noqa: F401  first, since it pins the kernels of NumPy
 
 # isort: split
 import nbformat
-from jupyterlab.labapp import LabApp
+from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
