@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.common.formatting import format_estimate
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.survival import comparison, evaluation
@@ -59,17 +61,19 @@ def calibrations(
     seed: int,
     labels: dict[str, str],
     model: str = MODEL,
+    kept: Path | None = None,
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Calibration of the ``model`` at the horizons in each set of ``labels``.
 
     Returns the frames of the figure (groups, curves with a pointwise band, predictions: a histogram, annotations) and
     the summary (set, model, month, n, events,
     predicted, observed, ratio, slope and ici with intervals, P of D-calibration up to the month and of one-calibration,
-    note). A horizon past the follow-up, and a set in which nobody has a prediction, have a note.
+    note). ``kept`` is the folder of intervals computed before. A horizon past the follow-up, and a set in which nobody has a prediction, have a note.
     """
     groups, curves, predictions, notes, rows = [], [], [], [], []
     frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
     nobody = pd.DataFrame(columns=["time_months", "event", model], dtype=float)
+    intervals = keeping(comparison.calibration_interval, kept)
     for name, month in itertools.product(labels, sorted(statistics.horizons_months)):
         frame = frame_of.get((name, month), nobody)
         panel, time, event = f"{name} {month:g}", frame["time_months"], frame["event"]
@@ -82,7 +86,7 @@ def calibrations(
             resampled = statistics.curve_replicates, statistics.confidence, seed
             first, last = np.quantile(predicted, [0.02, 0.98])
             at = np.linspace(first, last, 50)
-            found, curve = comparison.calibration_interval(time, event, predicted, month, *resampled, at)
+            found, curve = intervals(time, event, predicted, month, *resampled, at)
             group_count = statistics.calibration_groups
             own = probabilities[(probabilities["set"] == name) & (probabilities["model"] == model)]
             row |= found | {

@@ -60,7 +60,7 @@ def discrimination(
     that is the same in everybody, gives rows of NaN there.
     """
     indexed = patients.set_index("patient_id")
-    c_index, difference, auc, horizons, notes = [], [], [], [], []
+    c_index, auc, horizons, notes = [], [], [], []
     months = np.array(statistics.curve_months())
     for name in cohort.splits:
         part = indexed[indexed["split"] == name]
@@ -68,18 +68,12 @@ def discrimination(
         part = part.loc[scores.index]
         if part["event"].sum() == 0 or MODEL not in scores:
             c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["event"].sum())))
-            difference.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
         time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
-        settings: dict[str, Any] = {
-            "replicates": statistics.bootstrap_replicates,
-            "confidence": statistics.confidence,
-            "seed": seed,
-        }
+        settings = _settings(statistics, seed)
         c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
         if unknown:
             c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
-        difference.append(_differences(time, event, scores, settings).assign(set=name))
         if name != "train":
             cases = pd.Series([int((event & (time <= month)).sum()) for month in months], months)
             enough = months[cases >= statistics.auc_min_deaths]
@@ -96,7 +90,7 @@ def discrimination(
     bands = ["set", "model", "month", "cases", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
-        "difference": _stacked(difference, DIFFERENCE_COLUMNS),
+        "difference": differences(patients, markers, cohort, statistics, seed),
         "auc": _stacked(auc, bands[:7]),
         "bands": _stacked(auc, bands),
         "horizons": _stacked(horizons, [*(c for c in bands if c != "cases"), "cases", "controls", "note"]),
@@ -112,6 +106,27 @@ def _telling(markers: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     scores = markers.dropna(axis=1, how="all").dropna()
     scores = scores.loc[:, [m == MODEL or scores[m].nunique() > 1 for m in scores]]
     return scores, [m for m in markers if m not in scores]
+
+
+def differences(
+    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+) -> pd.DataFrame:
+    """The ``difference`` of ``discrimination`` alone, without the AUC curves."""
+    indexed, tables = patients.set_index("patient_id"), []
+    for name in cohort.splits:
+        part = indexed[indexed["split"] == name]
+        scores, _ = _telling(markers.loc[part.index])
+        part = part.loc[scores.index]
+        if part["event"].sum() == 0 or MODEL not in scores:
+            tables.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
+            continue
+        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
+        tables.append(_differences(time, event, scores, _settings(statistics, seed)).assign(set=name))
+    return _stacked(tables, DIFFERENCE_COLUMNS)
+
+
+def _settings(statistics: StatisticsParams, seed: int) -> dict[str, Any]:
+    return {"replicates": statistics.bootstrap_replicates, "confidence": statistics.confidence, "seed": seed}
 
 
 def _left_out(early: np.ndarray, statistics: StatisticsParams) -> str:

@@ -30,35 +30,28 @@ def net_benefit(
     ``probability`` has shape (n, models): of the event by ``month``. Models 'all' and 'none' treat everybody and
     nobody. NaN where those above a threshold are not followed to ``month``. Intervals are percentiles of the bootstrap
     of patients with their predictions as they stand, the same resamples for every model.
-    Source: Vickers 2008, doi:10.1186/1472-6947-8-53. Equal to the package dcurves (tested), which fits a Kaplan-Meier
-    curve twice for each threshold, and so takes a second or more for each set and horizon.
+    Source: Vickers 2008, doi:10.1186/1472-6947-8-53. Equal to the package dcurves to rounding (tested), which fits a
+    Kaplan-Meier curve twice for each threshold, and so takes a second or more for each set and horizon.
     """
-    from lifelines import KaplanMeierFitter  # here, because it takes a second to load
-
-    def share_that_dies(treated: np.ndarray) -> float:
-        if not treated.any():
-            return 0.0
-        if time[treated].max() < month:
-            return np.nan
-        curve = KaplanMeierFitter().fit(time[treated], event[treated])
-        return 1 - float(curve.survival_function_at_times(month).iloc[0])
-
-    died: dict[bytes, float] = {}  # thresholds between which nobody lies share their patients and the curve
-    groups: dict[bytes, np.ndarray] = {}
-    rows, group_of_row = [], []
+    groups: dict[bytes, int] = {}  # thresholds between which nobody lies share their patients and the curve
+    members, group_of_row, rows = [], [], []
     for model, risk in zip([*models, ALL, NONE], [*probability.T, np.inf, -np.inf], strict=True):
         for threshold in thresholds:
             treated = np.broadcast_to(risk >= threshold, len(time))
             key = treated.tobytes()
-            if key not in died:
-                groups[key], died[key] = treated, share_that_dies(treated)
-            rows.append((model, threshold, _benefit(died[key], treated.mean(), threshold)))
-            group_of_row.append(list(groups).index(key))
-    table = pd.DataFrame(rows, columns=["model", "threshold", "net_benefit"])
-    again, share = died_replicates(time, event, np.array(list(groups.values())), month, replicates, seed)
-    values = _benefit(again[:, group_of_row], share[:, group_of_row], table["threshold"].to_numpy())
-    low, high = percentile_interval(values, confidence)
-    return table.assign(net_benefit_low=low, net_benefit_high=high)
+            if key not in groups:
+                groups[key] = len(groups)
+                members.append(treated)
+            rows.append((model, threshold))
+            group_of_row.append(groups[key])
+    table = pd.DataFrame(rows, columns=["model", "threshold"])
+    everybody = np.ones((1, len(time)), dtype=np.uint16)
+    benefits = []
+    for counts in (everybody, bootstrap_counts(len(time), replicates, seed)):
+        died, share = died_in(time, event, np.array(members), month, counts)
+        benefits.append(_benefit(died[:, group_of_row], share[:, group_of_row], table["threshold"].to_numpy()))
+    low, high = percentile_interval(benefits[1], confidence)
+    return table.assign(net_benefit=benefits[0][0], net_benefit_low=low, net_benefit_high=high)
 
 
 def _benefit(died, share, threshold):
@@ -67,20 +60,20 @@ def _benefit(died, share, threshold):
     return true - threshold / (1 - threshold) * false
 
 
-def died_replicates(
-    time: np.ndarray, event: np.ndarray, treated: NDArray[np.bool_], month: float, replicates: int, seed: int
+def died_in(
+    time: np.ndarray, event: np.ndarray, treated: NDArray[np.bool_], month: float, counts: NDArray[np.uint16]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each group ``treated`` (groups, n) in each replicate, the share dead by ``month`` and that of all patients.
 
-    Both have shape (replicates, groups). The first is 1 - Kaplan-Meier: NaN where nobody drawn is followed to the
-    month, 0 where nobody is drawn. Patients are those that every bootstrap of this library draws.
+    ``counts`` (replicates, n): how often each patient is drawn. Both have shape (replicates, groups). The first is
+    1 - Kaplan-Meier: NaN where nobody drawn is followed to the month, 0 where nobody is drawn.
     """
     order = sort_patients(time, event)
-    counts = bootstrap_counts(len(time), replicates, seed)[:, order.patient_of_row]
-    died = np.empty((replicates, len(treated)))
+    drawn = np.ascontiguousarray(counts[:, order.patient_of_row])
+    died = np.empty((len(counts), len(treated)))
     share = np.empty_like(died)
     members = np.ascontiguousarray(treated[:, order.patient_of_row])
-    _died_kernel(np.ascontiguousarray(counts), members, order.time, order.event, float(month), died, share)
+    _died_kernel(drawn, members, order.time, order.event, float(month), died, share)
     return died, share
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from analysis_lib.common.distributions import norm
@@ -278,13 +279,27 @@ def _arrays(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], NDA
 
 def survived(time: ArrayLike, event: ArrayLike, month: float) -> float:
     """Kaplan-Meier estimate at one month; NaN beyond the follow-up of the living. Fast, for the bootstrap."""
-    time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=bool)
-    ordered = np.sort(time)
-    if month > ordered[-1] and not dead[time == ordered[-1]].all():
-        return NAN
-    months, deaths = np.unique(time[dead & (time <= month)], return_counts=True)
-    at_risk = len(time) - np.searchsorted(ordered, months, side="left")
-    return float(np.prod(1 - deaths / at_risk))
+    time, dead = np.asarray(time, dtype=np.float64), np.asarray(event, dtype=np.bool_)
+    return float(_survived(time, dead, np.argsort(time), float(month)))
+
+
+@njit(cache=True, nogil=True)
+def _survived(time, dead, order, month):
+    n, row, alive = len(order), 0, 1.0
+    last = time[order[n - 1]]
+    if month > last:
+        for i in order[::-1]:
+            if time[i] < last:
+                break
+            if not dead[i]:
+                return np.nan
+    while row < n and time[order[row]] <= month:
+        here, deaths, first = time[order[row]], 0, row
+        while row < n and time[order[row]] == here:
+            deaths += dead[order[row]]
+            row += 1
+        alive *= 1 - deaths / (n - first)
+    return alive
 
 
 def _event_by(time: NDArray, dead: NDArray, month: float) -> float:

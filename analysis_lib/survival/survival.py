@@ -8,6 +8,7 @@ is the caller's decision, made once and counted. What cannot be estimated is NaN
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -331,7 +332,7 @@ def bootstrap_c_index(
 
     def measure(counts: NDArray[np.uint16] | None) -> NDArray[np.float64]:
         if uno_tau is None:
-            return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
+            return _harrell(time, event, matrix, replicates, seed, counts)
         return resampling.uno_c_index_replicates(time, event, matrix, replicates, seed, tau=uno_tau, counts=counts)
 
     estimate = measure(np.ones((1, n), dtype=np.uint16))[0]
@@ -377,7 +378,7 @@ def bootstrap_c_index_difference(
     place, n = names.index(reference), len(matrix)
 
     def gaps(counts: NDArray[np.uint16] | None) -> NDArray[np.float64]:
-        values = resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
+        values = _harrell(time, event, matrix, replicates, seed, counts)
         return values[:, [place]] - values
 
     estimate, gap = gaps(np.ones((1, n), dtype=np.uint16))[0], gaps(None)
@@ -392,6 +393,25 @@ def bootstrap_c_index_difference(
         p = min(1.0, 2 * (side + 1) / (len(sample) + 1)) if len(sample) else NAN
         rows.append((name, estimate[k], low[k], high[k], p))
     return pd.DataFrame(rows, columns=["model", "difference", "low", "high", "p"])
+
+
+def _harrell(
+    time: ArrayLike, event: ArrayLike, matrix: NDArray, replicates: int, seed: int, counts: NDArray[np.uint16] | None
+) -> NDArray[np.float64]:
+    if counts is not None:
+        return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
+    given = (np.asarray(values, dtype=float).tobytes() for values in (time, event, matrix))
+    return _same_replicates(*given, matrix.shape, replicates, seed)
+
+
+@functools.lru_cache(maxsize=4)  # percentile interval, BCa and differences ask for the same, one after the other
+def _same_replicates(
+    time: bytes, event: bytes, matrix: bytes, shape: tuple[int, int], replicates: int, seed: int
+) -> NDArray[np.float64]:
+    risks = np.frombuffer(matrix).reshape(shape)
+    values = resampling.c_index_replicates(np.frombuffer(time), np.frombuffer(event), risks, replicates, seed)
+    values.flags.writeable = False
+    return values
 
 
 def _known_method(method: str) -> None:

@@ -41,6 +41,7 @@ KEPT = {
     "analysis_lib.standin.anatomy:draw_patient": ["standin/shapes.py"],
     "analysis_lib.survival.imputation:imputed_ratio": ["survival/cox.py"],
     "analysis_lib.survival.comparison:brier_intervals": ["survival/resampling_kernels.py", "survival/evaluation.py"],
+    "analysis_lib.survival.comparison:calibration_interval": ["survival/cox.py", "survival/evaluation.py"],
     "analysis_lib.survival.comparison:reclassification_intervals": ["survival/evaluation.py"],
     "analysis_lib.survival.decision:net_benefit": ["survival/decision.py", "survival/resampling_kernels.py"],
     "analysis_lib.survival.separation:separation": ["survival/resampling.py"],

@@ -183,7 +183,7 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path, evidence
     curves_of = [{str(name): part["net_benefit"] for name, part in table.groupby("model")} for table in (theirs, ours)]
     evidence(
         "dcurves", "survival", "net benefit at seven thresholds, of made-up patients",
-        "dcurves 1.1, [code](https://github.com/MSKCC-Epi-Bio/dcurves)", *curves_of,
+        "dcurves 1.1, [code](https://github.com/MSKCC-Epi-Bio/dcurves)", *curves_of, atol=1e-15,
     )  # fmt: skip
     for _ in range(2):  # the second time from what was kept
         pd.testing.assert_frame_equal(decision_curves(cell, given, 1, tmp_path), curves)

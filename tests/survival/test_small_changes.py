@@ -171,8 +171,9 @@ def test_the_replicates_of_a_decision_curve_count_who_is_drawn_once_and_groups_o
     """Compiled: with drawn patients of every count, groups of one patient, and a group that nobody drawn belongs to."""
     time, dead, _ = columns(12)
     groups = np.vstack([np.ones(12, bool), np.eye(12, dtype=bool)[[0, 5]]])
-    died, share = decision.died_replicates(time, dead, groups, 8.0, 30, 2)
-    for k, count in enumerate(resampling.bootstrap_counts(12, 30, 2)):
+    counts = resampling.bootstrap_counts(12, 30, 2)
+    died, share = decision.died_in(time, dead, groups, 8.0, counts)
+    for k, count in enumerate(counts):
         for g, member in enumerate(groups):
             rows = np.repeat(np.flatnonzero(member), count[member])
             alive = evaluation.survived(time[rows], dead[rows], 8.0) if len(rows) else 1.0
