@@ -66,9 +66,9 @@ def calibrations(
     """Calibration of the ``model`` at the horizons in each set of ``labels``.
 
     Returns the frames of the figure (groups, curves with a pointwise band, predictions: a histogram, annotations) and
-    the summary (set, model, month, n, events,
-    predicted, observed, ratio, slope and ici with intervals, P of D-calibration up to the month and of one-calibration,
-    note). ``kept`` is the folder of intervals computed before. A horizon past the follow-up, and a set in which nobody has a prediction, have a note.
+    the summary (set, model, month, n, events, predicted, observed, ratio, slope and ici with intervals, P of
+    D-calibration up to the month and of one-calibration, note). A horizon past the follow-up, and a set in which nobody
+    has a prediction, have a note. ``kept`` is the folder of intervals computed before.
     """
     groups, curves, predictions, notes, rows = [], [], [], [], []
     frame_of = {(name, month): frame for name, frame, month in cells(probabilities, [model])}
