@@ -5,11 +5,13 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
 from analysis_lib.results import MODEL
@@ -48,6 +50,7 @@ def discrimination(
     cohort: CohortParams,
     statistics: StatisticsParams,
     seed: int,
+    kept: Path | None = None,
 ) -> dict[str, pd.DataFrame]:
     """C-index, its difference from the model, and AUC over time, for every marker in every split.
 
@@ -57,11 +60,13 @@ def discrimination(
     the horizons, empty with a note where a set is not followed so far or too few have died, with controls followed
     beyond) and notes (set, note: months left out of the AUC). A marker that a patient lacks leaves that patient out of
     every marker's row in that set, so that all are compared on the same patients. A marker that nobody of a set has, or
-    that is the same in everybody, gives rows of NaN there.
+    that is the same in everybody, gives rows of NaN there. ``kept`` is the folder of what was computed before, marker
+    by marker.
     """
     indexed = patients.set_index("patient_id")
     c_index, auc, horizons, notes = [], [], [], []
     months = np.array(statistics.curve_months())
+    c_index_of, auc_of = keeping(survival.bootstrap_c_index, kept), keeping(survival.auc_curve, kept)
     for name in cohort.splits:
         part = indexed[indexed["split"] == name]
         scores, unknown = _telling(markers.loc[part.index])
@@ -71,15 +76,17 @@ def discrimination(
             continue
         time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
         settings = _settings(statistics, seed)
-        c_index.append(survival.bootstrap_c_index(time, event, scores, **settings).assign(set=name))
+        each = [c_index_of(time, event, scores[[m]], **settings) for m in scores]
+        c_index.append(pd.concat(each, ignore_index=True).assign(set=name))
         if unknown:
             c_index.append(pd.DataFrame({"set": name, "model": unknown, "n": len(part), "events": int(event.sum())}))
         if name != "train":
             cases = pd.Series([int((event & (time <= month)).sum()) for month in months], months)
             enough = months[cases >= statistics.auc_min_deaths]
-            curve = survival.auc_curve(time, event, scores, enough, **settings)
+            curves = [auc_of(time, event, scores[[m]], enough, **settings) for m in scores]
+            curve = pd.concat(curves, ignore_index=True)
             note = _left_out(months[cases < statistics.auc_min_deaths], statistics)
-            note = "; ".join(filter(None, [note, curve.attrs["note"]]))
+            note = "; ".join(filter(None, [note, curves[0].attrs["note"]]))
             notes.append((name, note))
             auc.append(curve.assign(set=name, cases=cases.reindex(curve["month"]).to_numpy()))
             cells = pd.MultiIndex.from_product([scores.columns, statistics.horizons_months], names=["model", "month"])
@@ -90,7 +97,7 @@ def discrimination(
     bands = ["set", "model", "month", "cases", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
-        "difference": differences(patients, markers, cohort, statistics, seed),
+        "difference": differences(patients, markers, cohort, statistics, seed, kept),
         "auc": _stacked(auc, bands[:7]),
         "bands": _stacked(auc, bands),
         "horizons": _stacked(horizons, [*(c for c in bands if c != "cases"), "cases", "controls", "note"]),
@@ -109,7 +116,12 @@ def _telling(markers: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def differences(
-    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+    patients: pd.DataFrame,
+    markers: pd.DataFrame,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+    seed: int,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """The ``difference`` of ``discrimination`` alone, without the AUC curves."""
     indexed, tables = patients.set_index("patient_id"), []
@@ -121,7 +133,7 @@ def differences(
             tables.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
         time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
-        tables.append(_differences(time, event, scores, _settings(statistics, seed)).assign(set=name))
+        tables.append(_differences(time, event, scores, _settings(statistics, seed), kept).assign(set=name))
     return _stacked(tables, DIFFERENCE_COLUMNS)
 
 
@@ -135,18 +147,20 @@ def _left_out(early: np.ndarray, statistics: StatisticsParams) -> str:
     return few if len(early) else ""
 
 
-def _differences(time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict) -> pd.DataFrame:
+def _differences(
+    time: np.ndarray, event: np.ndarray, scores: pd.DataFrame, settings: dict, kept: Path | None
+) -> pd.DataFrame:
     """The model's C-index less that of each other marker, with three intervals that check each other."""
-    found = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings)
-    bca = survival.bootstrap_c_index_difference(time, event, scores, MODEL, **settings, method="bca")
-    level = settings["confidence"]
-    analytic = pd.DataFrame(
-        [c_index_difference_analytic(time, event, scores[MODEL], scores[m], level) for m in found["model"]],
-        columns=["low", "high", "p"],
-    )
-    ends = {f"bca_{end}": bca[end] for end in ("low", "high")}
-    ends |= {f"analytic_{end}": analytic[end] for end in ("low", "high", "p")}
-    return found.assign(**ends)
+    others, rows = [m for m in scores if m != MODEL], []
+    gap_of = keeping(survival.bootstrap_c_index_difference, kept)
+    for marker in others:
+        pair = (time, event, scores[[MODEL, marker]], MODEL)
+        row = gap_of(*pair, **settings).iloc[0].to_dict()
+        bca = gap_of(*pair, **settings, method="bca").iloc[0]
+        analytic = c_index_difference_analytic(time, event, scores[MODEL], scores[marker], settings["confidence"])
+        row |= {f"bca_{end}": bca[end] for end in ("low", "high")}
+        rows.append(row | {f"analytic_{end}": analytic[end] for end in ("low", "high", "p")})
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS[1:])
 
 
 def with_rows_of(table: pd.DataFrame, beside: pd.DataFrame, cohort: CohortParams) -> pd.DataFrame:
@@ -177,16 +191,22 @@ def mean_widths(intervals: pd.DataFrame) -> pd.Series:
 
 
 def c_index_intervals(
-    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams, statistics: StatisticsParams, seed: int
+    patients: pd.DataFrame,
+    markers: pd.DataFrame,
+    cohort: CohortParams,
+    statistics: StatisticsParams,
+    seed: int,
+    kept: Path | None = None,
 ) -> pd.DataFrame:
     """Harrell's C-index with three intervals that check each other, and Uno's, for every marker in every split.
 
     Returns set, model, n, events, harrell with percentile_, bca_ and analytic_ low and high,
     percentile_low_mc_error and percentile_high_mc_error (``resampling.monte_carlo_error``), uno with uno_low and
     uno_high (percentile), and tau_months, up to which Uno's counts: the last month of the AUC curves, or the
-    longest follow-up of a set that ends before.
+    longest follow-up of a set that ends before. ``kept`` as of ``discrimination``.
     """
     indexed, tables = patients.set_index("patient_id"), []
+    c_index_of = keeping(survival.bootstrap_c_index, kept)
     for name in cohort.splits:
         part = indexed[indexed["split"] == name]
         scores, unknown = _telling(markers.loc[part.index])
@@ -196,11 +216,15 @@ def c_index_intervals(
         time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
         level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
         settings = (statistics.bootstrap_replicates, level, seed)
-        table = survival.bootstrap_c_index(time, event, scores, *settings)
+
+        def each(given=(time, event), scores=scores, settings=settings, **how: Any) -> pd.DataFrame:
+            one = [c_index_of(*given, scores[[m]], *settings, **how) for m in scores]
+            return pd.concat(one, ignore_index=True)
+
+        table = each()
         percentile = {end: f"percentile_{end}" for end in ("low", "high", "low_mc_error", "high_mc_error")}
         table = table.rename(columns={"c_index": "harrell"} | percentile)
-        bca = survival.bootstrap_c_index(time, event, scores, *settings, method="bca")
-        uno = survival.bootstrap_c_index(time, event, scores, *settings, uno_tau=tau)
+        bca, uno = each(method="bca"), each(uno_tau=tau)
         analytic = pd.DataFrame([c_index_analytic(time, event, scores[m], level) for m in scores])
         table = table.assign(
             set=name,

@@ -400,18 +400,15 @@ def _harrell(
 ) -> NDArray[np.float64]:
     if counts is not None:
         return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts)
-    given = (np.asarray(values, dtype=float).tobytes() for values in (time, event, matrix))
-    return _same_replicates(*given, matrix.shape, replicates, seed)
+    outcome = [np.asarray(values, dtype=float).tobytes() for values in (time, event)]
+    columns = [_same_replicates(*outcome, column.tobytes(), replicates, seed) for column in matrix.T]
+    return np.column_stack(columns)
 
 
-@functools.lru_cache(maxsize=4)  # percentile interval, BCa and differences ask for the same, one after the other
-def _same_replicates(
-    time: bytes, event: bytes, matrix: bytes, shape: tuple[int, int], replicates: int, seed: int
-) -> NDArray[np.float64]:
-    risks = np.frombuffer(matrix).reshape(shape)
-    values = resampling.c_index_replicates(np.frombuffer(time), np.frombuffer(event), risks, replicates, seed)
-    values.flags.writeable = False
-    return values
+@functools.lru_cache(maxsize=64)  # percentile interval, BCa and differences ask for the same, one after the other
+def _same_replicates(time: bytes, event: bytes, risk: bytes, replicates: int, seed: int) -> NDArray[np.float64]:
+    months, dead, score = (np.frombuffer(values) for values in (time, event, risk))
+    return resampling.c_index_replicates(months, dead, score, replicates, seed)[:, 0]
 
 
 def _known_method(method: str) -> None:
