@@ -10,8 +10,9 @@ import pandas as pd
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS
 from analysis_lib.cohort.question import asked
 from analysis_lib.common.errors import ParameterError
-from analysis_lib.core.parameters import CohortParams, Params
-from analysis_lib.coxnet.settings import NetworkParams
+from analysis_lib.core.parameters import CohortParams, MultiverseParams, Params, StatisticsParams
+from analysis_lib.core.project import Study
+from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
 
 
@@ -67,7 +68,52 @@ def assemble(
     table = table[table["patient_id"].isin(usable)].sort_values("patient_id", ignore_index=True)
     table, left_out = asked(table, params)
     table.insert(2, "split", split_patients(table, params.cohort, params.seed))
+    check_reach(table, left_out, params)
     return table, left_out
+
+
+def check_reach(patients: pd.DataFrame, left_out: pd.DataFrame, params: Params) -> None:
+    """Raise ParameterError where the study's file asks for months, or a code, that its patients cannot give.
+
+    The defaults are not asked for: of a short follow-up their cells are NA, and of few patients their code is large. So
+    is a code of those whom the question leaves, as it is the base's.
+    """
+    if patients.empty:
+        return
+    asked, usual, last = params.statistics, StatisticsParams(), float(patients["time_months"].max())
+    months = [("horizons_months", month) for month in sorted(set(asked.horizons_months) - set(usual.horizons_months))]
+    months += [(name, getattr(asked, name)) for name in ("rmst_months", "auc_first_month")]
+    for name, month in months:
+        if month > last and month != getattr(usual, name):
+            raise ParameterError(
+                f"statistics.{name}: month {month:g} is after the last follow-up of all patients, month {last:.1f} "
+                f"after {asked.origin}; give one that somebody is followed to"
+            )
+    trained = int((patients["split"] == "train").sum()) + int(left_out["set"].isin(params.cohort.trained).sum())
+    sizes = {
+        "autoencoder.code_size": {params.autoencoder.code_size} - {AutoEncoderParams().code_size},
+        "multiverse.code_sizes": {*params.multiverse.code_sizes} - {*MultiverseParams().code_sizes},
+    }
+    for name, given in sizes.items() if params.radiomics and trained else ():
+        if given and max(given) > trained:
+            raise ParameterError(
+                f"{name}: a code of {max(given)} variables is larger than the {trained} training patients, whom it "
+                "could tell apart by heart; give fewer variables than patients"
+            )
+
+
+def check_sets(study: Study, clinical: pd.DataFrame, excluded: pd.DataFrame) -> None:
+    """Raise ParameterError where a set of the study's file has no row of the clinical table; the letter's may be empty.
+
+    ``clinical`` and ``excluded`` as of ``read_clinical``.
+    """
+    cohort = study.params.cohort
+    if nobody := set(cohort.sets) - {*clinical["set"], *excluded["set"]}:
+        for name in sorted(nobody - set(study.project.params("defaults").cohort.sets)):
+            raise ParameterError(
+                f"cohort.sets.{name}: no row of {study.clinical_file.name} has '{name}' in its column set, which "
+                f"holds {', '.join(sorted({*clinical['set']}))}; mend the name, or take the set away: {name}: null"
+            )
 
 
 def exclusion_table(parts: list[pd.DataFrame], sets: pd.Series) -> pd.DataFrame:

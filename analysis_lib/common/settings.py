@@ -20,6 +20,16 @@ LARGEST = 1_000_000  # of any of these numbers; beyond, a digit slipped
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(gt=0, le=LARGEST)]
+Months = Annotated[float, Field(gt=0, le=600)]  # 50 years, beyond which no time of the clinical table is
+
+
+def _each_once(values: list) -> list:
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"must hold months, each once, as [12, 36, 60], not {values}")
+    return values
+
+
+Once = AfterValidator(_each_once)
 
 
 class Section(BaseModel):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from analysis_lib.common.errors import ParameterError, suggest
 from analysis_lib.common.files import write_text_if_changed
-from analysis_lib.common.settings import Fraction, Label, Positive, Section, Width
+from analysis_lib.common.settings import Fraction, Label, Months, Once, Positive, Section, Width
 from analysis_lib.common.yaml_files import read_yaml
 from analysis_lib.core.archive_params import FetchParams, MaskParams
 from analysis_lib.core.clinical_params import ClinicalParams
@@ -35,10 +35,14 @@ IndexColumn = Literal[
     "pm_area_cm2_z", "pmi_z", "pm_mean_hu_z", "smi_z", "sm_mean_hu_z", "nama_index_z", "lama_index_z",
 ]  # fmt: skip
 
+# What may have a range of cut-offs: an index, all z-scores together, and the BMI from which others hold.
+RangeOf = Literal["pm_area_cm2", "pmi", "pm_mean_hu", "smi", "sm_mean_hu", "nama_index", "lama_index", "z", "bmi"]
+
 # The clinical covariates, here and nowhere else; the stand-in cohort has the same, of its own settings.
 Covariate = Literal["age", "sex", "bmi", "tumour_diameter_over_5cm", "tumour_single", "vascular_invasion"]
 COVARIATES: tuple[Covariate, ...] = get_args(Covariate)
 TUMOUR = COVARIATES[3:]
+MOST_MONTHS = 1000  # of a curve: more than one a month of the longest follow-up
 
 
 def in_the_data_folder(name: str) -> str:
@@ -168,12 +172,36 @@ class DefinitionParams(Section):
         "has no verdict.",
     )
 
+    def cut_offs(self, index: RangeOf) -> list[tuple[str, RangeOf, float]]:
+        """Each cut-off as (parameter, what it is of, value); ``index`` is what those of the definition are of."""
+        found: list[tuple[str, RangeOf, float]] = [("men", index, self.men), ("women", index, self.women)]
+        for k, group in enumerate(self.bmi_classes):
+            found += [(f"bmi_classes.{k}.bmi_at_least", "bmi", group.bmi_at_least)]
+            found += [(f"bmi_classes.{k}.{sex}", index, getattr(group, sex)) for sex in ("men", "women")]
+        return found
+
     @model_validator(mode="after")
     def _possible(self) -> DefinitionParams:
         cut_offs = [self.men, self.women, *(c for group in self.bmi_classes for c in (group.men, group.women))]
         # An area is positive; a density or a z-score need not be.
         if not self.column.endswith(("_hu", "_z")) and min(cut_offs) <= 0:
-            raise ValueError(f"a cut-off of {self.column} must be above 0, not {min(cut_offs):g}")
+            raise ValueError(
+                f"a cut-off of {self.column} must be above 0, not {min(cut_offs):g}; give it in {self.unit}"
+            )
+        return self
+
+
+class CutOffRange(Section):
+    """Between which values a cut-off is believed; outside it is in another unit, or a digit slipped."""
+
+    low: float = Field(description="Lowest cut-off that is believed.")
+    high: float = Field(description="Highest one.")
+    reason: Label = Field(description="Why no cut-off lies outside, for who meets the limit.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CutOffRange:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         return self
 
 
@@ -284,16 +312,17 @@ class StatisticsParams(Section):
         description="Those of Brier score, net benefit, calibration, reclassification and separation, of which each "
         "one estimates a curve or a model anew, and of the multiverse and the power.",
     )
-    auc_first_month: Positive = Field(6, description="First time of the AUC curves, months.")
-    auc_last_month: Positive = Field(60, description="Last time of the AUC curves, months.")
+    auc_first_month: Months = Field(6, description="First time of the AUC curves, months.")
+    auc_last_month: Months = Field(60, description="Last time of the AUC curves, months.")
     auc_min_deaths: int = Field(
         5,
         ge=1,
         description="Deaths by a month, below which the AUC of a set is not given there: it would be of too few.",
     )
-    auc_step_months: Positive = Field(3, description="Step of the AUC curves, months.")
-    horizons_months: list[Positive] = Field(
-        default_factory=lambda: [12.0, 36.0, 60.0], description="1, 3 and 5 years, months of 30.4375 days."
+    auc_step_months: Months = Field(3, description="Step of the AUC curves, months.")
+    horizons_months: Annotated[list[Months], Once] = Field(
+        default_factory=lambda: [12.0, 36.0, 60.0],
+        description="1, 3 and 5 years, months of 30.4375 days. Others must lie within somebody's follow-up.",
     )
     time_origin: Label = Field(
         "surgery",
@@ -304,7 +333,7 @@ class StatisticsParams(Section):
         default_factory=lambda: ["age", "sex", *TUMOUR],
         description="Covariates of the adjusted hazard ratios and of the clinical model, where a set has them.",
     )
-    at_risk_months: list[Annotated[int, Field(ge=0)]] = Field(
+    at_risk_months: Annotated[list[Annotated[int, Field(ge=0, le=600)]], Once] = Field(
         default_factory=lambda: [0, 12, 24, 36, 48, 60],
         min_length=2,
         description="Months at which the Kaplan-Meier curves count the patients at risk, the axis ending at the last.",
@@ -319,7 +348,7 @@ class StatisticsParams(Section):
         description="Below so many events for each covariate an adjusted hazard ratio has a note "
         "(10.1016/0895-4356(95)00048-8; a rule of thumb, see 10.1093/aje/kwk052).",
     )
-    rmst_months: Positive = Field(60, description="Horizon of the restricted mean survival time, months.")
+    rmst_months: Months = Field(60, description="Horizon of the restricted mean survival time, months.")
     spline_knots: list[Fraction] = Field(
         default_factory=lambda: [0.05, 0.35, 0.65, 0.95],
         min_length=3,
@@ -340,6 +369,14 @@ class StatisticsParams(Section):
             raise ValueError(
                 f"auc_first_month ({self.auc_first_month:g}) must not be after auc_last_month ({self.auc_last_month:g})"
             )
+        months = (self.auc_last_month - self.auc_first_month) / self.auc_step_months
+        if months > MOST_MONTHS:
+            raise ValueError(
+                f"auc_step_months ({self.auc_step_months:g}) makes curves of {months:.0f} months; take a step that "
+                f"makes at most {MOST_MONTHS}"
+            )
+        if sorted(set(self.spline_knots)) != self.spline_knots:
+            raise ValueError("spline_knots: give quantiles in rising order, each once, as [0.05, 0.35, 0.65, 0.95]")
         first, last = self.decision_thresholds or (0.0, 1.0)
         if first >= last:
             raise ValueError(f"decision_thresholds: the first ({first:g}) must be below the last ({last:g})")
@@ -468,10 +505,15 @@ class Params(Section):
     fetch: FetchParams | None = Field(None, description="A public collection to take the patients from (make fetch).")
     masks: MaskParams = Field(default_factory=MaskParams, description="Automatic masks (make masks).")
     images: ImageParams = Field(description="CT and masks.")
-    definitions: dict[Label, DefinitionParams] = Field(description="Definitions of sarcopenia by index.")
+    definitions: dict[Label, DefinitionParams] = Field(min_length=1, description="Definitions of sarcopenia by index.")
     further_definitions: dict[Label, DefinitionParams] = Field(
         default_factory=dict,
         description="Definitions that the paper does not have: off in its tables and figures, on in the extended one.",
+    )
+    cut_off_ranges: dict[RangeOf, CutOffRange] = Field(
+        default_factory=dict,
+        description="Between which values the cut-offs of an index are believed, in its unit; an index without has no "
+        "limits. z is of all z-scores, bmi of the classes of a definition.",
     )
     reference: ReferenceParams = Field(
         default_factory=ReferenceParams, description="Published values of the indices by age and sex."
@@ -492,6 +534,21 @@ class Params(Section):
     standin: StandinParams | None = Field(
         None, description="How the synthetic cohort is made; absent for a study of real patients."
     )
+
+    @model_validator(mode="after")
+    def _believable_cut_offs(self) -> Params:
+        for section in ("definitions", "further_definitions"):
+            for key, definition in getattr(self, section).items():
+                index = "z" if definition.column.endswith("_z") else definition.column
+                for parameter, of, value in definition.cut_offs(index):
+                    limits = self.cut_off_ranges.get(of)
+                    if limits and not limits.low <= value <= limits.high:
+                        unit = "kg/m²" if of == "bmi" else definition.unit
+                        raise ValueError(
+                            f"{section}.{key}.{parameter} {value:g} {unit} lies outside {limits.low:g} to "
+                            f"{limits.high:g}: {limits.reason}; give it in {unit}, or widen cut_off_ranges.{of}"
+                        )
+        return self
 
     @model_validator(mode="after")
     def _icc_needs_stability(self) -> Params:
@@ -633,8 +690,10 @@ def _explain(error: ValidationError, where: str, raw: dict[str, Any]) -> str:
             lacking.setdefault(tuple(path[:-1]), []).append(path[-1])
         else:
             cause = item["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(item["input"], (dict, list)) else f" (given: {item['input']!r})"
-            lines.append(f"{where}: parameter '{dotted}': {cause}{given}{_other_entry(path, raw)}")
+            given = "" if isinstance(item["input"], (dict, list, Params)) else f" (given: {item['input']!r})"
+            at = f"parameter '{dotted}': " if dotted else ""  # several parameters together name themselves
+            # of an entry that is there a value is wrong, not the name
+            lines.append(f"{where}: {at}{cause}{given}{_other_entry(path, raw) if item['input'] is None else ''}")
     for entry, names in lacking.items():
         what = f"'{'.'.join(entry)}' lacks" if entry else "the file lacks"
         lines.append(f"{where}: {what} {', '.join(names)}{_other_entry(list(entry), raw)}")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.clinical import EXCLUSION_COLUMNS, ClinicalTableError, read_clinical
+from analysis_lib.cohort.cohort import check_sets
 from analysis_lib.cohort.columns import KEPT, MEASURED
 from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.index_columns import from_table
@@ -58,6 +59,7 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     clinical, excluded = read_clinical(
         study.clinical_file, list(params.cohort.sets), params.clinical, doubts=remarks, further=further_columns(params)
     )
+    check_sets(study, clinical, excluded)
     given = from_table(clinical)
     read = clinical if reads_images(study, clinical) or params.features.rois else clinical.head(0)
     need_sm = "sm_area_cm2" not in given

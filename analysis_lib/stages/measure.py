@@ -42,6 +42,7 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     clinical, excluded = read_clinical(
         study.clinical_file, list(params.cohort.sets), params.clinical, doubts=doubts, further=further_columns(params)
     )
+    cohort.check_sets(study, clinical, excluded)
     # A row refused for its values still had a set, which the flowchart counts by; so had one whom a reader rejected.
     sets = clinical.set_index("patient_id")["set"]
     clinical, rejected = without_rejected(study, clinical, doubts)

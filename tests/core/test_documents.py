@@ -247,13 +247,17 @@ def told(cell: str) -> set[str]:
     return steps
 
 
-# make multiverse, make search, make validate, make fetch and make masks always run.
-NEVER_SEEN = {f"build/STUDY/params/{name}.json" for name in ("search", "multiverse", "validation", "fetch", "masks")}
+# make multiverse, make search, make validate, make fetch and make masks always run; a range judges parameters alone.
+NEVER_SEEN = {
+    f"build/STUDY/params/{name}.json"
+    for name in ("search", "multiverse", "validation", "fetch", "masks", "cut_off_ranges")
+}
 
 
 def test_what_runs_again_is_as_the_page_says():
     made, changes = rules(), rows_of(section("What make runs again").split("| kept |")[0])
     assert runs_again({"build/STUDY/params/pca.json"}, made) == {"03"}
+    assert runs_again({"build/STUDY/params/adjustment.json"}, made) == {"05", "12", "13", "14"}  # no network refitted
     real = {t: needs - {"build/STUDY/cohort.done"} if t.endswith(".inputs") else needs for t, needs in made.items()}
     users = {name: set(modules_of(module)) for name, module in STAGES.items()}
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):

@@ -1,11 +1,21 @@
 """Parameters: typed, documented, and a misspelt name stops the run with the right one suggested."""
 
 import json
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from analysis_lib.core.parameters import PARAMS_DIR, ParameterError, Params, load_params, write_sections
+from analysis_lib.core.parameters import (
+    ADJUSTMENT,
+    PARAMS_DIR,
+    IndexColumn,
+    ParameterError,
+    Params,
+    RangeOf,
+    load_params,
+    write_sections,
+)
 
 
 def study(tmp_path, text):
@@ -57,7 +67,51 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("clinical: {file: ../x.csv}\n", "without a path"),
         ("definitions: {PMI: {men: .nan}}\n", "definitions.PMI.men.*finite"),
         ("definitions: {MA: {women: .inf}}\n", "definitions.MA.women.*finite"),
-        ("definitions: {PMI: {men: -6}}\n", "definitions.PMI.*cut-off of pmi must be above 0, not -6"),
+        (
+            "definitions: {PMI: {men: -6.36}}\n",
+            "definitions.PMI': a cut-off of pmi must be above 0, not -6.36; .* cm²/m²$",
+        ),
+        ("definitions: {PMI: {women: 0}}\n", "definitions.PMI.*cut-off of pmi must be above 0, not 0"),
+        ("definitions: {PMI: -6.36}\n", r"definitions.PMI.*\(given: -6.36\)$"),  # the value is wrong, not the name
+        (
+            "definitions: {PMI: {men: 6360}}\n",
+            "definitions.PMI.men 6360 cm²/m² lies outside 1 to 20: .*; give it in cm²/m², or widen cut_off_ranges.pmi$",
+        ),
+        ("definitions: {PMA: {women: 1464}}\n", "definitions.PMA.women 1464 cm² lies outside 3 to 50"),  # mm²
+        ("definitions: {SMI: {men: 150}}\n", "definitions.SMI.men 150 .* outside 10 to 100"),  # an area
+        (
+            "definitions: {MA: {men: 1068}}\n",
+            "definitions.MA.men 1068 HU lies outside 1 to 90",
+        ),  # CT numbers from -1024
+        ("definitions: {PD: {men: -38.5}}\n", "definitions.PD.men -38.5 HU lies outside"),
+        ("definitions: {MA: {column: sm_mean_hu_z}}\n", "definitions.MA.men 44.4 HU lies outside -6 to 6"),
+        (
+            "further_definitions: {SMI Martin: {bmi_classes: [{bmi_at_least: 25, men: 5300, women: 41}]}}\n",
+            "further_definitions.SMI Martin.bmi_classes.0.men 5300 .* outside 10 to 100",
+        ),
+        (
+            "further_definitions: {SMI Martin: {bmi_classes: [{bmi_at_least: 0.25, men: 53, women: 41}]}}\n",
+            "bmi_classes.0.bmi_at_least 0.25 kg/m² lies outside 10 to 70",
+        ),
+        ("cut_off_ranges: {pmi: {low: 30}}\n", r"cut_off_ranges.pmi': low \(30\) must be below high \(20\)"),
+        (
+            "statistics: {horizons_months: []}\n",
+            r"statistics.horizons_months': must hold months, .* \[12, 36, 60\], not",
+        ),
+        ("statistics: {horizons_months: [12, 12]}\n", "statistics.horizons_months': must hold months, each once"),
+        ("statistics: {horizons_months: [0]}\n", "statistics.horizons_months.0': .* greater than 0"),
+        ("statistics: {horizons_months: [-12]}\n", "statistics.horizons_months.0': .* greater than 0"),
+        (
+            "statistics: {horizons_months: [1826]}\n",
+            "statistics.horizons_months.0': .* less than or equal to 600",
+        ),  # days
+        ("statistics: {at_risk_months: [0, 12, 12]}\n", "statistics.at_risk_months': must hold months, each once"),
+        ("statistics: {rmst_months: 0}\n", "statistics.rmst_months': .* greater than 0"),
+        ("statistics: {rmst_months: -60}\n", "statistics.rmst_months': .* greater than 0"),
+        ("statistics: {rmst_months: 1826}\n", "statistics.rmst_months': .* less than or equal to 600"),
+        ("statistics: {auc_step_months: 0.001}\n", "auc_step_months .0.001. makes curves of 54000 months; take a step"),
+        ("statistics: {spline_knots: [0.5, 0.1, 0.9]}\n", "spline_knots: give quantiles in rising order"),
+        ("autoencoder: {code_size: 0}\n", "autoencoder.code_size': .* greater than 0"),
         ("images: {sm: {hu_window: {low: .nan, high: 150}}}\n", "hu_window.low.*finite"),
         ("network: {hidden: [32, 0]}\n", "network.hidden.1.*greater than 0"),
         ("autoencoder: {hidden: [-5]}\n", "autoencoder.hidden.0.*greater than 0"),
@@ -109,6 +163,14 @@ def test_mistakes_are_named(tmp_path, text, message):
         study(tmp_path, text)()
 
 
+def test_every_index_has_a_range_of_cut_offs_and_a_study_may_widen_it(tmp_path):
+    ranges = load_params("defaults").cut_off_ranges
+    assert ranges.keys() == set(get_args(RangeOf))
+    assert {column.removesuffix("_z") for column in get_args(IndexColumn)} == ranges.keys() - {"z", "bmi"}
+    wide = "cut_off_ranges: {pmi: {high: 1000}}\ndefinitions: {PMI: {men: 636, unit: mm²/m²}}\n"
+    assert study(tmp_path, wide)().definitions["PMI"].men == 636
+
+
 def test_words_of_a_parameter_file_stay_words(tmp_path):
     codes = "os_event: {1: [Yes, ON], 0: [NO, off]}, sex: {F: [010, 12:30]}"
     clinical = study(tmp_path, f"clinical: {{codes: {{{codes}}}, missing: [1_0, 2020-13-45]}}\n")().clinical
@@ -136,6 +198,19 @@ def test_sections_are_rewritten_only_when_they_change(tmp_path):
     changed = {p.name for p in tmp_path.iterdir() if p.stat().st_mtime_ns != before[p.name]}
     assert changed == {"definitions.json"}
     assert json.loads((tmp_path / "definitions.json").read_text())["PMI"]["men"] == 6.0
+
+
+@pytest.mark.parametrize("name", ADJUSTMENT)
+def test_what_adjusts_hazard_ratios_stands_apart_from_what_the_model_runs_by(tmp_path, name):
+    params = load_params("standin")
+    write_sections(params, tmp_path)
+    before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    given = getattr(params.statistics, name)
+    other = given[:-1] if isinstance(given, list) else given + 1
+    write_sections(
+        params.model_copy(update={"statistics": params.statistics.model_copy(update={name: other})}), tmp_path
+    )
+    assert {p.name for p in tmp_path.iterdir() if p.stat().st_mtime_ns != before[p.name]} == {"adjustment.json"}
 
 
 def test_every_parameter_has_a_description():
