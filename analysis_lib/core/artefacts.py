@@ -147,10 +147,10 @@ ARTEFACTS: dict[str, Artefact] = {
     "table1": Artefact(
         "Table 1",
         "Characteristics of the patients by set. {all}. Percentages are of the patients whose value is known; the "
-        "columns 'missing' count the others.",
+        "columns 'missing' count the others. {uncounted}",
         part="paper",
         published=Published("Table 1"),
-        page="Characteristics of the patients by set.",
+        page="Characteristics of the patients by set. {uncounted}",
     ),
     "table2": Artefact(
         "Table 2",
@@ -163,7 +163,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "fig2": Artefact(
         "Fig. 2",
-        "Kaplan-Meier curves of {endpoint} with and without sarcopenia, one panel a definition. {discovery}. "
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia, one panel a definition. {cox}{discovery}. "
         "Bands: pointwise {level} intervals. Under each panel, by the month above, those still at risk and those censored or "
         "with an event before (KMunicate, 10.1136/bmjopen-2019-030215); the axis of survival is broken where it does not "
         "begin at 0.",
@@ -195,7 +195,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "fig4cf": Artefact(
         "Fig. 4c-f",
-        "Kaplan-Meier curves of {endpoint} in the risk groups, cut at {cuts} in every set. "
+        "Kaplan-Meier curves of {endpoint} in the risk groups, cut at {cuts} in every set. {cox}"
         "{train}; {tests}. The training panel is optimistic. Under each panel the patients whose risk lies no further from the "
         "cut-off than its own SD over the {ensemble} networks of the ensemble: their group is uncertain.",
         "Panels for training, internal test and each external set, each with two Kaplan-Meier curves, high and low risk, "
@@ -217,7 +217,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "figS1": Artefact(
         "Fig. S1",
-        "Kaplan-Meier curves of {second_endpoint} with and without sarcopenia. {discovery}.",
+        "Kaplan-Meier curves of {second_endpoint} with and without sarcopenia. {cox}{discovery}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {second_endpoint} "
         "with interval bands and numbers at risk, censored and of events. {hazard_second_discovery}.",
         part="paper",
@@ -225,7 +225,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "figS2": Artefact(
         "Fig. S2",
-        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {test1}.",
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {cox}{test1}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {endpoint} with "
         "interval bands and numbers at risk, censored and of events. {hazard_test1}.",
         part="paper",
@@ -233,7 +233,7 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "figS3": Artefact(
         "Fig. S3",
-        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {test2}.",
+        "Kaplan-Meier curves of {endpoint} with and without sarcopenia. {cox}{test2}.",
         "{definitions} panels, one a definition of sarcopenia, each with two Kaplan-Meier curves of {endpoint} with "
         "interval bands and numbers at risk, censored and of events. {hazard_test2}.",
         part="paper",
@@ -251,7 +251,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "spline": Artefact(
         "The indices as curves",
         "Hazard of {event} along each continuous index (restricted cubic spline), against a patient exactly at the cut-off. "
-        "{discovery}. Bands: pointwise {level} intervals.",
+        "{uncounted}{discovery}. Bands: pointwise {level} intervals.",
         "{definitions} panels, one an index, each with the hazard ratio on a logarithmic scale over the index, its interval "
         "band, a dashed line at the cut-off, and a histogram of the patients along the bottom.",
     ),
@@ -282,7 +282,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Risk groups in numbers",
         "Risk groups cut at the training median: sizes, {events}, hazard ratio ({level} interval), log-rank P, median follow-up by "
         "reverse Kaplan-Meier and median survival with {level} intervals (empty: not reached). n_near_cutoff: risk no further "
-        "from the cut-off than its own SD over the {ensemble} networks. {train}; {tests}.",
+        "from the cut-off than its own SD over the {ensemble} networks. {cox}{train}; {tests}.",
         model=True,
     ),
     "c_index": Artefact(
@@ -331,7 +331,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Calibration",
         "Observed against predicted risk of {event} at the study's horizons: groups of equal size with Kaplan-Meier intervals, "
         "a smooth curve with its bootstrap band, and from above a histogram of the predictions. O/E: observed over predicted "
-        "{events}, below 1 where the model foresees too many. {tests}.",
+        "{events}, below 1 where the model foresees too many. {uncounted}{tests}.",
         "A grid of square panels, sets in rows and horizons in columns: observed risk of {event} over predicted risk, dots with "
         "intervals for groups of patients, a smooth curve with a band, spikes for the patients by predicted risk, and the "
         "diagonal of perfect calibration; above, O/E, slope and ICI with intervals.",
@@ -353,7 +353,7 @@ ARTEFACTS: dict[str, Artefact] = {
         "Decision curves",
         "Net benefit against the risk at which one would act, for the model, clinical variables, the best definition and "
         "their combinations; {level} bootstrap intervals over patients, {curve_replicates} replicates, drawn for the model and for the best "
-        "definition, in the table for all. Without the earliest horizon, which is in the table. {tests}.",
+        "definition, in the table for all. Without the earliest horizon, which is in the table. {uncounted}{tests}.",
         "A grid of panels, sets in rows and horizons in columns: net benefit over threshold probability, a line a model named at "
         "its end, with bands of the model and of the best definition, beside treating all and treating none.",
         model=True,
@@ -373,25 +373,25 @@ ARTEFACTS: dict[str, Artefact] = {
     "cumulative_incidence": Artefact(
         "Recurrence with death as a competing risk",
         "Cumulative incidence of recurrence and of death without recurrence (Aalen-Johansen), and the naive estimate that takes "
-        "such deaths for censored. {all}.",
+        "such deaths for censored. {uncounted}{all}.",
         "A panel a set: cumulative incidence of recurrence and of death without recurrence over months after {time_origin}, with "
         "interval bands; a set without known recurrence is named below.",
     ),
     "incidence": Artefact(
         "Recurrence at the horizons",
-        "Cumulative incidence of recurrence and of death without recurrence at the horizons, with {level} intervals. {all}.",
+        "Cumulative incidence of recurrence and of death without recurrence at the horizons, with {level} intervals. {uncounted}{all}.",
     ),
     "competing_risks": Artefact(
         "Recurrence and death before it, by definition",
         "Hazard ratios of sarcopenia for recurrence and for death without recurrence: cause-specific (the other event censors; "
         "Cox), of the subdistribution (Fine and Gray), and Gray's test of the two cumulative incidences, with {level} intervals. "
-        "{all}.",
+        "{uncounted}{all}.",
     ),
     "risk_group_models": Artefact(
         "Risk groups against the lowest",
         "Each risk group against the lowest: hazard ratio, the same adjusted for the clinical covariates in complete cases, P of "
         "proportional hazards (Schoenfeld, all groups), log-rank P, and difference of restricted mean survival to {rmst_months} "
-        "months, with {level} intervals. {train}; {tests}.",
+        "months, with {level} intervals. {cox}{train}; {tests}.",
         model=True,
     ),
     "optimism": Artefact(
@@ -430,7 +430,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "multiverse_hr": Artefact(
         "Choices of an analyst: hazard ratios",
         "Hazard ratio of low muscle under every choice of cut-off, HU window, grouping, endpoint and adjustment, in order of "
-        "its size (specification curve). {all}.",
+        "its size (specification curve). {uncounted}{all}.",
         "Above, a dot a specification in order of its hazard ratio, with its interval; below, a mark for each choice that it "
         "takes.",
     ),

@@ -499,7 +499,7 @@ class Params(Section):
         "three cuts of the risk, as [-0.5, 0.5]. Given, also as median, it adds a table of each group against the "
         "lowest: adjusted, with the test of proportional hazards and restricted means.",
     )
-    cox: CoxParams = Field(default_factory=CoxParams, description="Cox models of Table 2.")
+    cox: CoxParams = Field(default_factory=CoxParams, description="Cox models, log-rank tests and curves.")
     cohort: CohortParams = Field(description="Sets and split.")
     clinical: ClinicalParams = Field(default_factory=ClinicalParams, description="The clinical table.")
     fetch: FetchParams | None = Field(None, description="A public collection to take the patients from (make fetch).")

@@ -61,7 +61,10 @@ RiskGroups = Annotated[str | list[float], BeforeValidator(_groups)]
 
 
 class CoxParams(Section):
-    """The Cox models of Table 2 and its extension; all else counts each patient once and from the start."""
+    """The Cox models, curves and log-rank tests of sarcopenia and risk groups.
+
+    The network and its accuracy count each patient once and from the start.
+    """
 
     strata: list[Label] = Field(
         default_factory=list, description="Columns whose values have hazards of their own, for example [centre, sex]."
@@ -77,20 +80,37 @@ class CoxParams(Section):
     @property
     def given(self) -> bool:
         """Whether a hazard ratio is another than without this section."""
-        return bool(self.strata or self.entry or self.weights)
+        return bool(self.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the patients that it names, each once."""
+        return [name for name in dict.fromkeys([*self.strata, self.entry, self.weights]) if name]
 
 
 def cox_text(cox: CoxParams) -> str:
-    """What the hazard ratios of Table 2 are, where ``cox`` asks for it, as a sentence with a blank after it; or ''."""
+    """What hazard ratios, tests and curves are where ``cox`` asks for it: a sentence with a blank after it, or ''."""
     parts = [f"stratified by {' and '.join(cox.strata)}"] if cox.strata else []
     parts += [f"with delayed entry at {cox.entry}"] if cox.entry else []
     parts += [f"weighted by {cox.weights}, with robust intervals"] if cox.weights else []
     if not parts:
         return ""
+    late = ["delayed entry"] * bool(cox.entry) + ["weights, also in the numbers at risk"] * bool(cox.weights)
+    curves = f"with {' and '.join(late)}" if late else "of all strata together"
     return (
-        f"Cox models {', '.join(parts)}; curves, model and accuracy count each patient once and from the start, and "
-        "what cannot honour this is NA. "
+        f"{HAZARDS} {', '.join(parts)}; Kaplan-Meier curves and medians {curves}; the network and its accuracy count "
+        "each patient once and from the start, and what cannot honour this is NA. "
     )
+
+
+HAZARDS = "Cox models and log-rank tests"
+
+
+def uncounted_text(cox: CoxParams) -> str:
+    """Of a table or figure that ``cox`` leaves as it is, a sentence that says so, with a blank after it; or ''."""
+    names = {"strata": cox.strata, "delayed entry": cox.entry, "weights": cox.weights}
+    given = [name for name, value in names.items() if value]
+    return f"Here {' and '.join(given)} {'do' if given != ['delayed entry'] else 'does'} not count. " if given else ""
 
 
 def cuts_text(rule: str | list[float]) -> str:

@@ -172,5 +172,5 @@ def _number_rows(
             for tick in ticks:
                 x = (box.x0 + box.width * tick / ticks[-1]) * width
                 known = tick in rows.index and pd.notna(rows.at[tick, column])
-                shown = f"{int(rows.at[tick, column])}" if known else "–"
+                shown = f"{round(float(rows.at[tick, column]), 1):g}" if known else "–"  # weights need not be whole
                 style.text_mm(fig, x, y + j * ROW_MM, shown, va="center", ha="center", gid=column)

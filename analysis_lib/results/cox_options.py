@@ -6,74 +6,93 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from analysis_lib.cohort.question import first_events
 from analysis_lib.common.distributions import norm
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
+from analysis_lib.core.question_params import CoxParams
 from analysis_lib.survival import survival
 from analysis_lib.survival.cox import NoFiniteEstimate
-from analysis_lib.survival.cox_weighted import WeightedFit, cox_weighted, fine_gray, gray_test
+from analysis_lib.survival.cox_weighted import WeightedFit, cox_weighted, fine_gray, gray_test, varying_within
 
 RATIO = ("hr", "low", "high", "p")
 NAN = float("nan")
-# What Table 2 and its extension do not have with these options, since their estimators cannot honour them.
-WITHOUT = ("p_logrank", "firth_hr", "firth_low", "firth_high", "firth_p", "p_proportional", "p_curvature")
-OF_CURVES = ("median_sarcopenic", "median_others", "rmst")
+# What these options leave without a number, since its estimator cannot honour them.
+WITHOUT = ("firth_hr", "firth_low", "firth_high", "firth_p", "p_proportional", "p_curvature")
 
 
-def ratio(part: pd.DataFrame, outcome: tuple[str, str], x: pd.DataFrame, statistics: StatisticsParams) -> dict:
-    """hr, low, high, p and note of the last column of ``x`` (n, p), by Cox regression as ``cox`` asks for it.
+def options_of(part: pd.DataFrame, cox: CoxParams) -> dict[str, np.ndarray]:
+    """What ``cox`` asks of an estimator for the patients ``part`` (n): entry, weights and strata (n,), those given."""
+    found = {"entry": part[cox.entry].to_numpy(float)} if cox.entry else {}
+    found |= {"weights": part[cox.weights].to_numpy(float)} if cox.weights else {}
+    found |= {"strata": part[cox.strata].astype(str).agg(" ".join, axis=1).to_numpy()} if cox.strata else {}
+    return found
 
-    ``part`` are the patients (n), ``outcome`` their columns of time and event. With weights the interval is by the
+
+def late_of(part: pd.DataFrame, cox: CoxParams) -> dict[str, np.ndarray]:
+    """The same for a curve, which is of all strata together."""
+    return {name: values for name, values in options_of(part, cox).items() if name != "strata"}
+
+
+def observed(part: pd.DataFrame, months: str, cox: CoxParams) -> pd.Series:
+    """Who (n,) is under observation before the time in the column ``months`` ends, as R's ``Surv`` has it."""
+    return part[cox.entry] < part[months] if cox.entry else pd.Series(True, part.index)
+
+
+def adjusted(part: pd.DataFrame, outcome: tuple[str, str], x: pd.DataFrame, statistics: StatisticsParams):
+    """As ``survival.cox_adjusted``, by the covariates ``x`` (n, p), with what ``cox`` asks for; index covariate.
+
+    ``part`` are the patients (n), ``outcome`` their columns of time and event. With weights the intervals are by the
     robust variance, as R has it; NaN with a note where there is no finite estimate.
     """
-    cox, (months, event) = statistics.cox, outcome
-    strata = part[cox.strata].astype(str).agg(" ".join, axis=1) if cox.strata else None
+    months, event = outcome
+    options = options_of(part, statistics.cox)
+    if not options:
+        return survival.cox_adjusted(part[months], part[event], x, statistics.confidence).set_index("covariate")
+    rows = pd.DataFrame(NAN, x.columns, RATIO).assign(n=len(x), n_events=int(part[event].sum()), note="")
+    used = varying_within(x, options.get("strata"))
     try:
-        fit = cox_weighted(
-            part[months],
-            part[event],
-            x.to_numpy(float),
-            entry=part[cox.entry] if cox.entry else None,
-            weights=part[cox.weights] if cox.weights else None,
-            strata=strata,
-        )
+        fit = cox_weighted(part[months], part[event], x[used].to_numpy(float), **options)
     except NoFiniteEstimate as error:
-        return dict.fromkeys(RATIO, NAN) | {"note": str(error)}
-    return _wald(fit, bool(cox.weights), statistics.confidence) | {"note": ""}
+        return rows.assign(note=str(error))
+    for k, name in enumerate(used):
+        found = _wald(fit, bool(statistics.cox.weights), statistics.confidence, k)
+        rows.loc[name, list(RATIO)] = [found[column] for column in RATIO]
+    return rows
 
 
-def overridden(
-    row: dict[str, Any],
-    part: pd.DataFrame,
-    outcome: tuple[str, str],
-    group: np.ndarray,
-    below: np.ndarray,
-    covariates: pd.DataFrame,
-    statistics: StatisticsParams,
-) -> dict[str, Any]:
-    """A row of the extended table as ``cox`` asks for it: what can be had by it, and NaN for what cannot.
+def binary(part: pd.DataFrame, outcome: tuple[str, str], group: ArrayLike, statistics: StatisticsParams) -> dict:
+    """As ``survival.cox_binary`` of ``group`` (n,), with what ``cox`` asks for."""
+    columns = part[outcome[0]], part[outcome[1]]
+    fit = survival.cox_binary(*columns, group, statistics.confidence)
+    if not statistics.cox.given:
+        return fit
+    member = pd.DataFrame({"group": np.asarray(group, dtype=float)}, part.index)
+    found = adjusted(part, outcome, member, statistics).loc["group", [*RATIO, "note"]].to_dict()
+    return fit | found | {"note": fit["note"] or found["note"]}
 
-    ``group`` (n,) bool, ``below`` (n,) the index below its cut-off, ``covariates`` (n, p) of the adjusted ratios.
-    """
-    member = pd.DataFrame({"group": group.astype(float)}, part.index)
-    plain = ratio(part, outcome, member, statistics)
-    found = {"hr": plain["hr"], "hr_low": plain["low"], "hr_high": plain["high"], "p": plain["p"]}
-    sd = float(np.std(below, ddof=1)) if len(below) > 1 else 0.0
-    line = ratio(part, outcome, pd.DataFrame({"below": below / (sd or 1.0)}, part.index), statistics)
-    found |= {f"per_sd_{k}": line[k] for k in RATIO}
-    complete = covariates.notna().all(axis=1)
-    if len(covariates.columns) and row["cc_n"]:
-        varying = covariates.loc[complete, covariates[complete].nunique() > 1]
-        adjusted = ratio(part[complete], outcome, varying.assign(group=member["group"]), statistics)
-        found |= {f"cc_{k}": adjusted[k] for k in RATIO}
-        found |= {f"mi_{k}": adjusted[k] if complete.all() else NAN for k in RATIO}
-    lost = [name for name in row if name in WITHOUT]
-    if statistics.cox.entry or statistics.cox.weights:
-        lost += [name for name in row if name.startswith(OF_CURVES)]
-    note = "; ".join(filter(None, (row["note"], plain["note"])))
-    return row | dict.fromkeys(lost, NAN) | found | {"note": note}
+
+def per_unit(part: pd.DataFrame, outcome: tuple[str, str], value: ArrayLike, statistics: StatisticsParams) -> dict:
+    """hr, low, high and p of one unit more of ``value`` (n,), as ``survival.cox_continuous``, by ``cox``."""
+    if not statistics.cox.given:
+        columns = part[outcome[0]], part[outcome[1]]
+        return survival.cox_continuous(*columns, value, statistics.confidence, per_sd=False)
+    return adjusted(part, outcome, pd.DataFrame({"value": np.asarray(value)}, part.index), statistics).loc["value"]
+
+
+def logrank_p(part: pd.DataFrame, outcome: tuple[str, str], group: ArrayLike, cox: CoxParams) -> float:
+    """P of the log-rank test between the groups (n,), with what ``cox`` asks for."""
+    return survival.logrank_p(part[outcome[0]], part[outcome[1]], group, **options_of(part, cox))
+
+
+def without(row: dict[str, Any], cox: CoxParams) -> dict[str, Any]:
+    """A row of a table with NaN for what cannot honour ``cox``."""
+    lost = [name for name in row if name in WITHOUT] if cox.given else []
+    if cox.entry or cox.weights:
+        lost += [name for name in row if name.startswith("rmst")]
+    return row | dict.fromkeys(lost, NAN)
 
 
 def competing_ratios(
@@ -111,9 +130,9 @@ def competing_ratios(
     return pd.DataFrame(rows)
 
 
-def _wald(fit: WeightedFit, robust: bool, confidence: float) -> dict[str, float]:
-    value, covariance = fit.coefficients[-1], fit.robust if robust else fit.covariance
-    error = float(np.sqrt(covariance[-1, -1]))
+def _wald(fit: WeightedFit, robust: bool, confidence: float, k: int = -1) -> dict[str, float]:
+    value, covariance = fit.coefficients[k], fit.robust if robust else fit.covariance
+    error = float(np.sqrt(covariance[k, k]))
     width = norm.ppf((1 + confidence) / 2) * error
     low, high = np.exp([value - width, value + width])
     return {

@@ -12,12 +12,13 @@ import pandas as pd
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
 from analysis_lib.core.question_params import RiskGroups
 from analysis_lib.coxnet.cutoff import high_risk, near_cutoff
-from analysis_lib.results.cox_options import RATIO
+from analysis_lib.results.cox_options import RATIO, adjusted, binary, late_of, logrank_p, per_unit, without
 from analysis_lib.results.kaplan_meier import panels_of
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, proportional_hazards_test
 
+OUTCOME = ("time_months", "event")
 RMST = ("difference", "low", "high", "p")
 RISK_GROUPS = {False: "Low risk", True: "High risk"}  # in drawing order
 
@@ -43,6 +44,7 @@ def risk_group_curves(
         part = table[table["split"] == name]
         group = groups_by(part["risk"], cuts) if cuts else high_risk(part["risk"], cut_off)
         frame = pd.DataFrame({"months": part["time_months"], "event": part["event"], "group": group})
+        frame = frame.join(part[statistics.cox.columns])
         panels[name] = (f"{cohort.label(name)} (n = {len(part)})", frame)
         near = _near_cutoff(part, cut_off)
         text = f"{near['n_near_cutoff']:.0f} of {len(part)} ({near['share_near_cutoff']:.0%})"
@@ -70,11 +72,10 @@ def risk_group_table(
         if part.empty:
             continue
         high = high_risk(part["risk"], cut_off)
-        fit = survival.cox_binary(part["time_months"], part["event"], high, statistics.confidence)
-        score = survival.cox_continuous(
-            part["time_months"], part["event"], part["risk"] / sd, statistics.confidence, per_sd=False
-        )
-        follow_up = survival.median_follow_up(part["time_months"], part["event"], statistics.confidence)
+        fit = binary(part, OUTCOME, high, statistics)
+        score = per_unit(part, OUTCOME, part["risk"] / sd, statistics)
+        late = late_of(part, statistics.cox)
+        follow_up = survival.median_follow_up(part["time_months"], part["event"], statistics.confidence, **late)
         rows.append(
             {
                 "set": name,
@@ -87,7 +88,7 @@ def risk_group_table(
                 "hr_low": fit["low"],
                 "hr_high": fit["high"],
                 "p": fit["p"],
-                "p_logrank": survival.logrank_p(part["time_months"], part["event"], high),
+                "p_logrank": logrank_p(part, OUTCOME, high, statistics.cox),
                 **_median("median_follow_up", follow_up),
                 "hr_per_sd": score["hr"],
                 "hr_per_sd_low": score["low"],
@@ -139,11 +140,10 @@ def risk_group_models(
         time, event, level = part["time_months"], part["event"], statistics.confidence
         covariates = covariate_table(part, statistics.adjust_for)
         complete = covariates.notna().all(axis=1)
-        plain, adjusted, proportional = _no_ratio(), _no_ratio(), np.nan
+        plain, beside, proportional = _no_ratio(), _no_ratio(), np.nan
         if 0 in set(number) and len(dummies.columns):
-            plain = survival.cox_adjusted(time, event, dummies, level).set_index("covariate")
-            both = covariates.join(dummies)[complete]
-            adjusted = survival.cox_adjusted(time[complete], event[complete], both, level).set_index("covariate")
+            plain = adjusted(part, OUTCOME, dummies, statistics)
+            beside = adjusted(part[complete], OUTCOME, covariates.join(dummies)[complete], statistics)
             with contextlib.suppress(NoFiniteEstimate):
                 proportional = float(proportional_hazards_test(time, event, dummies)["p"].iloc[-1])
         for k, label in group_names(cuts).items():
@@ -151,13 +151,13 @@ def risk_group_models(
             row = {"set": name, "group": label, "above": cuts[k - 1] if k else np.nan}
             row |= {"n": int(own.sum()), "events": int(event[own].sum())}
             row |= {c: plain[c].get(column, np.nan) for c in RATIO}
-            row |= {f"adjusted_{c}": adjusted[c].get(column, np.nan) for c in ("n", "n_events", *RATIO)}
+            row |= {f"adjusted_{c}": beside[c].get(column, np.nan) for c in ("n", "n_events", *RATIO)}
             row["p_proportional"] = proportional
-            row["p_logrank"] = survival.logrank_p(time, event, number)
+            row["p_logrank"] = logrank_p(part, OUTCOME, number, statistics.cox)
             both, horizon = own | (number == 0), statistics.rmst_months
             mean = evaluation.restricted_mean_difference(time[both], event[both], own[both], horizon, level)
             row |= {f"rmst_{c}": mean[c] for c in RMST}
-            rows.append(row)
+            rows.append(without(row, statistics.cox))
     return pd.DataFrame(rows).rename(columns={"adjusted_n_events": "adjusted_events"})
 
 
@@ -175,7 +175,8 @@ def _near_cutoff(part: pd.DataFrame, cut_off: float) -> dict[str, float]:
 def _median_of(part: pd.DataFrame, statistics: StatisticsParams) -> tuple[float, float, float]:
     if part.empty:
         return np.nan, np.nan, np.nan
-    return survival.median_interval(part["time_months"], part["event"], statistics.confidence)
+    late = late_of(part, statistics.cox)
+    return survival.median_interval(part["time_months"], part["event"], statistics.confidence, **late)
 
 
 def _median(name: str, interval: tuple[float, float, float]) -> dict[str, float]:

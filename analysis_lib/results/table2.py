@@ -13,9 +13,8 @@ import pandas as pd
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, Params, StatisticsParams
 from analysis_lib.core.question_params import Outcome
-from analysis_lib.results.cox_options import ratio
+from analysis_lib.results.cox_options import binary, logrank_p, observed
 from analysis_lib.results.kaplan_meier import panels_of
-from analysis_lib.survival import survival
 
 TABLE2_COLUMNS = [
     "set", "definition", "outcome", "n", "n_sarcopenic", "prevalence", "hr", "hr_low", "hr_high", "p",
@@ -43,21 +42,15 @@ def table_two(
             for outcome, of in statistics.outcomes.items():
                 if part[[*of.columns]].dropna().empty:
                     continue
-                known = _known(part, definition, of)
+                known = _known(part, definition, of, statistics)
                 row: dict[str, Any] = {"set": name, "definition": key, "outcome": outcome}
                 row |= dict.fromkeys(["n", "n_sarcopenic", "events", "events_sarcopenic"], 0)
                 if not known.empty:
-                    columns = known["months"], known["event"], known["group"]
-                    fit = survival.cox_binary(*columns, statistics.confidence)
+                    fit = binary(known, ("months", "event"), known["group"], statistics)
                     row |= {"n": fit["n"], "n_sarcopenic": fit["n_group"], "prevalence": fit["n_group"] / fit["n"]}
                     row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
                     row |= {"events": fit["n_events"], "events_sarcopenic": fit["events_group"]}
-                    row["p_logrank"] = survival.logrank_p(*columns)
-                    if statistics.cox.given:
-                        member = known[["group"]].astype(float)
-                        found = ratio(part.loc[known.index], of.columns, member, statistics)
-                        row |= {"hr": found["hr"], "hr_low": found["low"], "hr_high": found["high"], "p": found["p"]}
-                        row["p_logrank"] = float("nan")
+                    row["p_logrank"] = logrank_p(known, ("months", "event"), known["group"], statistics.cox)
                 rows.append(row)
     return pd.DataFrame(rows).reindex(columns=[*TABLE2_COLUMNS, *TABLE2_BESIDE])
 
@@ -72,7 +65,7 @@ def sarcopenia_curves(
     """Kaplan-Meier panels of one set, a panel a definition; frames curves, at_risk and annotations."""
     panels, titles = {}, definition_labels(definitions)
     for key, definition in definitions.items():
-        known = _known(patients, definition, statistics.outcomes[outcome])
+        known = _known(patients, definition, statistics.outcomes[outcome], statistics)
         panels[key] = (titles[key], known)
     return panels_of(panels, GROUPS, statistics, ticks)
 
@@ -95,8 +88,11 @@ def external_figures(cohort: CohortParams) -> dict[str, list[str]]:
     return {f"figS{number}": names for number, names in enumerate(sets, start=2)}
 
 
-def _known(patients: pd.DataFrame, definition: DefinitionParams, outcome: Outcome) -> pd.DataFrame:
-    """months, event and group (bool) of the patients whose index and outcome are known."""
+def _known(
+    patients: pd.DataFrame, definition: DefinitionParams, outcome: Outcome, statistics: StatisticsParams
+) -> pd.DataFrame:
+    """months, event, group (bool) and columns of ``cox`` of the patients whose index and outcome are known."""
     columns = {"months": patients[outcome.months], "event": patients[outcome.event]}
     frame = pd.DataFrame(columns | {"group": sarcopenic(patients, definition)}).dropna()
-    return frame.astype({"group": bool})
+    frame = frame.astype({"group": bool}).join(patients[statistics.cox.columns])
+    return frame[observed(frame, "months", statistics.cox)]

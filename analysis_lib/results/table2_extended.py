@@ -17,7 +17,17 @@ from analysis_lib.common.formatting import NOT_AVAILABLE, format_count, format_p
 from analysis_lib.common.keep import keeping
 from analysis_lib.common.sarcopenia import cut_offs, sarcopenic
 from analysis_lib.core.parameters import CohortParams, DefinitionParams, StatisticsParams
-from analysis_lib.results.cox_options import RATIO, overridden
+from analysis_lib.results.cox_options import (
+    RATIO,
+    adjusted,
+    binary,
+    late_of,
+    logrank_p,
+    observed,
+    options_of,
+    per_unit,
+    without,
+)
 from analysis_lib.survival import evaluation, survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit, firth_binary, proportional_hazards_test
 from analysis_lib.survival.imputation import imputed_ratio
@@ -107,12 +117,13 @@ def _row(
     months, event = statistics.outcomes[outcome].columns
     group = sarcopenic(patients, definition)
     part = patients[patients[months].notna() & patients[event].notna() & group.notna()]
+    part, cox = part[observed(part, months, statistics.cox)], statistics.cox
     if part.empty:
         return None
     group = group[part.index].astype(bool).to_numpy()
     time, dead = part[months].to_numpy(float), part[event].to_numpy(float)
     level = statistics.confidence
-    fit = survival.cox_binary(time, dead, group, level)
+    fit = binary(part, (months, event), group, statistics)
     row = {
         "outcome": outcome,
         "n": fit["n"],
@@ -122,16 +133,17 @@ def _row(
         "prevalence": fit["n_group"] / fit["n"],
     }
     row |= {"hr": fit["hr"], "hr_low": fit["low"], "hr_high": fit["high"], "p": fit["p"]}
-    row["p_logrank"] = survival.logrank_p(time, dead, group)
+    row["p_logrank"] = logrank_p(part, (months, event), group, cox)
     fewest = min(fit["events_group"], fit["n_events"] - fit["events_group"])
     rare = fewest < statistics.firth_below_events
     firth = firth_binary(time, dead, group, level) if rare else dict.fromkeys(RATIO, NAN)
     row |= {f"firth_{k}": firth[k] for k in RATIO}
     row["p_proportional"] = _schoenfeld(time, dead, group) if np.isfinite(fit["hr"]) else NAN
-    row |= _adjusted_ratios(part, time, dead, group, statistics, seed, imputed)
-    row |= _continuous(part, time, dead, definition, statistics)
+    row |= _adjusted_ratios(part, (months, event), group, statistics, seed, imputed)
+    row |= _continuous(part, (months, event), definition, statistics)
     for label, chosen in (("sarcopenic", group), ("others", ~group)):
-        median = survival.median_interval(time[chosen], dead[chosen], level) if chosen.any() else (NAN, NAN, NAN)
+        late = late_of(part[chosen], cox)
+        median = survival.median_interval(time[chosen], dead[chosen], level, **late) if chosen.any() else (NAN,) * 3
         row |= dict(zip((f"median_{label}{end}" for end in ("", "_low", "_high")), median, strict=True))
     gap = evaluation.restricted_mean_difference(time, dead, group, statistics.rmst_months, level)
     row |= {"rmst_sarcopenic": gap["rmst_group"], "rmst_others": gap["rmst_others"]}
@@ -140,11 +152,7 @@ def _row(
     if row["cc_events_per_variable"] < statistics.events_per_variable:
         notes += [f"adjusted: fewer than {statistics.events_per_variable:g} events for each covariate"]
     row["note"] = "; ".join(filter(None, notes))
-    if not statistics.cox.given:
-        return row
-    below = (cut_offs(part, definition) - part[definition.column]).to_numpy(float)
-    covariates = covariate_table(part, statistics.adjust_for)
-    return overridden(row, part, (months, event), group, below, covariates, statistics)
+    return without(row, cox)
 
 
 def _schoenfeld(time: np.ndarray, dead: np.ndarray, group: np.ndarray) -> float:
@@ -156,14 +164,14 @@ def _schoenfeld(time: np.ndarray, dead: np.ndarray, group: np.ndarray) -> float:
 
 def _adjusted_ratios(
     part: pd.DataFrame,
-    time: np.ndarray,
-    dead: np.ndarray,
+    outcome: tuple[str, str],
     group: np.ndarray,
     statistics: StatisticsParams,
     seed: int,
     imputed: Callable[..., dict],
 ) -> dict:
     """Adjusted hazard ratio in complete cases (cc_) and pooled over imputed data sets (mi_), with counts."""
+    time, dead = (part[column].to_numpy(float) for column in outcome)
     covariates = covariate_table(part, statistics.adjust_for)
     row: dict[str, Any] = {"covariates": " ".join(covariates.columns)}
     row |= {"cc_n": 0, "cc_events": 0, "cc_events_per_variable": NAN} | {f"cc_{k}": NAN for k in RATIO}
@@ -179,21 +187,24 @@ def _adjusted_ratios(
     variables = covariates.shape[1] + 1
     row |= {"cc_events_per_variable": row["cc_events"] / variables, "mi_events_per_variable": dead.sum() / variables}
     table = covariates.assign(group=group.astype(float))
-    fits = survival.cox_adjusted(time[complete], dead[complete], table[complete], statistics.confidence)
-    row |= {f"cc_{k}": v for k, v in fits.set_index("covariate").loc["group", list(RATIO)].items()}
+    fits = adjusted(part[complete], outcome, table[complete], statistics)
+    row |= {f"cc_{k}": v for k, v in fits.loc["group", list(RATIO)].items()}
     row["mi_imputed"] = int((~complete).sum())
     if complete.all():  # nothing to impute: the two are one
         return row | {"mi_m": 1, "mi_fmi": 0.0} | {f"mi_{k}": row[f"cc_{k}"] for k in RATIO}
     how = (statistics.imputations, statistics.imputation_rounds, seed)
-    return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how)
+    options = options_of(part, statistics.cox)
+    return row | imputed(time, dead, table.to_numpy(), tuple(table), statistics.confidence, how, options)
 
 
 def _continuous(
-    part: pd.DataFrame, time: np.ndarray, dead: np.ndarray, definition: DefinitionParams, statistics: StatisticsParams
+    part: pd.DataFrame, outcome: tuple[str, str], definition: DefinitionParams, statistics: StatisticsParams
 ) -> dict:
+    time, dead = (part[column].to_numpy(float) for column in outcome)
     below = (cut_offs(part, definition) - part[definition.column]).to_numpy(float)
     line = survival.cox_continuous(time, dead, below, statistics.confidence)
-    row = {f"per_sd_{k}": line[k] for k in RATIO} | {"index_sd": line["sd"], "p_curvature": NAN}
+    ratio = per_unit(part, outcome, below / (line["sd"] or 1.0), statistics) if statistics.cox.given else line
+    row = {f"per_sd_{k}": ratio[k] for k in RATIO} | {"index_sd": line["sd"], "p_curvature": NAN}
     try:
         knots = np.quantile(below, statistics.spline_knots)
         curve = cox_fit(time, dead, evaluation.restricted_cubic_spline(below, knots))

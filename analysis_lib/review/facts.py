@@ -7,7 +7,7 @@ import pandas as pd
 from analysis_lib.cohort.cohort import excluded_text
 from analysis_lib.common.formatting import format_estimate, format_ratio
 from analysis_lib.core.project import Study
-from analysis_lib.core.question_params import Outcome, cox_text, cuts_text
+from analysis_lib.core.question_params import Outcome, cox_text, cuts_text, uncounted_text
 from analysis_lib.results import MODEL
 from analysis_lib.results.process import process_labels
 
@@ -54,6 +54,7 @@ def facts(study: Study) -> Facts:
         process=", ".join(process_labels(params, patients, study.n_features)),
         ensemble=str(params.network.ensemble),
         cox=cox_text(params.cox),
+        uncounted=uncounted_text(params.cox),
         cuts=cuts_text(params.risk_groups),
         endpoint=params.endpoint.name,
         event=params.endpoint.noun,

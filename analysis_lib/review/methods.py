@@ -10,7 +10,7 @@ import pandas as pd
 from analysis_lib.cohort.columns import BY_NAME
 from analysis_lib.cohort.index_columns import taken_from_table
 from analysis_lib.core.parameters import Params
-from analysis_lib.core.question_params import cox_text, cuts_text, subset_text
+from analysis_lib.core.question_params import HAZARDS, cox_text, cuts_text, subset_text
 from analysis_lib.coxnet.cutoff import GRAIN
 from analysis_lib.results.published import NAMES
 
@@ -150,7 +150,7 @@ def _counts(patients: pd.DataFrame | None, name: str) -> tuple[str, str, str]:
 
 def _hazards(params: Params) -> str:
     """What ``cox`` and ``risk_groups`` change, as parts of a sentence."""
-    text = cox_text(params.cox).removesuffix(". ").replace("Cox models", "those of Table 2 are", 1)
+    text = cox_text(params.cox).removesuffix(". ").replace(HAZARDS, "with log-rank tests they are", 1)
     text += "; " if text else ""
     if params.cox.competing:
         text += "competing events have cause-specific and Fine-Gray hazard ratios and Gray's test; "

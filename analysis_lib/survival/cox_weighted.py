@@ -87,6 +87,13 @@ def cox_weighted(
     return WeightedFit(beta / scale, covariance / np.outer(scale, scale), influence.T @ influence, n, int(dead.sum()))
 
 
+def varying_within(x: pd.DataFrame, strata: ArrayLike | None) -> list[str]:
+    """The columns that vary within a stratum, and the last one: of the others no likelihood has a coefficient."""
+    label = np.zeros(len(x)) if strata is None else np.asarray(strata)
+    varies = (x.groupby(label).nunique() > 1).any()
+    return [name for name in x if varies[name] or name == x.columns[-1]]
+
+
 def _risk_sets(time: Vector, dead: NDArray, entry: Vector, label: NDArray, stays: ArrayLike | None) -> list[tuple]:
     """Of each distinct death time within a stratum: who dies (bool, n) and with which weight each is at risk (n,)."""
     months, out = np.unique(time[dead]), []
@@ -121,6 +128,39 @@ def _derivatives(sets: list[tuple], z: Vector, beta: Vector, weight: Vector) -> 
         residuals[now] += z[now] - mean.mean(axis=0)
         residuals -= (each.T @ step * hazard)[:, None] * z - hazard[:, None] * (each.T @ (step[:, None] * mean))
     return value, score, np.asarray(information), residuals
+
+
+def score_test(
+    time: ArrayLike,
+    event: ArrayLike,
+    x: ArrayLike,
+    *,
+    entry: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> float:
+    """P of the log-rank test of the groups that the columns of ``x`` (n, p) mark beside the first; options as above.
+
+    Without weights by the hypergeometric variance, as R's ``survdiff``, which has no delayed entry; with weights by the
+    robust one of the score, as ``coxph(weights, cluster)$rscore``. NaN where no death has a contrast. Source: Lin and
+    Wei 1989, doi:10.1080/01621459.1989.10478874.
+    """
+    time, dead, x = np.asarray(time, float), np.asarray(event, float) == 1, np.asarray(x, float)
+    label = np.zeros(len(time), int) if strata is None else pd.factorize(np.asarray(strata))[0]
+    sets = _risk_sets(time, dead, np.zeros(len(time)) - 1 if entry is None else np.asarray(entry, float), label, None)
+    score, variance = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    if weights is not None:
+        weight = np.asarray(weights, float)
+        _, score, _, residuals = _derivatives(sets, x, score, weight)
+        variance = (residuals * weight[:, None]).T @ (residuals * weight[:, None])
+    for now, at_risk in sets if weights is None else ():
+        n, d = at_risk.sum(), now.sum()
+        mean = at_risk @ x / n
+        score += x[now].sum(axis=0) - d * mean
+        if n > 1:
+            variance += d * (n - d) / (n - 1) * ((at_risk * x.T) @ x / n - np.outer(mean, mean))
+    df = int(np.linalg.matrix_rank(variance))
+    return float(chi2.sf(score @ np.linalg.pinv(variance) @ score, df)) if df else np.nan
 
 
 def fine_gray(time: ArrayLike, cause: ArrayLike, x: ArrayLike, of: int = 1) -> WeightedFit:

@@ -13,17 +13,32 @@ from scipy.special import expit
 
 from analysis_lib.common.distributions import student
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.survival.cox_weighted import cox_weighted, varying_within
+from analysis_lib.survival.survival import life_table
 
 Vector = NDArray[np.float64]
 PRIOR_SD = 2.5  # of a coefficient per SD; keeps a column that foretells another perfectly finite
 
 
-def nelson_aalen(time: ArrayLike, event: ArrayLike) -> Vector:
+def nelson_aalen(
+    time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = None, strata: ArrayLike | None = None
+) -> Vector:
     """Cumulative hazard at each patient's own time, what an imputation model should know of the outcome.
 
-    Source: White and Royston 2009, doi:10.1002/sim.3618.
+    With ``entry`` that of the months under observation, with ``strata`` that of the patient's stratum. Source: White
+    and Royston 2009, doi:10.1002/sim.3618.
     """
     time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float)
+    if entry is not None or strata is not None:
+        begun = np.zeros(len(time)) if entry is None else np.asarray(entry, dtype=float)
+        label = np.zeros(len(time)) if strata is None else pd.factorize(np.asarray(strata))[0]
+        hazard = np.empty(len(time))
+        for own in (label == stratum for stratum in np.unique(label)):
+            months, at_risk, deaths, _ = life_table(time[own], dead[own], begun[own])
+            steps = np.r_[0.0, np.cumsum(deaths / at_risk)]
+            ends = (steps[np.searchsorted(months, end[own], side="right")] for end in (time, begun))
+            hazard[own] = np.subtract(*ends)
+        return hazard
     months, index = np.unique(time, return_inverse=True)
     deaths = np.bincount(index, weights=dead)
     at_risk = len(time) - np.searchsorted(np.sort(time), months, side="left")
@@ -124,20 +139,38 @@ def imputed_ratio(
     names: tuple[str, ...],
     confidence: float,
     how: tuple[int, int, int],
+    options: dict[str, Vector] | None = None,
 ) -> dict:
     """Hazard ratio of the last column of ``values``, pooled over imputed data sets; empty where a fit has no end.
 
-    ``how``: number of imputations, rounds, seed.
+    ``how``: number of imputations, rounds, seed. ``options``: entry, weights and strata (n,) as of
+    ``cox_weighted.cox_weighted``; then the imputation knows strata and weights too, variances are robust where
+    weighted, and what is constant within the strata has no coefficient.
     """
-    table = pd.DataFrame(values, columns=list(names)).assign(event=dead, cumulative_hazard=nelson_aalen(time, dead))
+    given, used = options or {}, list(names)
+    table = pd.DataFrame(values, columns=list(names)).assign(event=dead)
+    of_outcome = {name: given[name] for name in ("entry", "strata") if name in given}
+    table["cumulative_hazard"] = nelson_aalen(time, dead, **of_outcome)
+    if "strata" in given:
+        used = varying_within(table[used], given["strata"])
+        table = table.join(pd.get_dummies(pd.Series(given["strata"]), drop_first=True, prefix="stratum", dtype=float))
+    if "weights" in given:
+        table["weights"] = given["weights"]
     copies = impute(table, *how)
     try:
-        fitted = [cox_fit(time, dead, copy[list(names)].to_numpy()) for copy in copies]
+        if given:
+            weighted = [cox_weighted(time, dead, copy[used].to_numpy(), **given) for copy in copies]
+            variances = [(fit.robust if "weights" in given else fit.covariance)[-1, -1] for fit in weighted]
+            coefficients = [fit.coefficients[-1] for fit in weighted]
+        else:
+            fitted = [cox_fit(time, dead, copy[used].to_numpy()) for copy in copies]
+            coefficients = [fit.coefficients[-1] for fit in fitted]
+            variances = [fit.covariance[-1, -1] for fit in fitted]
     except NoFiniteEstimate:
         return {}
     pooled = pool(
-        [fit.coefficients[-1] for fit in fitted],
-        [fit.covariance[-1, -1] for fit in fitted],
+        coefficients,
+        variances,
         max(dead.sum() - len(names), 1),
     )
     width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis_lib.common.distributions import norm
 from analysis_lib.survival import resampling
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
+from analysis_lib.survival.cox_weighted import score_test
 
 Risks: TypeAlias = ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame
 NAN = float("nan")
@@ -29,20 +30,35 @@ LARGEST_LOG_HR = 100.0
 # ---- Kaplan-Meier -------------------------------------------------------------------------------------
 
 
-def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float) -> pd.DataFrame:
+def kaplan_meier(
+    time: ArrayLike,
+    event: ArrayLike,
+    confidence: float,
+    *,
+    entry: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> pd.DataFrame:
     """Kaplan-Meier estimate with pointwise log-log intervals.
 
     Returns a frame with one row at month 0 and one at each distinct time: month, survival, low, high, at_risk
     (just before the month), events and censored (in it). Where survival is 0 the interval is NaN, as in R.
 
+    ``entry`` (n,): the month after which a patient is under observation, before ``time``; ``weights`` (n,): what he
+    counts. With weights the three counts are their sums, and the variance is robust (infinitesimal jackknife), as in
+    R's ``survfit(Surv(entry, time, event) ~ 1, weights = w)``; source: Therneau and Grambsch 2000,
+    doi:10.1007/978-1-4757-3294-8.
+
     Not lifelines' fitter, whose last bits differ (it sums logarithms) and whose medians of flat stretches are not R's.
     Source: Kaplan and Meier 1958, doi:10.1080/01621459.1958.10501452; interval on the scale log(-log S):
     Kalbfleisch and Prentice 2002, doi:10.1002/9781118032985.
     """
-    months, at_risk, deaths, censored = _life_table(time, event)
+    months, at_risk, deaths, censored = life_table(time, event, entry, weights)
     survival = np.cumprod(1 - deaths / at_risk)
     left = at_risk - deaths
     hazard = np.cumsum(np.divide(deaths, at_risk * left, out=np.zeros(len(months)), where=left > 0))
+    if weights is not None:
+        hazard = _robust(time, event, entry, weights, months, hazard, left)
+    counted = int if weights is None else float
     inside = (survival > 0) & (survival < 1)  # Greenwood's variance on the log-log scale
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = norm.ppf((1 + confidence) / 2) * np.sqrt(hazard) / np.abs(np.log(survival))
@@ -54,14 +70,14 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, confidence: float) -> pd.Dat
             "survival": survival,
             "low": np.where(inside, low, certain),
             "high": np.where(inside, high, certain),
-            "at_risk": at_risk.astype(int),
-            "events": deaths.astype(int),
-            "censored": censored.astype(int),
+            "at_risk": at_risk.astype(counted),
+            "events": deaths.astype(counted),
+            "censored": censored.astype(counted),
         }
     )
     if months[0] > 0:
         start = {"month": 0.0, "survival": 1.0, "low": 1.0, "high": 1.0}
-        start |= {"at_risk": int(at_risk[0]), "events": 0, "censored": 0}
+        start |= {"at_risk": numbers_at_risk(time, [0.0], entry=entry, weights=weights)[0], "events": 0, "censored": 0}
         table = pd.concat([pd.DataFrame([start]), table], ignore_index=True)
     return table
 
@@ -76,10 +92,19 @@ def survival_at(table: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
     return found.assign(month=months)[["month", "survival", "low", "high"]]
 
 
-def numbers_at_risk(time: ArrayLike, months: ArrayLike) -> NDArray[np.int64]:
-    """Patients still followed at each month, those whose time equals it included (as in R's survfit)."""
-    ordered = np.sort(np.asarray(time, dtype=float))
-    return len(ordered) - np.searchsorted(ordered, np.asarray(months, dtype=float), side="left")
+def numbers_at_risk(
+    time: ArrayLike, months: ArrayLike, *, entry: ArrayLike | None = None, weights: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Patients followed at each month, those whose time equals it included (as in R's survfit), or their weights' sum.
+
+    Who enters in the month comes after it, but at the start.
+    """
+    ordered = np.sort(time := np.asarray(time, dtype=float))
+    if entry is None and weights is None:
+        return len(ordered) - np.searchsorted(ordered, np.asarray(months, dtype=float), side="left")
+    entry = np.zeros(len(time)) if entry is None else np.asarray(entry, dtype=float)
+    counts = np.ones(len(time), dtype=int) if weights is None else np.asarray(weights, dtype=float)
+    return np.array([counts[(time >= m) & ((entry < m) | (entry <= 0))].sum() for m in np.asarray(months, dtype=float)])
 
 
 def median_survival(time: ArrayLike, event: ArrayLike) -> float:
@@ -87,20 +112,21 @@ def median_survival(time: ArrayLike, event: ArrayLike) -> float:
 
     Where the curve runs exactly at one half the middle of that stretch, as in R.
     """
-    months, at_risk, deaths, _ = _life_table(time, event)
-    return _falls_to_half(months, np.cumprod(1 - deaths / at_risk))
+    return median_interval(time, event, 0.95)[0]
 
 
-def median_interval(time: ArrayLike, event: ArrayLike, confidence: float) -> tuple[float, float, float]:
+def median_interval(
+    time: ArrayLike, event: ArrayLike, confidence: float, **late: ArrayLike
+) -> tuple[float, float, float]:
     """``median_survival`` with its interval (median, low, high): where the limits of the curve fall to one half.
 
-    NaN for a limit that stays above, which is not reached. Limits on the log-log scale, as in ``kaplan_meier``.
-    Source: Brookmeyer and Crowley 1982, doi:10.2307/2530286.
+    NaN for a limit that stays above, which is not reached. Limits on the log-log scale, and ``late`` (entry, weights)
+    as in ``kaplan_meier``. Source: Brookmeyer and Crowley 1982, doi:10.2307/2530286.
     """
-    curve = kaplan_meier(time, event, confidence)
+    curve = kaplan_meier(time, event, confidence, **late)
     months = curve["month"].to_numpy()
-    low, high = (_falls_to_half(months, curve[limit].to_numpy()) for limit in ("low", "high"))
-    return median_survival(time, event), low, high
+    median, low, high = (_falls_to_half(months, curve[column].to_numpy()) for column in ("survival", "low", "high"))
+    return median, low, high
 
 
 def _falls_to_half(months: NDArray[Any], curve: NDArray[Any]) -> float:
@@ -116,13 +142,15 @@ def _falls_to_half(months: NDArray[Any], curve: NDArray[Any]) -> float:
     return float(months[first])
 
 
-def median_follow_up(time: ArrayLike, event: ArrayLike, confidence: float) -> tuple[float, float, float]:
+def median_follow_up(
+    time: ArrayLike, event: ArrayLike, confidence: float, **late: ArrayLike
+) -> tuple[float, float, float]:
     """Median follow-up in months with its interval, by the reverse Kaplan-Meier method: the median time to censoring.
 
-    Source: Schemper and Smith 1996, doi:10.1016/0197-2456(96)00075-X.
+    ``late`` as in ``kaplan_meier``. Source: Schemper and Smith 1996, doi:10.1016/0197-2456(96)00075-X.
     """
     _, dead = _followed(time, event)
-    return median_interval(time, ~dead, confidence)
+    return median_interval(time, ~dead, confidence, **late)
 
 
 def _followed(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -130,14 +158,47 @@ def _followed(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[np.float64], N
     return patients.time[patients.row_of_patient], patients.event[patients.row_of_patient]
 
 
-def _life_table(time: ArrayLike, event: ArrayLike) -> tuple[NDArray[Any], ...]:
-    """Distinct months, at risk just before, deaths and censored in each."""
+def life_table(
+    time: ArrayLike, event: ArrayLike, entry: ArrayLike | None = None, weights: ArrayLike | None = None
+) -> tuple[NDArray[Any], ...]:
+    """Distinct months, at risk just before, deaths and censored in each; ``entry`` and ``weights`` as above."""
     time, dead = _followed(time, event)
     months, index = np.unique(time, return_inverse=True)
-    deaths = np.bincount(index, weights=dead, minlength=len(months))
-    leaving = np.bincount(index, minlength=len(months))
-    at_risk = len(time) - np.r_[0, np.cumsum(leaving)[:-1]]
-    return months, at_risk.astype(float), deaths, leaving - deaths
+    if entry is None and weights is None:
+        deaths = np.bincount(index, weights=dead, minlength=len(months))
+        leaving = np.bincount(index, minlength=len(months))
+        at_risk = len(time) - np.r_[0, np.cumsum(leaving)[:-1]]
+        return months, at_risk.astype(float), deaths, leaving - deaths
+    counts = np.ones(len(time)) if weights is None else np.asarray(weights, dtype=float)
+    at_risk = numbers_at_risk(time, months, entry=entry, weights=counts)
+    deaths = np.bincount(index, weights=dead * counts, minlength=len(months))
+    censored = np.bincount(index, weights=~dead * counts, minlength=len(months))
+    # sums of the same weights in another order: where all at risk die nobody is left, to the last bit
+    return months, at_risk, np.where(at_risk - deaths > 1e-12 * at_risk, deaths, at_risk), censored
+
+
+def _robust(
+    time: ArrayLike,
+    event: ArrayLike,
+    entry: ArrayLike | None,
+    weights: ArrayLike,
+    months: NDArray[Any],
+    spent: NDArray[Any],
+    left: NDArray[Any],
+) -> NDArray[np.float64]:
+    """Variance of log S at each month: squared influence of the patients, each on all that happened while at risk.
+
+    ``spent`` is the sum of deaths / (at risk * left) up to the month.
+    """
+    time, dead = _followed(time, event)
+    place = np.searchsorted(months, time)
+    before = 0.0 if entry is None else np.r_[0.0, spent][np.searchsorted(months, np.asarray(entry), side="right")]
+    own = np.divide(dead, left[place], out=np.zeros(len(time)), where=left[place] > 0)
+    found = np.empty(len(months))
+    for k in range(len(months)):
+        influence = np.maximum(spent[np.minimum(place, k)] - before, 0) - np.where(place <= k, own, 0)
+        found[k] = np.sum((np.asarray(weights, dtype=float) * influence) ** 2)
+    return found
 
 
 # ---- Cox regression and log-rank ------------------------------------------------------------------------
@@ -215,10 +276,11 @@ def cox_adjusted(time: ArrayLike, event: ArrayLike, covariates: pd.DataFrame, co
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def logrank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> float:
+def logrank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike, **options: ArrayLike) -> float:
     """P value of the log-rank test between the groups (two or more values); NaN without event or contrast.
 
-    Source: Peto and Peto 1972, doi:10.2307/2344317.
+    ``options``: entry, weights and strata as of ``cox_weighted.score_test``. Source: Peto and Peto 1972,
+    doi:10.2307/2344317.
     """
     time, dead = _followed(time, event)
     codes, values = pd.factorize(np.asarray(group), use_na_sentinel=True)
@@ -226,6 +288,8 @@ def logrank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> float:
         raise ValueError("group must be known for every patient")
     if len(values) < 2 or not dead.any():
         return NAN
+    if options:
+        return score_test(time, dead, codes[:, None] == np.arange(1, len(values)), **options)
     from lifelines.statistics import multivariate_logrank_test  # here, because it takes a second to load
 
     with warnings.catch_warnings():
@@ -474,7 +538,7 @@ def auc_curve(
             }
         )
     else:
-        table = pd.DataFrame(columns=columns)
+        table = pd.DataFrame(columns=columns, dtype=float).astype({"model": object})
     note = ""
     if not known.all():
         followed, dead = _followed(time, event)

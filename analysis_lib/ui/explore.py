@@ -18,6 +18,8 @@ from analysis_lib.common.files import write_text
 from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import TUMOUR, DefinitionParams, Params, StatisticsParams, load_params
 from analysis_lib.results import MODEL
+from analysis_lib.results.cox_options import adjusted as by_cox
+from analysis_lib.results.cox_options import binary, observed
 from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.table2 import sarcopenia_curves
 from analysis_lib.results.table2_extended import covariate_table
@@ -138,21 +140,22 @@ def explore(patients: pd.DataFrame, risk: pd.Series | None, params: Params, choi
 
 def _hazard(part: pd.DataFrame, definition: DefinitionParams, choice: Choice, statistics: StatisticsParams) -> dict:
     """Hazard ratio of sarcopenia, adjusted for what the choice names and the set knows, on complete cases."""
-    (months, event), confidence = statistics.outcomes[choice.outcome].columns, statistics.confidence
+    months, event = statistics.outcomes[choice.outcome].columns
     wanted = ADJUSTMENTS[choice.adjustment]
     covariates = covariate_table(part, wanted)
     adjusted = list(covariates)
     frame = covariates.assign(months=part[months], event=part[event], group=sarcopenic(part, definition)).dropna()
+    frame = frame.join(part[statistics.cox.columns], rsuffix=" of cox")
+    frame = frame[observed(frame, "months", statistics.cox)]
     if frame.empty:
         missing = {name: float("nan") for name in ("hr", "low", "high", "p")}
         return missing | {"n": 0, "n_events": 0, "note": f"no patient of this set has {choice.outcome}"}
     group = frame["group"].astype(bool)
-    plain = survival.cox_binary(frame["months"], frame["event"], group, confidence)
+    plain = binary(frame, ("months", "event"), group, statistics)
     if not adjusted or plain["note"]:
         return plain
     covariates = frame[adjusted].assign(sarcopenia=group.astype(float))
-    fit = survival.cox_adjusted(frame["months"], frame["event"], covariates, confidence).set_index("covariate")
-    row = fit.loc["sarcopenia"].to_dict()
+    row = by_cox(frame, ("months", "event"), covariates, statistics).loc["sarcopenia"].to_dict()
     left_out = [c for c in wanted if c not in adjusted and not (c == "sex" and "male" in adjusted)]
     if left_out:
         row["note"] = f"{row['note']} not known in this set: {', '.join(left_out)}".strip()

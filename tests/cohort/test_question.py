@@ -13,20 +13,23 @@ from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical
 from analysis_lib.cohort.cohort import assemble
 from analysis_lib.cohort.question import asked, further_columns, in_subset, with_endpoint
 from analysis_lib.common.errors import ParameterError
+from analysis_lib.common.formatting import format_p, format_ratio
 from analysis_lib.core.artefacts import ARTEFACTS, published_beside
 from analysis_lib.core.parameters import Params, load_params
-from analysis_lib.core.question_params import cox_text
+from analysis_lib.core.question_params import cox_text, uncounted_text
+from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.results import answers
-from analysis_lib.results.cox_options import competing_ratios
+from analysis_lib.results.cox_options import competing_ratios, late_of, logrank_p, options_of
 from analysis_lib.results.published import printed_numbers
-from analysis_lib.results.risk_groups import risk_group_models
+from analysis_lib.results.risk_groups import risk_group_models, risk_group_table
 from analysis_lib.results.table1 import flowchart_counts
-from analysis_lib.results.table2 import table_two
+from analysis_lib.results.table2 import sarcopenia_curves, table_two
 from analysis_lib.results.table2_extended import extended_table
 from analysis_lib.results.validation import Judged, tripod
 from analysis_lib.review.facts import _set_text as sets_text
 from analysis_lib.review.methods import methods
 from analysis_lib.survival import survival
+from analysis_lib.survival.imputation import imputed_ratio
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -204,7 +207,7 @@ def test_cox_options_in_both_tables(late, r, name, options):
     statistics = own.statistics.model_copy(update={"adjust_for": ["age"]})
     row = extended_table(kept, {"SMI": definition}, {}, own.cohort, statistics, 1).iloc[0]
     plain = table_two(kept, {"SMI": definition}, own.cohort, statistics).iloc[0]
-    assert plain["hr"] == row["hr"] and np.isnan(plain["p_logrank"]) and np.isnan(row["p_logrank"])
+    assert plain["hr"] == row["hr"] and plain["p_logrank"] == row["p_logrank"] and np.isnan(row["p_curvature"])
     if name == "all":  # adjusted for age
         close_ratio({key: row[f"cc_{key}"] for key in ("hr", "low", "high", "p")}, r, name)
         assert row["mi_hr"] == row["cc_hr"]  # nothing to impute
@@ -212,6 +215,157 @@ def test_cox_options_in_both_tables(late, r, name, options):
         close_ratio({"hr": row["hr"], "low": row["hr_low"], "high": row["hr_high"], "p": row["p"]}, r, name)
     assert np.isnan(row["rmst_difference"]) == (name != "strata")  # a curve knows strata to be none of its business
     assert "what cannot honour this is NA" in cox_text(own.cox) and cox_text(params().cox) == ""
+
+
+LATE = [({"entry": "entry"}, "entry"), ({"weights": "weight"}, "weights"), (OPTIONS[3][1], "all")]
+
+
+@pytest.mark.parametrize(("options", "name"), LATE)
+def test_curves_and_medians_of_who_enters_late_or_counts_more(late, r, options, name):
+    """R: survfit(Surv(entry, months, cause > 0) ~ 1, d, weights = weight, conf.type = "log-log"), quantile(., 0.5)."""
+    given = late_of(late, params(cox=options).cox)
+    curve = survival.kaplan_meier(late["os_months"], late["os_event"], 0.95, **given).set_index("month")
+    for k in (1, 100, 300):
+        month = r[f"km_{name}_{k}_time"]
+        row = curve.iloc[np.abs(curve.index - month).argmin()]
+        for ours, theirs in (("survival", "surv"), ("low", "lower"), ("high", "upper"), ("at_risk", "n.risk")):
+            assert row[ours] == pytest.approx(r[f"km_{name}_{k}_{theirs}"], rel=1e-9), (k, ours)
+        assert survival.numbers_at_risk(late["os_months"], [month - 1e-9], **given)[0] == row["at_risk"]
+    old = late[(late["age"] >= 80) & (late["nodes"] == 1)]
+    found = survival.median_interval(old["os_months"], old["os_event"], 0.95, **late_of(old, params(cox=options).cox))
+    expected = [r[f"median_{name}{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx(expected, rel=1e-9, nan_ok=True)
+    if name == "all":
+        follow_up = survival.median_follow_up(late["os_months"], late["os_event"], 0.95, **given)
+        assert follow_up[0] == pytest.approx(r["median_follow_up"], rel=1e-9)
+
+
+def test_nobody_is_left_where_all_at_risk_die_whatever_they_weigh():
+    time, weights = [3.0, 5.0, 5.0, 5.0], [0.1, 0.2, 0.3, 0.7]  # 0.2 + 0.3 + 0.7 depends on the order in its last bit
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
+        curve = survival.kaplan_meier(np.take(time, order), [1, 1, 1, 1], 0.95, weights=np.take(weights, order))
+        assert curve["survival"].iloc[-1] == 0 and np.isnan(curve["low"].iloc[-1])
+
+
+def test_logrank_by_strata_entry_and_weights(late, r):
+    """R: survdiff(strata(cohort)); score test of coxph(Surv(entry, months, event)); coxph(weights, cluster)$rscore."""
+    untied = late.assign(os_months=late["os_months"] + np.arange(1, len(late) + 1) / 1e6)
+    outcome = ("os_months", "os_event")
+    for name, options in OPTIONS:
+        part = untied if name == "entry" else late
+        assert logrank_p(part, outcome, part["nodes"], params(cox=options).cox) == pytest.approx(
+            r[f"logrank_{name}"], rel=1e-6
+        )
+    third = (late["age"] >= 72).astype(int) + (late["age"] >= 77)
+    for options, name in (({"entry": "entry", "weights": "weight"}, "three"), ({"strata": ["centre"]}, "three_strata")):
+        assert logrank_p(late, outcome, third, params(cox=options).cox) == pytest.approx(r[f"logrank_{name}"], rel=1e-6)
+    # weights of one, entry at 0 and one stratum are the plain test
+    plain = survival.logrank_p(late["os_months"], late["os_event"], third)
+    entry, strata = np.zeros(len(late)), np.ones(len(late))
+    assert survival.logrank_p(*late[[*outcome]].T.to_numpy(), third, entry=entry, strata=strata) == pytest.approx(plain)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_panels_count_who_has_entered(late, r, name, options):
+    own = params(cox=options)
+    kept, _ = asked(late, own)
+    definition = own.definitions["SMI"].model_copy(update={"men": 0.5, "women": 0.5})
+    ticks = [0, 3, 12, 60]
+    frames = sarcopenia_curves(kept, {"SMI": definition}, "OS", own.statistics, ticks)
+    numbers, table = frames["at_risk"], table_two(kept, {"SMI": definition}, own.cohort, own.statistics).iloc[0]
+    for group, label in ((1, "Sarcopenia"), (0, "No sarcopenia")):
+        part = kept[kept["nodes"] == group]
+        weight = part["weight"] if own.cox.weights else pd.Series(1, part.index)
+        entry = part["entry"] if own.cox.entry else pd.Series(0.0, part.index)
+        rows = numbers[numbers["group"] == label].set_index("month")
+        for month in ticks:
+            entered = weight[(entry < month) | (entry <= 0)].sum()
+            assert rows.loc[month, ["n", "n_censored", "n_events"]].sum() == pytest.approx(entered, abs=1e-9)
+            gone = (part["os_months"] < month) & (entry < month) & (part["os_event"] == 1)
+            assert rows.at[month, "n_events"] == pytest.approx(weight[gone].sum(), abs=1e-9)
+    text = frames["annotations"]["text"].item()  # the ratio of the table
+    assert text.startswith(f"HR {format_ratio(table['hr'], table['hr_low'], table['hr_high'])}")
+    assert text.endswith(f"log-rank {format_p(table['p_logrank'])}")
+    assert km_grid(**frames).axes
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_risk_groups_have_the_options_too(late, r, name, options):
+    own = params(cox=options)
+    table = asked(late, own)[0].assign(
+        split="train", risk=late["nodes"] + 0.0, spread=np.nan, vascular_invasion=late["age"]
+    )
+    statistics = own.statistics.model_copy(update={"adjust_for": ["vascular_invasion"]})
+    row = risk_group_table(table, own.cohort, 0.5, statistics).iloc[0]
+    model = risk_group_models(table, own.cohort, 0.5, statistics, "median").iloc[1]
+    if name == "all":
+        close_ratio({key: model[f"adjusted_{key}"] for key in ("hr", "low", "high", "p")}, r, name)
+    else:
+        close_ratio({"hr": row["hr"], "low": row["hr_low"], "high": row["hr_high"], "p": row["p"]}, r, name)
+        assert row["p_logrank"] == pytest.approx(model["p_logrank"])
+    assert model["hr"] == pytest.approx(row["hr"], rel=1e-9) and np.isnan(model["p_proportional"])
+    assert row["hr_per_sd"] == pytest.approx(row["hr"] ** table["risk"].std(), rel=1e-9)
+    assert np.isnan(model["rmst_difference"]) == (name != "strata")
+
+
+def test_imputed_ratios_have_the_options_too(late, r):
+    """With few values to impute, near those of R's coxph without any missing."""
+    time, dead = late["os_months"].to_numpy(), late["os_event"].to_numpy()
+    values = late[["age", "nodes"]].assign(age=late["age"].mask(late.index % 400 == 7)).to_numpy(float)
+    options = options_of(late, params(cox=OPTIONS[3][1]).cox)
+    found = imputed_ratio(time, dead, values, ("age", "nodes"), 0.95, (2, 2, 1), options)
+    assert found["mi_m"] == 2 and 0 < found["mi_fmi"] < 0.02
+    for key in ("hr", "low", "high"):
+        assert found[f"mi_{key}"] == pytest.approx(r[f"all_{key}"], rel=5e-3), key
+
+
+def test_options_that_change_nothing_impute_as_before(late):
+    few = late.head(300)
+    time, dead = few["os_months"].to_numpy(), few["os_event"].to_numpy()
+    values = few[["age", "nodes"]].astype(float).mask(np.arange(300)[:, None] % [7, 1000] == 3).to_numpy()
+    plain, one = (
+        imputed_ratio(time, dead, values, ("age", "nodes"), 0.95, (3, 2, 1), options)
+        for options in (None, {"entry": np.zeros(300), "strata": np.zeros(300)})
+    )
+    assert {key: pytest.approx(value, rel=1e-8) for key, value in plain.items()} == one
+    # sex is constant within its own strata: it has no coefficient, and the others have theirs
+    sex = np.arange(300) % 2
+    both = np.column_stack([sex, values])
+    found = imputed_ratio(time, dead, both, ("male", "age", "nodes"), 0.95, (3, 2, 1), {"strata": sex})
+    assert found["mi_hr"] == pytest.approx(plain["mi_hr"], rel=0.1)
+
+
+def test_who_enters_after_an_outcome_has_ended_is_not_of_it(late):
+    """As R's Surv, which has no time that ends before it begins; the endpoint itself is refused beforehand."""
+    ended = late["rfs_months"].mask(late.index < 10, late["entry"].clip(lower=0.1) * 0.9)
+    own = params(cox={"entry": "entry"})
+    kept, _ = asked(late.assign(rfs_months=ended), own)
+    definition = own.definitions["SMI"].model_copy(update={"men": 0.5, "women": 0.5})
+    table = table_two(kept, {"SMI": definition}, own.cohort, own.statistics).set_index("outcome")
+    gone = int((kept["entry"] >= kept["rfs_months"]).sum())
+    assert gone > 0 and table["n"].to_dict() == {"OS": len(late), "RFS": len(late) - gone}
+
+
+def test_captions_say_what_counts(late):
+    for options in (options for _, options in OPTIONS):
+        cox = params(cox=options).cox
+        assert cox_text(cox).startswith("Cox models and log-rank tests ") and "network" in cox_text(cox)
+        assert ("delayed entry" in uncounted_text(cox)) == bool(cox.entry)
+        assert ("weights, also in the numbers" in cox_text(cox)) == bool(cox.weights)
+    assert uncounted_text(params().cox) == ""
+    counted = {name for name, a in ARTEFACTS.items() if "{cox}" in a.caption}
+    assert counted == {
+        "table2",
+        "table2_extended",
+        "fig2",
+        "figS1",
+        "figS2",
+        "figS3",
+        "fig4cf",
+        "risk_groups",
+        "risk_group_models",
+    }
+    assert not counted & {name for name, a in ARTEFACTS.items() if "{uncounted}" in a.caption}
 
 
 @pytest.mark.parametrize("of", [1, 2])

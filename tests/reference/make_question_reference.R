@@ -22,7 +22,7 @@ keep("landmark_survival_36", late$surv)
 # endpoint: recurrence, which death takes away: the cause-specific hazard
 ratio("recurrence", coxph(Surv(months, cause == 1) ~ nodes, d, control = exact))
 # cox: strata, delayed entry, weights; the robust variance where patients are weighted
-d$entry <- pmax(0, pmin(d$months - 0.5, (d$age - 65) / 2)); d$weight <- ifelse(d$receptor == 1, 0.5, 1.5)
+d$id <- seq_len(nrow(d)); d$entry <- pmax(0, pmin(d$months - 0.5, (d$age - 65) / 2)); d$weight <- ifelse(d$receptor == 1, 0.5, 1.5)
 own <- function(fit, name, variance) {
   b <- coef(fit)[1]; se <- sqrt(variance[1, 1])
   keep(paste0(name, "_hr"), exp(b)); keep(paste0(name, "_low"), exp(b - qnorm(0.975) * se))
@@ -35,8 +35,37 @@ own(fit, "weights", fit$var)
 fit <- coxph(Surv(entry, months, cause > 0) ~ nodes + age + strata(cohort), d, weights = weight,
              cluster = seq_along(weight), control = exact)
 own(fit, "all", fit$var)
+# cox: curves, numbers at risk and medians with delayed entry and weights; the log-rank test with strata by survdiff, with
+# delayed entry as the score test of coxph, which is the same where no deaths share a time, with weights as the robust one
+late <- list(entry = survfit(Surv(entry, months, cause > 0) ~ 1, d, conf.type = "log-log"),
+             weights = survfit(Surv(months, cause > 0) ~ 1, d, weights = weight, conf.type = "log-log"),
+             all = survfit(Surv(entry, months, cause > 0) ~ 1, d, weights = weight, conf.type = "log-log"))
+for (name in names(late)) for (k in c(1, 100, 300)) {
+  f <- late[[name]]; m <- f$time[f$n.event > 0][k]
+  s <- summary(f, times = m)
+  for (what in c("time", "surv", "lower", "upper", "n.risk")) keep(paste0("km_", name, "_", k, "_", what), s[[what]])
+}
+# medians of the oldest with nodes, whose curve falls to one half
+old <- subset(d, age >= 80 & nodes == 1)
+median_of <- function(name, f) { q <- quantile(f, 0.5)
+  keep(paste0("median_", name), q$quantile); keep(paste0("median_", name, "_low"), q$lower); keep(paste0("median_", name, "_high"), q$upper) }
+median_of("entry", survfit(Surv(entry, months, cause > 0) ~ 1, old, conf.type = "log-log"))
+median_of("weights", survfit(Surv(months, cause > 0) ~ 1, old, weights = weight, conf.type = "log-log"))
+median_of("all", survfit(Surv(entry, months, cause > 0) ~ 1, old, weights = weight, conf.type = "log-log"))
+median_of("follow_up", survfit(Surv(entry, months, cause == 0) ~ 1, d, weights = weight, conf.type = "log-log"))
+keep("logrank_strata", pchisq(survdiff(Surv(months, cause > 0) ~ nodes + strata(cohort), d)$chisq, 1, lower.tail = FALSE))
+keep("logrank_entry", summary(coxph(Surv(entry, months + id / 1e6, cause > 0) ~ nodes, d, control = exact))$sctest["pvalue"])
+robust <- function(f) pchisq(f$rscore, length(coef(f)), lower.tail = FALSE)
+keep("logrank_weights", robust(coxph(Surv(months, cause > 0) ~ nodes, d, weights = weight, cluster = id, control = exact)))
+keep("logrank_all", robust(coxph(Surv(entry, months, cause > 0) ~ nodes + strata(cohort), d, weights = weight, cluster = id,
+                                control = exact)))
+d$third <- factor((d$age >= 72) + (d$age >= 77))
+keep("logrank_three", robust(coxph(Surv(entry, months, cause > 0) ~ third, d, weights = weight, cluster = id,
+                                  control = exact)))
+keep("logrank_three_strata", pchisq(survdiff(Surv(months, cause > 0) ~ third + strata(cohort), d)$chisq, nlevels(d$third) - 1,
+                                    lower.tail = FALSE))
 # competing events: Fine and Gray, Gray's test; years rounded up are full of ties
-d$id <- seq_len(nrow(d)); d$ties <- ceiling(d$years)
+d$ties <- ceiling(d$years)
 for (time in c("months", "ties")) for (of in 1:2) {
   d$t <- d[[time]]
   long <- finegray(Surv(t, factor(cause, 0:2)) ~ ., d, etype = as.character(of))

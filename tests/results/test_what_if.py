@@ -106,4 +106,4 @@ def looks_right(study: Study) -> None:
         assert set(rows(study, "competing_risks")["cause"]) == {"Recurrence", "Death without recurrence"}
     if params.cox.given:
         assert "stratified by sex" in fill("{cox}", found)
-        assert "table2_extended" not in made or rows(study, "table2_extended")["p_logrank"].isna().all()
+        assert "table2_extended" not in made or rows(study, "table2_extended")["p_curvature"].isna().all()
