@@ -51,15 +51,10 @@ class Choice:
 
     @classmethod
     def of(cls, params: Params) -> Choice:
-        """The study's own parameters: its first definition, endpoint and set, unadjusted, the last horizon or month.
-
-        Raises ExploreError for a study that has no definition.
-        """
-        if not params.definitions:
-            raise ExploreError(f"params/{params.study}.yaml has no definitions, so there is no cut-off to move")
+        """The study's own parameters: its first definition, endpoint and set, unadjusted, the last horizon."""
         cut_offs = {key: (d.men, d.women) for key, d in params.definitions.items()}
         first = next(iter(cut_offs))
-        horizon = max(params.statistics.horizons_months or params.statistics.curve_months())
+        horizon = max(params.statistics.horizons_months)
         name = [*params.cohort.trained, *params.cohort.sets][0]
         return cls(cut_offs, first, params.endpoint.short, name, "none", horizon)
 

@@ -111,6 +111,7 @@ def test_a_change_of_one_value_keeps_the_rest(tmp_path):
         ("statistics: {rmst_months: 1826}\n", "statistics.rmst_months': .* less than or equal to 600"),
         ("statistics: {auc_step_months: 0.001}\n", "auc_step_months .0.001. makes curves of 54000 months; take a step"),
         ("statistics: {spline_knots: [0.5, 0.1, 0.9]}\n", "spline_knots: give quantiles in rising order"),
+        ("definitions: {PMA: null, PMI: null, PD: null, SMI: null, MA: null}\n", "definitions': .* at least 1 item"),
         ("autoencoder: {code_size: 0}\n", "autoencoder.code_size': .* greater than 0"),
         ("images: {sm: {hu_window: {low: .nan, high: 150}}}\n", "hu_window.low.*finite"),
         ("network: {hidden: [32, 0]}\n", "network.hidden.1.*greater than 0"),

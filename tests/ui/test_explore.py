@@ -147,10 +147,12 @@ def test_widgets_show_the_result_and_write_the_choice(finished, tmp_path, monkey
 
 
 ODD = {
-    "no horizon": {"statistics": {"horizons_months": []}},
     "a horizon beyond the curve, and not whole": {"statistics": {"horizons_months": [72.5]}},
-    "curve within a month": {"statistics": {"auc_first_month": 6.5, "auc_last_month": 6.8, "horizons_months": []}},
-    "a z-score's cut-off": {"definitions": {"PMI": {"men": -2.0, "women": 0.0, "column": "pm_mean_hu", "unit": "SD"}}},
+    "curve within a month": {"statistics": {"auc_first_month": 6.5, "auc_last_month": 6.8, "horizons_months": [6.7]}},
+    "a z-score's cut-off": {
+        "definitions": {"PMI": {"men": -2.0, "women": 0.0, "column": "pm_mean_hu", "unit": "SD"}},
+        "cut_off_ranges": {"pm_mean_hu": {"low": -6}},
+    },
     "cut-offs by BMI": {"definitions": {"SMI": {"bmi_classes": [{"bmi_at_least": 24, "men": 60, "women": 45}]}}},
     "sets that are only tested": {"cohort": {"sets": {"discovery": {"role": "test"}}}},
     "a set that is trained on as a whole": {"cohort": {"sets": {"discovery": {"role": "train"}}}},
@@ -175,11 +177,6 @@ def test_odd_but_allowed_values_can_be_explored(name, finished):
     for key, definition in params.definitions.items():
         assert panel.choice.cut_offs[key] == (definition.men, definition.women)
         assert panel.sliders[key, "men"].min < definition.men < panel.sliders[key, "men"].max
-
-
-def test_a_study_without_definitions_says_so():
-    with pytest.raises(x.ExploreError, match="toy.yaml has no definitions"):
-        x.Choice.of(PARAMS.model_copy(update={"definitions": {}}))
 
 
 def test_published_is_what_was_published_and_not_what_the_study_says():
