@@ -69,6 +69,11 @@ def question_in_words(a: Study, b: Study) -> list[tuple[str, str]]:
         parts += [f"risk groups cut at {cuts_text(params.risk_groups)}"] if params.risk_groups else []
         parts += [text] if (text := cox_text(params.cox).split(";")[0]) else []
         parts += ["competing events"] if params.cox.competing else []
+        if any(study.params.cohort.sets != params.cohort.sets for study in (a, b)):
+            roles = {"discovery": "split", "train": "trained on", "test": "a test set"}
+            sets = [f"{entry.label} ({roles[entry.role]})" for entry in params.cohort.sets.values()]
+            parts.append(f"sets: {', '.join(sets)}")
+        parts += [] if params.network.strata == "none" else [f"network stratified by {params.network.strata}"]
         texts.append("; ".join(parts))
     return list(zip((a.name, b.name), texts, strict=True)) if texts[0] != texts[1] else []
 

@@ -13,6 +13,7 @@ from cells import draw_quickly, run_cells
 from conftest import SHARED
 from made import copy_checkout, make, outputs
 from saved_pdf import sizes_and_images
+from test_what_if import ROWS, WORDS
 
 import analysis_lib
 from analysis_lib.cohort.columns import MEASURED
@@ -250,6 +251,23 @@ def test_a_new_cut_off_and_a_deleted_figure_run_what_depends_on_them_and_extract
     assert set(table2.loc[changed.any(axis=1), "definition"]) == {"PMI"}
     assert before["fig1.pdf"] == outputs(checkout, "smoke")["fig1.pdf"]
     assert len(kept) > 62 and [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ROWS)
+def test_a_what_if_by_parameter_alone_and_what_compare_says_of_it(checkout, title):
+    """Each row of docs/what_if.md as its reader runs it: the lines of YAML, make study, make compare."""
+    (checkout / "params" / "row.yaml").write_text(ROWS[title] + "\n")
+    for folder in ("build", "figures"):
+        shutil.rmtree(checkout / folder / "row", ignore_errors=True)
+    ran = make(checkout, "study", "STUDY=row")
+    assert "synthetic CT" not in ran.stderr and (checkout / "figures" / "row" / "table2.csv").is_file()
+    told = {
+        line.split(" asks about ")[0].strip(): line.split(" asks about ")[1]
+        for line in make(checkout, "compare", "A=smoke", "B=row").stdout.splitlines()
+        if " asks about " in line
+    }
+    assert WORDS[title] in told["row"] and WORDS[title] not in told["smoke"]
 
 
 def test_a_study_of_anothers_patients_draws_none(checkout):
