@@ -150,7 +150,7 @@ def _counts(patients: pd.DataFrame | None, name: str) -> tuple[str, str, str]:
 
 def _hazards(params: Params) -> str:
     """What ``cox`` and ``risk_groups`` change, as parts of a sentence."""
-    text = cox_text(params.cox).removesuffix(". ").replace(HAZARDS, "with log-rank tests they are", 1)
+    text = cox_text(params.cox).removesuffix(". ").replace(HAZARDS, "they and the log-rank tests are", 1)
     text += "; " if text else ""
     if params.cox.competing:
         text += "competing events have cause-specific and Fine-Gray hazard ratios and Gray's test; "
