@@ -118,7 +118,7 @@ $(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
 $(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
 $(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/months.json $(P)/autoencoder.json $(P)/network.json \
-                                    $(P)/comparators.json $(B)/stability.done
+                                    $(P)/comparators.json $(P)/importance.json $(B)/stability.done
 $(N)/05_risk_groups.ipynb: $(COMMON) $(P)/statistics.json $(P)/adjustment.json $(P)/risk_groups.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/06_discrimination.ipynb: $(COMMON) $(STATISTICS) $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) \

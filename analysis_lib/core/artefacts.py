@@ -28,11 +28,15 @@ NOTEBOOKS: dict[str, list[str]] = {
     "01_cohort": _made("fig1", "table1 exclusions"),
     "02_sarcopenia": _made("fig2 figS1 figS2 figS3", "table2"),
     "03_radiomics_pca": _made("fig3", "separation"),
-    "04_autoencoder_deepsurv": _made("fig4ab", "reconstruction explained_variance joint_comparison"),
+    "04_autoencoder_deepsurv": _made(
+        "fig4ab importance_plot", "reconstruction explained_variance joint_comparison importance"
+    ),
     "05_risk_groups": _made("fig4cf", "risk_groups risk_group_models"),
     "06_discrimination": _made("fig5 fig5_models", "c_index auc c_index_difference auc_horizons c_index_intervals"),
     "07_paper_comparison": _made("comparison", "paper_comparison c_index_published"),
-    "09_beyond_the_letter": _made("calibration cumulative_incidence", "calibration_summary incidence competing_risks"),
+    "09_beyond_the_letter": _made(
+        "calibration subgroup_forest cumulative_incidence", "calibration_summary subgroups incidence competing_risks"
+    ),
     "11_small_data": _made("optimism", "optimism_summary"),
     "12_added_value": _made("decision_curves", "brier nri added_value"),
     "13_extended_table2": _made(tables="table2_extended"),
@@ -272,6 +276,22 @@ ARTEFACTS: dict[str, Artefact] = {
         "the same training patients. {train}; {tests}.",
         model=True,
     ),
+    "importance_plot": Artefact(
+        "Which features carry the risk",
+        "Loss of C-index in each test set where the features of a region, an image type or a class are permuted together among "
+        "its patients, nothing being fitted again: mean and SD over the permutations, and SD over the {ensemble} networks one "
+        "by one. The sampling error of the set comes on top. Groups that say the same stand in for each other. {tests}.",
+        "A panel a test set, a row a group of features (all, regions, image types, classes): a dot for the mean loss of C-index with "
+        "two bars, its SDs over permutations and over networks, beside a line at no loss.",
+        model=True,
+    ),
+    "importance": Artefact(
+        "Which features carry the risk, in numbers",
+        "Loss of C-index in each test set where the features of a group are permuted together among its patients, with its SD over "
+        "permutations and over the {ensemble} networks one by one, and the share of networks in which no group of the kind "
+        "loses more. {tests}.",
+        model=True,
+    ),
     "joint_comparison": Artefact(
         "Two steps or one joint network",
         "C-index of the letter's two steps and of one network trained on reconstruction and survival at once, by fold of a "
@@ -341,6 +361,23 @@ ARTEFACTS: dict[str, Artefact] = {
         "Calibration in numbers",
         "Predicted and observed risk of {event}, their ratio, calibration slope and integrated calibration index, with {level} "
         "bootstrap intervals; P of D-calibration up to the horizon and of one-calibration, NA where a group has no {event}. {tests}.",
+        model=True,
+    ),
+    "subgroup_forest": Artefact(
+        "By sex, age and centre",
+        "C-index and O/E of TFDeepSurv in the subgroups of each test set, and the difference of the C-index from the first "
+        "level that has one, with P, not adjusted for their number. {level} bootstrap intervals over patients; dotted: all "
+        "patients of the set. NA: too few {events}. {tests}.",
+        "A forest plot, a block a test set: all patients, then each sex, age group and centre in rows, with patients and "
+        "{events}, the C-index and observed over predicted {events} drawn and printed with intervals, and the difference of the "
+        "C-index with P.",
+        model=True,
+    ),
+    "subgroups": Artefact(
+        "By sex, age and centre, in numbers",
+        "C-index of TFDeepSurv in the subgroups of each test set, its difference from the first level that has one (each level "
+        "resampled by itself; P not adjusted for their number), and calibration at the last horizon, with {level} bootstrap "
+        "intervals. Centre where the clinical table has one. {tests}.",
         model=True,
     ),
     "brier": Artefact(

@@ -285,6 +285,13 @@ class ComparatorParams(Section):
     trees: int = Field(300, gt=0, description="Trees of the random survival forest and of gradient boosting.")
 
 
+class ImportanceParams(Section):
+    """How much worse the model does where features are permuted among the patients of a test set."""
+
+    permutations: int = Field(20, ge=2, description="Random permutations of the patients, the same for each group.")
+    min_events: int = Field(10, ge=1, description="Events of a test set, below which it is not asked.")
+
+
 class OptimismParams(Section):
     """The whole pipeline fitted again to other patients."""
 
@@ -355,6 +362,13 @@ class StatisticsParams(Section):
         description="Quantiles at which the spline of an index has its knots (10.1007/978-3-319-19425-7).",
     )
     calibration_groups: int = Field(5, ge=2, description="Groups of the calibration curve.")
+    subgroup_age: Positive = Field(65, description="Age that parts the older from the younger in subgroups, years.")
+    subgroup_min_events: int = Field(
+        10,
+        ge=1,
+        description="Events of a subgroup of a set, below which nothing is estimated there: of so few, an interval "
+        "says next to nothing.",
+    )
     decision_thresholds: list[Fraction] | None = Field(
         None,
         min_length=2,
@@ -526,6 +540,7 @@ class Params(Section):
     autoencoder: AutoEncoderParams = Field(default_factory=AutoEncoderParams, description="AutoEncoder.")
     network: NetworkParams = Field(default_factory=NetworkParams, description="Cox network.")
     comparators: ComparatorParams = Field(default_factory=ComparatorParams, description="Other models.")
+    importance: ImportanceParams = Field(default_factory=ImportanceParams, description="Which features carry the risk.")
     optimism: OptimismParams = Field(default_factory=OptimismParams, description="Resampling of the pipeline.")
     search: SearchParams = Field(default_factory=SearchParams, description="Search of hyperparameters.")
     statistics: StatisticsParams = Field(default_factory=StatisticsParams, description="Statistics.")

@@ -109,6 +109,19 @@ def model(kept: pd.DataFrame, compared: pd.DataFrame, sets: CohortParams) -> str
     return f"The code keeps {listed(shares)} of the variance of the features. {folds}."
 
 
+def importance(table: pd.DataFrame, sets: CohortParams) -> str:
+    """04: which image type and which class cost most of the C-index when permuted, and how many networks agree."""
+    known = table[table["loss"].notna() & table["kind"].isin(["image type", "class"])]
+    texts = []
+    for name, part in known.groupby("set", sort=False):
+        most = [rows.loc[rows["loss"].idxmax()] for _, rows in part.groupby("kind", sort=False)]
+        found = listed(f"{row.group} ({row.loss:.3f}, first in {row.share_first:.0%} of networks)" for row in most)
+        texts.append(f"{sets.label(name)} {found}")
+    if not texts:
+        return "No test set can tell which features carry the risk."
+    return f"Image type and class of features whose permutation costs most of the C-index: {'; '.join(texts)}."
+
+
 def risk_groups(groups: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
     """05: hazard ratio of high against low risk in every test set."""
     tested = groups[groups["set"] != "train"]
@@ -160,6 +173,22 @@ def beyond(calibration: pd.DataFrame, incidence: pd.DataFrame, sets: CohortParam
     excess = (recurrence["naive"] - recurrence["incidence"]).max()
     return (
         f"{text} Taking deaths for censored would overstate recurrence by up to {100 * excess:.0f} percentage points."
+    )
+
+
+def subgroups(table: pd.DataFrame, sets: CohortParams, confidence: float) -> str:
+    """09: between which subgroups the C-index differs, which O/E is not 1, and how many are too small to say."""
+    parts = table[table["subgroup"] != "all"]
+    compared, limit = parts[parts["p"].notna()], significance(confidence)
+    apart = compared[compared["p"] < limit]
+    wrong = parts[(parts["ratio_high"] < 1) | (parts["ratio_low"] > 1)]
+    differ, wrong = (
+        listed(f"{sets.label(row.set)}, {row.level}" for row in rows.itertuples()) for rows in (apart, wrong)
+    )
+    return (
+        f"Of {len(compared)} differences of the C-index between subgroups by sex, age or centre, {len(apart)} are "
+        f"significant{f' ({differ})' if differ else ''}; O/E is not 1 in {wrong or 'none'}; "
+        f"{int(parts['c_index'].isna().sum())} of {len(parts)} subgroups are too small to say."
     )
 
 

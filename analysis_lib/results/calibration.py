@@ -15,12 +15,14 @@ import pandas as pd
 from analysis_lib.common.formatting import format_estimate
 from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, StatisticsParams
+from analysis_lib.core.question_params import Endpoint
 from analysis_lib.results import MODEL
 from analysis_lib.survival import comparison, evaluation
 from analysis_lib.survival.calibration_tests import d_calibration, one_calibration
 
 COLUMNS = ["patient_id", "set", "time_months", "event", "model", "month", "probability"]
 ENDS = ("", "_low", "_high")
+UNPREDICTED = "NA: past the follow-up of the training patients, no prediction"
 HISTOGRAM_BINS = 50  # of predicted risk from 0 to 1
 CALIBRATION = ["set", "model", "month", "n", "events", "predicted", "observed"]
 CALIBRATION += [f"{name}{end}" for name in ("ratio", "slope", "ici") for end in ENDS]
@@ -55,6 +57,16 @@ def followed(frame: pd.DataFrame, month: float) -> bool:
     return bool((frame["time_months"] > month).any() and died.any())
 
 
+def unjudged(frame: pd.DataFrame, month: float, model: str, endpoint: Endpoint) -> str:
+    """Why a model's predictions in ``frame``, a column of it, cannot be judged by the month; empty where they can."""
+    if frame[model].isna().any():
+        return UNPREDICTED
+    if frame.empty:
+        return "no patient"
+    few = f"no {endpoint.noun} by the month or nobody followed beyond it"
+    return "" if followed(frame, month) else f"{few}; last follow-up {frame['time_months'].max():.1f}"
+
+
 def calibrations(
     probabilities: pd.DataFrame,
     statistics: StatisticsParams,
@@ -81,8 +93,8 @@ def calibrations(
         row = {"set": name, "model": model, "month": month, "n": len(frame)}
         row["events"] = int(((time <= month) & (event == 1)).sum())
         text = "NA: too short a follow-up" if len(frame) else "NA: no patient"
-        judged = frame[model].notna().all()
-        if followed(frame, month) and judged:
+        why = unjudged(frame, month, model, statistics.endpoint)
+        if not why:
             resampled = statistics.curve_replicates, statistics.confidence, seed
             first, last = np.quantile(predicted, [0.02, 0.98])
             at = np.linspace(first, last, 50)
@@ -103,12 +115,8 @@ def calibrations(
             measures = {"O/E": ("ratio", 2), "slope": ("slope", 2), "ICI": ("ici", 3)}
             text = "\n".join(f"{name} {_interval(found, *which)}" for name, which in measures.items())
         else:
-            row["note"] = "no patient"
-            if not judged:
-                row["note"] = text = "NA: past the follow-up of the training patients, no prediction"
-            elif len(frame):
-                few = f"no {statistics.endpoint.noun} by the month or nobody followed beyond it"
-                row["note"] = f"{few}; last follow-up {time.max():.1f}"
+            row["note"] = why
+            text = UNPREDICTED if why == UNPREDICTED else text
         notes.append((panel, f"{labels[name]}, {month:g} months", text))
         rows.append(row)
     empty = pd.DataFrame(columns=["panel", "predicted", "observed", "low", "high", "n_predicted"])

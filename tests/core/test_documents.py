@@ -339,9 +339,9 @@ def test_the_columns_of_every_artefact_are_those_that_verify_knows():
 WORDS = (
     "added_to against answer asked below cause centre characteristic class column component conclusion covariates "
     "ct_notes ct_series cut_off definition expected family feature file flags form found grade group groups image "
-    "index item kind label marker meaning measure model node note option outcome panel parent part patient_id "
+    "index item kind label level marker meaning measure model node note option outcome panel parent part patient_id "
     "phase quantity reason region rfs_cause row series_uid set sex source split stage state statistic table text "
-    "title unit variant window words empty"
+    "subgroup title unit variant window words empty"
 )
 
 

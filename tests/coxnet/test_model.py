@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
+from analysis_lib.core.parameters import ImportanceParams, load_params
 from analysis_lib.coxnet.cox_ensemble import CoxEnsemble, principal_axes
+from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
 from analysis_lib.coxnet.scaling import FeatureError, FeatureScaler
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.results.importance import importances
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "survival-benchmarks"
 AUTOENCODER = AutoEncoderParams(code_size=12, max_epochs=60)  # above 10, so that inputs are turned to principal axes
@@ -60,6 +63,22 @@ def test_finds_the_signal_in_new_patients(data, fitted):
     assert ceiling - 0.12 < held_out < c_index(time[:250], event[:250], risk[:250])
     spread = fitted.risk_spread(features)
     assert spread.shape == (500, 5) and spread.std(axis=1).mean() > 0
+
+
+def test_permuted_features_are_permuted_risks_to_the_bit(data, fitted):
+    """Importance goes through the fitted model: all features permuted together give the risks of those patients."""
+    features, time, event, _ = data
+    new = features[250:]
+    patients = pd.DataFrame({"split": "lt", "time_months": time[250:], "event": event[250:]}, new.index)
+    params = ImportanceParams(permutations=3)
+    found = importances(fitted.risk_spread, new, patients, load_params("smoke").cohort, params, 1)
+    row = found[found["set"] == "lt"].iloc[0]
+    rng = np.random.default_rng(derived_seed(1, 17, 2))
+    risk = fitted.risk(new).to_numpy()
+    permuted = [c_index(time[250:], event[250:], risk[rng.permutation(250)]) for _ in range(3)]
+    assert row["c_index"] == c_index(time[250:], event[250:], risk) > 0.6
+    assert row["loss"] == pytest.approx(row["c_index"] - np.mean(permuted), abs=1e-12)
+    assert row["network_sd"] > 0 and found.loc[found["set"] != "lt", "loss"].isna().all()
 
 
 @pytest.mark.parametrize("n", [40, 200])
