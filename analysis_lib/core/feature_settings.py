@@ -17,12 +17,15 @@ PACKAGES = ("pyradiomics", "SimpleITK", "PyWavelets")  # that compute the featur
 def training_settings(study: Study) -> dict[str, Any]:
     """Where a model comes from, and everything that must be the same for it to hold; plain JSON values.
 
-    ``study``, ``seed`` and ``synthetic`` say on what it was trained, ``asks`` for what. ``required`` has the contents
+    ``study``, ``seed`` and ``synthetic`` say on what it was trained, ``asks`` for what, ``harmonised``
+    over which batches ComBat went, if it did. ``required`` has the contents
     of the feature parameter files (comments and order do not count), the HU windows of the masks and the versions that
     compute the features; of features from a table nothing is known but that.
     """
     params, files = study.params, study.parameter_files
     origin = {"study": params.study, "seed": params.seed, "synthetic": params.synthetic, "asks": params.asks}
+    if params.features.harmonise.batch:
+        origin["harmonised"] = params.features.harmonise.batch
     if params.features.table:
         return origin | {"required": FROM_TABLE}
     return origin | {

@@ -226,6 +226,22 @@ class RoiFeatures(Section):
     parameter_file: str = Field(description="PyRadiomics parameter file, relative to params/.")
 
 
+class HarmoniseParams(Section):
+    """ComBat of the features over scanners, learnt of the training patients alone; off without a batch."""
+
+    batch: Label = Field(
+        "",
+        description="Column of the clinical table with the scanner of each CT, or what else makes a batch; empty for "
+        "none. Patients of a scanner that no training patient has, or of an unknown one, keep their features as they "
+        "are.",
+    )
+    smallest: int = Field(
+        20,
+        ge=3,
+        description="Training patients of a batch, below which the run stops (10.2967/jnumed.121.262464: 20 to 30).",
+    )
+
+
 class FeatureParams(Section):
     """Which radiomics features are extracted; a study with ``features: null`` has none, and no model."""
 
@@ -244,6 +260,7 @@ class FeatureParams(Section):
         lt=1,
         description="The model uses only features whose lowest ICC of the stability analysis is at least this; 0 all.",
     )
+    harmonise: HarmoniseParams = Field(default_factory=HarmoniseParams, description="ComBat over scanners.")
 
     @model_validator(mode="before")
     @classmethod
@@ -461,6 +478,11 @@ class MultiverseParams(Section):
     split_seeds: int = Field(4, ge=1, description="Random splits of the discovery set.")
     code_sizes: list[Width] = Field(default_factory=lambda: [50, 100], description="AutoEncoder sizes.")
     ensemble: int = Field(3, ge=1, description="Networks of each model.")
+    harmonise: Label = Field(
+        "",
+        description="Column of scanners: features that ComBat makes alike over them are one more choice; empty takes "
+        "that of features.harmonise.",
+    )
     power_factors: list[Positive] = Field(
         default_factory=lambda: [0.3, 0.5, 1.0, 2.0, 4.0, 8.0],
         description="Sizes of the power calculation, as multiples of the discovery set.",
@@ -622,6 +644,8 @@ class Params(Section):
             *self.cox.strata,
             self.cox.entry,
             self.cox.weights,
+            self.features.harmonise.batch,
+            self.multiverse.harmonise,
             self.endpoint.months,
             self.endpoint.event,
         }

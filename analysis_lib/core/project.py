@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis_lib.common.errors import StudyError
+from analysis_lib.common.errors import ParameterError, StudyError
 from analysis_lib.common.files import read_csv, write_parquet, write_text
 from analysis_lib.core.parameters import PARAMS_DIR, SYNTHETIC_NOTE, Params, load_params
 
@@ -186,10 +186,11 @@ class Study:
         """Features of each patient, index patient_id."""
         write_parquet(features, self.build / "features.parquet", index=True)
 
-    def features(self) -> pd.DataFrame:
+    def features(self, as_extracted: bool = False) -> pd.DataFrame:
         """Radiomics features of the analysed patients who have them, index patient_id.
 
         With ``features.min_icc``, only those whose lowest ICC under disturbance of mask, bins and noise reaches it.
+        With ``features.harmonise`` made alike by ComBat of the training patients, unless ``as_extracted``.
         """
         features = pd.read_parquet(self.build / "features.parquet")
         features = features.loc[self.patients(with_radiomics=True)["patient_id"]]
@@ -197,7 +198,22 @@ class Study:
             from analysis_lib.survival.agreement import stable_features  # here, because few studies ask for it
 
             features = features[stable_features(self.stability(), self.params.features.min_icc)]
-        return features
+        asked = self.params.features.harmonise
+        if as_extracted or not asked.batch:
+            return features
+        from analysis_lib.survival.combat import Combat  # here, because few studies ask for it
+
+        patients = self.patients(with_radiomics=True).set_index("patient_id")
+        batch, train = patients[asked.batch], patients.index[patients["split"] == "train"]
+        sizes = batch[train].value_counts()
+        if len(sizes) < 2 or sizes.min() < asked.smallest:
+            found = ", ".join(map(str, sizes)) or "none"
+            raise ParameterError(
+                f"features.harmonise: the training patients by '{asked.batch}' are {found}, and it takes two batches "
+                f"of {asked.smallest} or more and none of fewer; give small ones the code of a scanner like theirs, or "
+                "leave their cells empty, for features as they are"
+            )
+        return Combat.fit(features.loc[train], batch[train]).transform(features, batch)
 
     def featured(self) -> pd.Index:
         """Who has features, patient_id."""

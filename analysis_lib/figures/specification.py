@@ -15,7 +15,8 @@ from analysis_lib.figures.style import SMALL_PT
 CHOICES = {
     "hr": {"set": "Set", "outcome": "Endpoint", "index": "Index", "window": "HU window", "groups": "Groups",
            "adjusted": "Adjusted"},
-    "gain": {"set": "Set", "against": "Against", "form": "Form", "code_size": "AutoEncoder", "split_seed": "Split"},
+    "gain": {"set": "Set", "against": "Against", "form": "Form", "code_size": "AutoEncoder", "split_seed": "Split",
+             "harmonised": "Harmonised"},
 }  # fmt: skip
 LABELS = {"hr": "Hazard ratio of low muscle", "gain": "C-index, model less marker"}
 
@@ -24,15 +25,14 @@ LABELS = {"hr": "Hazard ratio of low muscle", "gain": "C-index, model less marke
 def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Figure:
     """Every specification in the order of its estimate, with interval, and under it the choices that made it.
 
-    ``table`` has ``value`` ("hr" or "gain"), low, high, p and the columns of CHOICES; those without an estimate
+    ``table`` has ``value`` ("hr" or "gain"), low, high, p and columns of CHOICES; those without an estimate
     are left out, and counted in the title.
     """
     known = table[table[value].notna()].sort_values(value, kind="stable").reset_index(drop=True)
-    rows = [
-        (name, level) for column, name in CHOICES[value].items() for level in dict.fromkeys(table[column].astype(str))
-    ]
+    choices = {column: name for column, name in CHOICES[value].items() if column in table}
+    rows = [(name, level) for column, name in choices.items() for level in dict.fromkeys(table[column].astype(str))]
     left, row_mm, curve_mm = 38.0, 3.1, 48.0
-    groups = len(CHOICES[value])
+    groups = len(choices)
     fig = style.new_figure(style.TWO_COLUMNS_MM, 10.0 + curve_mm + row_mm * (len(rows) + groups) + 6.0)
     width = style.TWO_COLUMNS_MM - left - 4.0
     ax = style.axes_mm(fig, left, 8.0, width, curve_mm)
@@ -51,7 +51,7 @@ def specification_curve(table: pd.DataFrame, value: str, reference: float) -> Fi
     ax.set_xticks([])
     below = style.axes_mm(fig, left, 10.0 + curve_mm, width, row_mm * (len(rows) + groups), sharex=ax)
     y, ticks, labels = 0.0, [], []
-    for column, name in CHOICES[value].items():
+    for column, name in choices.items():
         for level in dict.fromkeys(table[column].astype(str)):
             member = (known[column].astype(str) == level).to_numpy()
             below.plot(

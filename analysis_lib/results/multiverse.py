@@ -25,7 +25,7 @@ from analysis_lib.results.discrimination import continuous_markers, marker_table
 from analysis_lib.results.power import power
 from analysis_lib.results.table2_extended import covariate_table
 from analysis_lib.stages.measure import remeasured
-from analysis_lib.stages.refit import refitted, used_columns
+from analysis_lib.stages.refit import BATCH, refitted, used_columns
 from analysis_lib.survival import survival
 
 HR_COLUMNS = [
@@ -157,20 +157,27 @@ def _with_window(study: Study, patients: pd.DataFrame, window: HuWindow, quiet: 
 def model_gains(study: Study, folder: Path, quiet: bool = False) -> pd.DataFrame:
     """C-index of the model less that of each marker, by set, split and AutoEncoder size (GAIN_COLUMNS).
 
-    One model a split and size, fitted on that split's training patients; interval and P by paired bootstrap.
+    Where a column of scanners is named, also by whether ComBat made the features alike over them (harmonised, yes or
+    no). One model a choice, fitted on that split's training patients; interval and P by paired bootstrap.
     """
     params, patients = study.params, study.patients(with_radiomics=True).drop(columns="split")
-    features = study.features()
+    features = study.features(as_extracted=True)
+    scanner = params.multiverse.harmonise or params.features.harmonise.batch
     network = params.network.model_copy(update={"ensemble": params.multiverse.ensemble})
     table, jobs, choices = patients[used_columns(network)], [], []
-    for k, size in itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes):
+    asked = itertools.product(range(params.multiverse.split_seeds), params.multiverse.code_sizes)
+    for (k, size), alike in itertools.product(asked, (False, True) if scanner else (False,)):
         autoencoder = params.autoencoder.model_copy(update={"code_size": min(size, features.shape[1])})
-        jobs.append((table, features, params.cohort, autoencoder, network, params.seed + k))
-        choices.append((params.seed + k, size))
+        given = table.assign(**{BATCH: patients[scanner]}) if alike else table
+        jobs.append((given, features, params.cohort, autoencoder, network, params.seed + k))
+        choices.append((params.seed + k, size, alike))
     kept = keeping(refitted, folder)
     fits = map_patients(kept, jobs, workers=params.workers, label="models", quiet=quiet, unit="model")
-    tables = [_gains_of_one(params, patients, fit, *choice) for fit, choice in zip(fits, choices, strict=True)]
-    return pd.concat(tables, ignore_index=True).reindex(columns=GAIN_COLUMNS)
+    tables = []
+    for fit, (seed, size, alike) in zip(fits, choices, strict=True):
+        tables.append(_gains_of_one(params, patients, fit, seed, size).assign(harmonised="yes" if alike else "no"))
+    columns = [*GAIN_COLUMNS, "harmonised"] if scanner else GAIN_COLUMNS
+    return pd.concat(tables, ignore_index=True).reindex(columns=columns)
 
 
 def _gains_of_one(params: Params, patients: pd.DataFrame, fitted: pd.DataFrame, seed: int, size: int) -> pd.DataFrame:

@@ -66,6 +66,7 @@ def methods(
             f" Features were kept whose intraclass correlation under disturbance of mask, bins and noise was at least "
             f"{params.features.min_icc:g} in {params.stability.patients} training patients."
         )
+    radiomics += _harmonised(params, patients)
     layers = f"hidden layers of {_list(a.hidden)}, " if a.hidden else ""
     together = (
         "AutoEncoder and network were trained together, on reconstruction and survival at once. " if a.joint else ""
@@ -137,6 +138,21 @@ def methods(
         )
         sections.insert(0, ("Synthetic data", text))
     return sections
+
+
+def _harmonised(params: Params, patients: pd.DataFrame | None) -> str:
+    """What ComBat did, and how many patients it left as they were."""
+    if not (batch := params.features.harmonise.batch):
+        return ""
+    text = (
+        f" ComBat (parametric empirical Bayes, no covariates; doi 10.1093/biostatistics/kxj037), fitted on the training "
+        f"patients, made the features alike over '{batch}'"
+    )
+    if patients is None:
+        return f"{text}; patients of a batch without training patients keep theirs."
+    learnt = patients.loc[patients["split"] == "train", batch].dropna().unique()
+    left = len(patients) - patients[batch].isin(learnt).sum()
+    return f"{text}, of {len(learnt)} batches; {left} patients of another or of no known batch keep theirs."
 
 
 def _counts(patients: pd.DataFrame | None, name: str) -> tuple[str, str, str]:

@@ -46,6 +46,11 @@ class Change:
 
 def export_model(study: Study) -> str:
     """Write ``build/<study>/model_to_share``; say what it holds. StageError where there are too few to hide among."""
+    if study.params.features.harmonise.batch:
+        raise StageError(
+            "a model of features that features.harmonise made alike is good for the scanners of its training patients "
+            "alone; fit one without it to give away"
+        )
     fitted, patients = load_model(study.model), study.patients(with_radiomics=True).set_index("patient_id")
     train = patients[patients["split"] == "train"]
     features = study.features().loc[train.index]

@@ -31,7 +31,7 @@ from analysis_lib.common.keep import keeping
 from analysis_lib.common.pool import map_patients
 from analysis_lib.core.parameters import CohortParams, Params
 from analysis_lib.core.project import Study
-from analysis_lib.stages.refit import COLUMNS, KINDS, TESTED, one_replicate, used_columns
+from analysis_lib.stages.refit import BATCH, COLUMNS, KINDS, TESTED, one_replicate, used_columns
 from analysis_lib.survival.analytic import c_index_analytic
 from analysis_lib.survival.survival import c_index
 
@@ -45,7 +45,7 @@ def resample_pipeline(study: Study, quiet: bool = False) -> None:
         study.write_no_optimism()
         return
     params.cohort.check_trained()
-    patients, features = study.patients(with_radiomics=True), study.features()
+    patients, features = study.patients(with_radiomics=True), study.features(as_extracted=True)
     table = resample(patients, features, params, study.cache / "optimism", quiet)
     study.write_optimism(table)
 
@@ -55,13 +55,15 @@ def resample(
 ) -> pd.DataFrame:
     """All replicates that ``params.optimism`` asks for, one row each (COLUMNS), in a fixed order.
 
-    patients : as patients.parquet. features : by patient_id. Each
+    patients : as patients.parquet. features : by patient_id, as extracted. Each
     replicate is kept in ``folder`` as it is done, so that an interrupted run goes on where it stopped, with the same
     result for any number of processes.
     """
     patients = patients.reset_index(drop=True)
     x = features.loc[patients["patient_id"]]
     table = patients[[*used_columns(params.network), "split"]]
+    if params.features.harmonise.batch:
+        table = table.assign(**{BATCH: patients[params.features.harmonise.batch]})
     counts = {"split": params.optimism.repeats, "bootstrap": params.optimism.repeats}
     counts["permuted"] = params.optimism.permutations if params.optimism.repeats else 0
     given = table, x, params.cohort, params.autoencoder, params.network, params.seed

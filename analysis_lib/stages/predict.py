@@ -129,13 +129,22 @@ def load_model(folder: Path) -> RadiomicsSurvivalModel:
         ) from None
 
 
-def check_applicable(model: RadiomicsSurvivalModel, study: Study, folder: Path) -> list[str]:
-    """What to tell beside the results; PredictError where the features are not those that the model knows."""
+def check_applicable(model: RadiomicsSurvivalModel, study: Study, folder: Path, own: bool = False) -> list[str]:
+    """What to tell beside the results; PredictError where the features are not those that the model knows.
+
+    ``own``: the model is the study's, and so is what made its features alike over scanners.
+    """
     params = study.params
     provenance = model.description["provenance"]
     if not provenance:
         raise PredictError(
             f"{folder} does not say how its features were made (it was fitted to a table), so it cannot read images"
+        )
+    theirs, ours = provenance.get("harmonised", ""), params.features.harmonise.batch
+    if (scanners := theirs or ours) and not (own and theirs == ours):
+        raise PredictError(
+            f"features.harmonise: after ComBat over '{scanners}' features are not those extracted, and {folder} does "
+            "not know a new patient's scanner; take a model and parameters without it"
         )
     required = training_settings(study)["required"]
     if (provenance["required"] == FROM_TABLE) != (required == FROM_TABLE):

@@ -13,6 +13,7 @@ from analysis_lib.core.parameters import CohortParams
 from analysis_lib.coxnet.cutoff import high_risk
 from analysis_lib.coxnet.fitting import derived_seed
 from analysis_lib.coxnet.settings import AutoEncoderParams, NetworkParams
+from analysis_lib.survival.combat import Combat, fit_where_possible
 from analysis_lib.survival.survival import c_index, cox_binary
 
 KINDS = ("split", "bootstrap", "permuted")
@@ -29,6 +30,14 @@ COLUMNS = [
     "c_index_left_out",
     "hr",
 ]
+
+
+BATCH = "harmonised_by"  # column of the patients' batch, where features are made alike over them
+
+
+def _alike(patients: pd.DataFrame, features: pd.DataFrame, train: np.ndarray) -> Combat | None:
+    """ComBat of the patients at ``train`` (positions, some perhaps twice); None where nobody asks, or too few are."""
+    return fit_where_possible(features.iloc[train], patients[BATCH].iloc[train]) if BATCH in patients else None
 
 
 def used_columns(network: NetworkParams) -> list[str]:
@@ -48,7 +57,8 @@ def one_replicate(
 ) -> list[dict]:
     """Fit and test once, as ``optimism`` tells; dictionaries of COLUMNS, of a bootstrap sample one more a test set.
 
-    patients : ``used_columns`` and split. features : in their order. seed : the study's. ``hr`` compares the risk
+    patients : ``used_columns`` and split, with BATCH where features are to be made alike over it, learnt anew of each
+    replicate's training patients. features : in their order, as extracted. seed : the study's. ``hr`` compares the risk
     groups at the median of the training risks in the tested patients. None where the tested patients cannot tell.
     """
     from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
@@ -74,6 +84,9 @@ def one_replicate(
     row |= dict.fromkeys(COLUMNS[6:])
     if not died[train].any() or not died[test].any():
         return [row]
+    if combat := _alike(patients, features, train):
+        features = combat.transform(features, patients[BATCH])
+        all_features = combat.transform(all_features, everybody[BATCH])
     x = features.iloc[train].set_axis([f"{i}" for i in range(len(train))], axis=0)  # a bootstrap repeats patients
     strata = strata_of(patients, network)
     strata = None if strata is None else strata.to_numpy()[train]
@@ -115,12 +128,15 @@ def refitted(
 ) -> pd.DataFrame:
     """The model of the split that ``seed`` draws: patient_id, split and risk of every patient.
 
-    patients : ``used_columns``. features : by patient_id.
+    patients : ``used_columns``, with BATCH as in ``one_replicate``. features : by patient_id, as extracted.
     """
     from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
 
     table = patients.assign(split=split_patients(patients, cohort, seed)).set_index("patient_id")
     train = table[table["split"] == "train"]
+    rows = features.loc[table.index]
+    if combat := _alike(table, rows, np.flatnonzero(table["split"] == "train")):
+        features = combat.transform(rows, table[BATCH])
     months, died, strata = train["time_months"], train["event"], strata_of(train, network)
     model = RadiomicsSurvivalModel.fit(features.loc[train.index], months, died, autoencoder, network, seed, strata)
     return table[["split"]].assign(risk=model.risk(features)).reset_index()

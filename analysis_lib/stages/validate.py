@@ -27,9 +27,10 @@ def validate(study: Study, folder: Path) -> str:
     Raises PredictError for a folder that holds no usable model, for one of other features, and where nobody is left.
     """
     model, patients = load_model(folder), study.patients(with_radiomics=True)
-    notes = check_applicable(model, study, folder)
     origin = model.description["provenance"]
-    if (origin["study"], origin["seed"]) == (study.name, study.params.seed):
+    own = (origin.get("study"), origin.get("seed")) == (study.name, study.params.seed)
+    notes = check_applicable(model, study, folder, own)
+    if own:
         trained = patients["split"] == "train"
         patients = patients[~trained].assign(set=patients["split"])  # of a set that was split, the internal test set
         notes.append(f"The model is this study's own: its {int(trained.sum())} training patients are not judged.")

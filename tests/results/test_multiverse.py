@@ -18,6 +18,7 @@ from analysis_lib.figures import specification
 from analysis_lib.results import multiverse
 from analysis_lib.results.discrimination import continuous_markers
 from analysis_lib.results.table2 import table_two
+from analysis_lib.survival.combat import Combat
 
 PARAMS = load_params("smoke").model_copy(update={"workers": 1})
 
@@ -69,6 +70,51 @@ def test_continuous_markers_are_higher_where_there_is_less_muscle():
         assert ((marker > 0).to_numpy() == sarcopenic(PATIENTS, definition).to_numpy(bool)).all()
 
 
+def made_up_study(params, patients, features):
+    """A study whose features were asked for as extracted: a model of another split learns ComBat anew."""
+
+    def given(as_extracted: bool) -> pd.DataFrame:
+        assert as_extracted
+        return features
+
+    return SimpleNamespace(params=params, patients=lambda with_radiomics: patients, features=given)
+
+
+def test_a_column_of_scanners_is_one_more_choice(tmp_path, monkeypatch):
+    rng = np.random.default_rng(4)
+    patients = PATIENTS.assign(split="of another split", scanner=rng.choice(["a", "b"], len(PATIENTS)))
+    patients = patients.drop(columns="risk")
+    shift = np.where(patients["scanner"] == "a", 5.0, 0.0)[:, None]
+    features = pd.DataFrame(shift + rng.normal(size=(len(patients), 4)), patients["patient_id"]).add_prefix("sm_")
+    choices = PARAMS.multiverse.model_copy(update={"split_seeds": 1, "code_sizes": [3], "harmonise": "scanner"})
+    study = made_up_study(PARAMS.model_copy(update={"multiverse": choices}), patients, features)
+    monkeypatch.setattr(multiverse, "map_patients", lambda function, jobs, **_: [function(*job) for job in jobs])
+    learnt_from: list[pd.DataFrame] = []
+
+    def fit(x, *_):
+        learnt_from.append(x)
+        return SimpleNamespace(risk=lambda new: new.iloc[:, 0])
+
+    monkeypatch.setattr(RadiomicsSurvivalModel, "fit", fit)
+    gains = multiverse.model_gains(study, tmp_path, quiet=True)
+    assert gains["harmonised"].tolist() == sorted(gains["harmonised"]) and set(gains["harmonised"]) == {"no", "yes"}
+    plain, alike = learnt_from
+    pd.testing.assert_frame_equal(plain, features.loc[plain.index])
+    batch = patients.set_index("patient_id")["scanner"][plain.index]
+    by_hand = Combat.fit(plain, batch).transform(plain, batch)  # of this split's training patients alone
+    pd.testing.assert_frame_equal(alike, by_hand)
+    assert (
+        alike.groupby(batch).mean().diff().abs().to_numpy()[1].max()
+        < 0.5
+        < 4
+        < plain.groupby(batch).mean().diff().abs().to_numpy()[1].min()
+    )
+    fig = specification.specification_curve(gains, "gain", 0.0)
+    assert "Harmonised: yes" in [label.get_text() for label in fig.axes[1].get_yticklabels()]
+    fig = specification.specification_curve(gains[gains["harmonised"] == "no"].drop(columns="harmonised"), "gain", 0.0)
+    assert not any("Harmonised" in label.get_text() for label in fig.axes[1].get_yticklabels())
+
+
 def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, monkeypatch):
     """In each set of each split, by scikit-survival; one fit a seed and size, kept."""
     params = PARAMS.model_copy(
@@ -82,7 +128,7 @@ def test_gain_is_the_c_index_of_the_model_less_that_of_each_marker(tmp_path, mon
     rng = np.random.default_rng(2)
     signal = PATIENTS["risk"].to_numpy()[:, None] + rng.normal(0, 0.5, (len(patients), 6))
     features = pd.DataFrame(signal, PATIENTS["patient_id"], columns=[f"sm_{k}" for k in range(6)])
-    study = SimpleNamespace(params=params, patients=lambda with_radiomics: patients, features=lambda: features)
+    study = made_up_study(params, patients, features)
     fits = []
 
     def here(function, jobs, **_):
