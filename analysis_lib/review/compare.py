@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import read_csv, replacing, write_text
+from analysis_lib.common.formatting import NOT_AVAILABLE, absent
 from analysis_lib.core.artefacts import describe, produced, stems
 from analysis_lib.core.project import Study
 from analysis_lib.core.question_params import cox_text, cuts_text, subset_text
@@ -151,7 +152,7 @@ def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame)
             out.write(f"params/{study.name}.yaml has changed since its run: {study.command}\n")
     out.write("\nFirst:\n")
     for row in leading(a, numbers).itertuples():
-        out.write(f"  {row.what}: {row.a:.3f} -> {row.b:.3f} ({row.difference:+.3f})\n")
+        out.write(f"  {row.what}: {_digits(row.a)} -> {_digits(row.b)} ({_digits(row.difference, '+')})\n")
     out.write(f"\nParameters that differ: {len(parameters) or 'none'}\n")
     for row in parameters.itertuples():
         out.write(f"  {row.parameter}: {row.a} -> {row.b}\n")
@@ -206,8 +207,8 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
         parts.append(f'<p class="synthetic">Synthetic images and outcomes: {escape(synthetic)}. No patient data.</p>')
     parts.append(f"<p>A: {escape(a.params.heading)}. B: {escape(b.params.heading)}.</p>")
     first = leading(a, numbers)
-    shown = first.assign(**{c: first[c].map(lambda v: f"{v:.3f}") for c in ("a", "b")})
-    shown["difference"] = first["difference"].map(lambda v: f"{v:+.3f}")
+    shown = first.assign(**{c: first[c].map(_digits) for c in ("a", "b")})
+    shown["difference"] = first["difference"].map(lambda v: _digits(v, "+"))
     shown.columns = ["", "A", "B", "B - A"]
     parts.append(f"<h2>First</h2>{_scroll(html_table(shown))}" if len(shown) else "")
     parts.append("<h2>Parameters that differ</h2>")
@@ -239,6 +240,10 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
         parts.append("</div>")
     parts.append(f"<p>The same to the byte in both: {escape(', '.join(same)) or 'none'}.</p>")
     return "\n".join(parts) + "\n</body></html>\n"
+
+
+def _digits(value: float, sign: str = "") -> str:
+    return NOT_AVAILABLE if absent(value) else f"{value:{sign}.3f}"
 
 
 def _figure(label: str, title: str, file: Path) -> str:

@@ -25,6 +25,7 @@ from analysis_lib.core.artefacts import ALL_NOTEBOOKS, describe, produced
 from analysis_lib.core.notebooks import nbformat  # as it starts quickly
 from analysis_lib.core.parameters import Params
 from analysis_lib.core.project import CHECKOUT, Study
+from analysis_lib.review import protocol
 from analysis_lib.review.guard import KINDS, Patients, as_it_may_leave
 from analysis_lib.review.record import read_run
 from analysis_lib.review.report import render
@@ -74,6 +75,8 @@ def write_package(study: Study) -> Path:
     files["run.json"] = _json(run)
     for name in ("LICENSE", "CITATION.cff", "Makefile"):
         files[name] = (CHECKOUT / name).read_bytes()
+    if (study.figures / protocol.NAME).is_file():
+        files[protocol.NAME] = (study.figures / protocol.NAME).read_bytes()
     files["LEFT_OUT.md"] = _left_out(left_out).encode()
     files["report.html"] = render(study, run).encode()
     files["README.md"] = _readme(study, run, sorted(files)).encode()
@@ -126,6 +129,7 @@ def _readme(study: Study, run: dict, names: list[str]) -> str:
     """The first page of the package: the verdict, what lies where, and how the study is made again."""
     said = "\n".join(f"{k}. {text}" for k, text in enumerate(verdict_of(study), start=1))
     counts = {folder: sum(name.startswith(f"{folder}/") for name in names) for folder in ("figures", "notebooks")}
+    asked = f"\n| `{protocol.NAME}` | what was asked, written down beforehand |" if protocol.NAME in names else ""
     commit = f"commit {run['git']['commit']}" if run["git"] else "a copy without git"
     return f"""# {study.params.title}
 
@@ -138,7 +142,7 @@ def _readme(study: Study, run: dict, names: list[str]) -> str:
 | `report.html` | everything in one page: open it in a browser, it needs no other file |
 | `figures/` | {counts["figures"]} files: each table and figure, with the numbers it is drawn from |
 | `notebooks/` | {counts["notebooks"]} notebooks as they ran |
-| `parameters.yaml` | every parameter of the run |
+| `parameters.yaml` | every parameter of the run |{asked}
 | `run.json` | {commit}, versions, hashes of inputs and outputs, machine, time of each stage |
 | `LEFT_OUT.md` | what was left out or made coarser, so that no patient can be told |
 | `ro-crate-metadata.json` | the same for machines |

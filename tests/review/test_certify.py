@@ -26,6 +26,7 @@ from analysis_lib.review.coarse import distribution, monthly, without_patients
 from analysis_lib.review.compare import leading, number_differences, parameter_differences, write_comparison
 from analysis_lib.review.facts import facts
 from analysis_lib.review.package import PackageError, Patients, write_package
+from analysis_lib.review.protocol import write_protocol
 from analysis_lib.survival import survival
 
 
@@ -189,7 +190,10 @@ def test_compare_takes_parameters_of_every_kind(finished, tmp_path):
     }
     other = toy_study(tmp_path, "other", data_dir="data/other", **changes)
     shutil.copytree(finished.figures, other.figures)
+    c_index = read_csv(other.figures / "c_index.csv")
+    c_index[c_index["set"] != "lt"].to_csv(other.figures / "c_index.csv", index=False)
     folder, text = write_comparison(finished, other)
+    assert "External LT test: 0.700 -> NA (NA)" in text and "nan" not in text.split("Parameters that")[0]
     page = (folder / "compare.html").read_text()
     assert "<td>12, 36, 60</td><td>12, 36, 48</td>" in page and "<td>none</td>" in page and "images.l3_slice" in page
     assert "statistics.horizons_months: [12.0, 36.0, 60.0] -> [12.0, 36.0, 48.0]" in text
@@ -227,6 +231,13 @@ def test_package_holds_no_patient(finished):
     assert {"figures/table2.csv", "run.json"} <= {entity["@id"] for entity in crate["@graph"]}
     assert "01_cohort.ipynb, cell 1" in texts["LEFT_OUT.md"]
     assert "Makefile" in names
+
+
+def test_package_takes_the_protocol_along(finished):
+    write_protocol(finished)
+    with zipfile.ZipFile(write_package(finished)) as archive:
+        assert archive.read("protocol.md") == (finished.figures / "protocol.md").read_bytes()
+        assert "`protocol.md`" in archive.read("README.md").decode()
 
 
 def test_the_crate_tells_the_run_by_the_profile_workflow_run(finished):
