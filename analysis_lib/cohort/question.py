@@ -24,7 +24,9 @@ MOST_SHOWN = 20  # values of a column that a message may list
 def further_columns(params: Params) -> list[Column]:
     """Columns of the clinical table that the study does not have of itself and that its question names."""
     cox = params.cox
-    own = {name: Column(name, "cox.strata", kind="text") for name in cox.strata} | {
+    scanners = (params.features.harmonise.batch, params.multiverse.harmonise)
+    own = {name: Column(name, "features.harmonise", kind="text") for name in scanners}
+    own |= {name: Column(name, "cox.strata", kind="text") for name in cox.strata} | {
         cox.entry: replace(BY_NAME["os_months"], meaning="cox.entry", required=False, above=False, median=None),
         cox.weights: Column("", "cox.weights", low=0, high=1e6, above=True),
         params.endpoint.months: replace(BY_NAME["os_months"], meaning="endpoint.months", required=False),

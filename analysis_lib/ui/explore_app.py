@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 from analysis_lib.core.project import CHECKOUT
 
+NEWS = "@jupyterlab/apputils-extension:announcements"
 SOURCE = Path("notebooks") / "08_explore.ipynb"
 
 
@@ -26,9 +27,12 @@ async def run_first(server: Any, page: str) -> None:
     So the widgets of the page are alive, and no cell waits for 'Run All'.
     """
     notebook = nbformat.read(CHECKOUT / SOURCE, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.metadata.update({"jupyter": {"source_hidden": True}, "trusted": True})
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    title, *texts = (cell for cell in notebook.cells if cell.cell_type != "code")
+    panel = code[-1]  # all code in one fold, so that the panel stands at the top
+    panel.source = "\n\n".join(cell.source for cell in code)
+    panel.metadata.update({"jupyter": {"source_hidden": True}, "trusted": True})
+    notebook.cells = [title, panel, *texts]
     folder = (CHECKOUT / page).parent
     folder.mkdir(parents=True, exist_ok=True)
     about = {"path": page, "name": Path(page).name, "type": "notebook", "kernel_name": "python3"}
@@ -39,13 +43,18 @@ async def run_first(server: Any, page: str) -> None:
     await server.contents_manager.save({"type": "notebook", "format": "json", "content": notebook}, page)
 
 
+def _without_news(_: Any, page: dict[str, Any]) -> dict[str, Any]:
+    """The page asks nobody whether Jupyter's news may be fetched."""
+    return page | {"disabledExtensions": [*page.get("disabledExtensions", []), NEWS]}
+
+
 def main(arguments: list[str]) -> int:
     """Serve the study that EXPLORE_STUDY names; ``arguments`` are JupyterLab's."""
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel of the same name at home is not the study's
     page = f"build/{os.environ.get('EXPLORE_STUDY', 'standin')}/explore.ipynb"
     where = [f"--ServerApp.root_dir={CHECKOUT}", "--ip=127.0.0.1", f"--LabApp.default_url=/doc/tree/{page}"]
-    alone = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    server = LabApp.initialize_server([*where, *alone, *arguments])
+    server = LabApp.initialize_server([*where, *arguments])
+    server.web_app.settings["page_config_hook"] = _without_news
     try:
         server.io_loop.run_sync(lambda: run_first(server, page))
     except CellExecutionError as error:

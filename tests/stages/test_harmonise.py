@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from finished import toy_patients, toy_study
 
+from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical
+from analysis_lib.cohort.question import further_columns
 from analysis_lib.core.feature_settings import training_settings
 from analysis_lib.core.parameters import HarmoniseParams, ParameterError, Params, load_params
 from analysis_lib.coxnet.model import RadiomicsSurvivalModel
@@ -111,7 +113,10 @@ def test_each_replicate_learns_combat_of_its_own_training_patients(kind, tmp_pat
     pd.testing.assert_frame_equal(seen[2], alike)
 
 
-def test_a_column_of_scanners_is_read_from_the_clinical_table():
+SETS = ["discovery"] * 8 + ["external"] * 4 + ["lt"] * 4
+
+
+def test_a_column_of_scanners_is_read_from_the_clinical_table(tmp_path):
     def asked(**changes) -> list[str]:
         return Params.model_validate(load_params("smoke").model_dump() | changes).asked_columns()
 
@@ -120,6 +125,20 @@ def test_a_column_of_scanners_is_read_from_the_clinical_table():
     assert asked(features=features | {"harmonise": {"batch": "scanner"}}) == ["scanner"]
     assert asked(multiverse=multiverse | {"harmonise": "kernel"}) == ["kernel"]
     assert asked(features=features | {"harmonise": {"batch": "centre"}}) == []  # every study reads it
+    both = load_params("smoke").model_dump() | {"multiverse": multiverse | {"harmonise": "kernel"}}
+    both["features"] = features | {"harmonise": {"batch": "scanner"}}
+    (tmp_path / "patients.csv").write_text(
+        "patient_id,set,sex,age,height_m,bmi,os_months,os_event,scanner,kernel\n"
+        + "".join(f"P{k:02d},{name},M,60,1.7,24,{k + 10},{k % 2},S{k % 2},{k}\n" for k, name in enumerate(SETS))
+    )
+    params = Params.model_validate(both)
+    table, _ = read_clinical(tmp_path / "patients.csv", list(params.cohort.sets), further=further_columns(params))
+    assert table["scanner"].tolist() == [f"S{k % 2}" for k in range(len(SETS))]
+    assert table["kernel"].tolist() == [str(k) for k in range(len(SETS))]
+    both["features"] = features | {"harmonise": {"batch": "scaner"}}
+    columns = further_columns(Params.model_validate(both))
+    with pytest.raises(ClinicalTableError, match="scaner.*scanner"):
+        read_clinical(tmp_path / "patients.csv", list(params.cohort.sets), further=columns)
 
 
 def test_the_methods_say_it_with_those_who_stay_as_they_are(tmp_path):

@@ -75,7 +75,7 @@ def test_a_reader_opens_the_page_and_moves_a_cut_off(lab):
         start = x.Choice.of(params)
         assert _shown(page) == _expected(params, start)
         page.get_by_label("Definition").select_option("PMI")
-        assert page.locator(".jp-CodeCell .jp-InputPlaceholder").count() == 3  # the code is folded
+        assert page.locator(".jp-CodeCell .jp-InputPlaceholder").count() == 1  # the code is folded
         slider = page.locator(".widget-slider", has_text="PMI men").locator(".widget-readout")
         slider.click()
         slider.fill("6.90")
