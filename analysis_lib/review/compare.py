@@ -159,8 +159,10 @@ def summary(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame)
     for name, text in question_in_words(a, b):
         out.write(f"  {name} asks about {text}\n")
     out.write("\nNumbers that differ, by file:\n")
-    for file, part in numbers.groupby("file", sort=False):
-        out.write(f"  {file}: {len(changed(part))} of {len(part)}\n")
+    counts = {file: (len(changed(part)), len(part)) for file, part in numbers.groupby("file", sort=False)}
+    for file, (n, of) in counts.items():
+        out.write(f"  {file}: {n} of {of}\n" if n else "")
+    out.write(f"  none in {', '.join(file for file, (n, _) in counts.items() if not n) or 'no file'}\n")
     moved = changed(numbers[~numbers["file"].str.startswith("fig")])
     out.write(f"\nIn the tables: {len(moved)} numbers\n")
     for row in moved.head(SHOWN).itertuples():
@@ -215,15 +217,17 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
     parts += [f"<p>{escape(name)} asks about {escape(text)}.</p>" for name, text in question_in_words(a, b)]
     parts.append(_scroll(html_table(parameters)) if len(parameters) else "<p>None.</p>")
     parts.append("<h2>Numbers that differ</h2>")
+    equal = []
     for file, part in numbers.groupby("file", sort=False):
         moved = changed(part)
         title = f"{describe(Path(file).stem).title} ({file}): {len(moved)} of {len(part)}"
         if moved.empty:
-            parts.append(f"<p>{escape(title)}</p>")
+            equal.append(describe(Path(file).stem).title)
             continue
         more = f"<p>The first 200 of {len(moved)}; all in compare.csv.</p>" if len(moved) > 200 else ""
         table = html_table(moved[["row", "column", "a", "b", "difference"]].head(200))
         parts.append(f"<details><summary>{escape(title)}</summary>{more}{_scroll(table)}</details>")
+    parts.append(f"<p>The same numbers in both: {escape(', '.join(equal)) or 'none'}.</p>")
     parts.append("<h2>Figures that changed</h2>")
     same = []
     for stem in dict.fromkeys([*stems(a.params), *stems(b.params)]):
@@ -243,7 +247,7 @@ def _page(a: Study, b: Study, parameters: pd.DataFrame, numbers: pd.DataFrame) -
 
 
 def _digits(value: float, sign: str = "") -> str:
-    return NOT_AVAILABLE if absent(value) else f"{value:{sign}.3f}"
+    return NOT_AVAILABLE if absent(value) else f"{round(value, 3) + 0.0:{sign}.3f}"  # no -0.000
 
 
 def _figure(label: str, title: str, file: Path) -> str:
