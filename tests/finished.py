@@ -69,8 +69,10 @@ def toy_params(name: str = "toy", **changes) -> Params:
 
 
 def toy_study(root: Path, name: str = "toy", **changes) -> Study:
-    """A study under ``root``, where there is no expectation but what a conclusion is."""
+    """A study under ``root``, where there are the defaults, and no expectation but what a conclusion is."""
     project = Project(root)
+    project.params_dir.mkdir(parents=True, exist_ok=True)
+    (project.params_dir / "defaults.yaml").write_bytes((Project().params_dir / "defaults.yaml").read_bytes())
     project.expected.mkdir(parents=True, exist_ok=True)
     (project.expected / "conclusions.yaml").write_bytes((Project().expected / "conclusions.yaml").read_bytes())
     return Study(toy_params(name, **changes), project)
