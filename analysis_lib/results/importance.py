@@ -7,11 +7,13 @@ other, so the losses of two groups do not add up, and a small loss does not mean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis_lib.cohort.feature_table import name_parts
+from analysis_lib.common.keep import keeping
 from analysis_lib.core.parameters import CohortParams, ImportanceParams
 from analysis_lib.core.question_params import Endpoint
 from analysis_lib.coxnet.fitting import derived_seed
@@ -69,6 +71,34 @@ def importances(
         losses = [whole - _permuted(part, risks, own, at, orders) for _, _, at in groups]
         rows += _summary(groups, losses, head | {"c_index": whole[0], "note": ""})
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def model_importances(
+    model: Path, features: pd.DataFrame, patients: pd.DataFrame, *settings: object, kept: Path | None = None
+) -> pd.DataFrame:
+    """``importances`` of the model saved in a folder; kept for all studies that saved the same one.
+
+    ``settings``: cohort, params, seed and endpoint, as there.
+    """
+    of_study = ("model.json", "SHA256SUMS")
+    files = sorted(path for path in model.iterdir() if path.name not in of_study)
+    return keeping(importances_of, kept)(files, features, patients[["split", "time_months", "event"]], *settings)
+
+
+def importances_of(
+    files: list[Path],
+    features: pd.DataFrame,
+    patients: pd.DataFrame,
+    cohort: CohortParams,
+    params: ImportanceParams,
+    seed: int,
+    endpoint: Endpoint,
+) -> pd.DataFrame:
+    """``importances`` of the model whose folder holds ``files``."""
+    from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
+
+    risks = RadiomicsSurvivalModel.load(files[0].parent).risk_spread
+    return importances(risks, features, patients, cohort, params, seed, endpoint)
 
 
 def _permuted(

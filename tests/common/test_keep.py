@@ -32,6 +32,7 @@ KEPT = {
     "analysis_lib.stages.features:whole_table": ["radiomics/plan.py", "cohort/sources.py"],
     "analysis_lib.coxnet.cross_validation:cross_validated_loss": [COXNET, "coxnet/partial_likelihood.py"],
     "analysis_lib.standin.faults:spoilt": ["standin/spec.py"],
+    "analysis_lib.results.importance:importances_of": [COXNET, "survival/resampling.py"],
     "analysis_lib.results.power:one_draw": [SURVIVAL, "standin/patients.py"],
     "analysis_lib.review.fingerprint:_of_machine": [SURVIVAL, COXNET, "radiomics/plan.py", "pins.py"],
     "analysis_lib.ct.indices:load_images": ["ct/dicom_series.py", "ct/geometry.py"],
