@@ -182,7 +182,6 @@ def test_a_run_as_it_was_written_down_says_so(finished):
 
 
 def test_code_and_files_that_changed_are_told_apart_from_parameters(finished):
-    finished.project.params_dir.mkdir()
     (finished.project.params_dir / "published.yaml").write_text("doi: 1\n")
     protocol.write_protocol(finished)
     run = read_run(finished)

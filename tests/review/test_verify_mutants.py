@@ -34,6 +34,7 @@ AMOUNT = {
             "C-index of permuted outcomes",
             "AUC",
             "difference of C-index",
+            "loss of C-index",
             "explained variance",
             "Monte Carlo error",
         ],
@@ -43,6 +44,7 @@ AMOUNT = {
     **dict.fromkeys(["skill", "share", "moment of risk"], 0.05),
     **dict.fromkeys(["observed risk of a tenth", "net reclassification"], 0.1),
     **dict.fromkeys(["share near the cut-off"], 0.2),
+    **dict.fromkeys(["share of networks"], 0.3),  # three of ten
     **dict.fromkeys(["count"], 1),
     **dict.fromkeys(["months of difference"], 1.0),
     **dict.fromkeys(["likelihood ratio", "near the cut-off"], 5),
