@@ -126,6 +126,8 @@ $(N)/07_paper_comparison.ipynb: $(COMMON) $(P)/definition_names.json $(P)/statis
 $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json $(N)/04_autoencoder_deepsurv.ipynb
+# 04, for which the most others wait, can start where they can; else make comes back to it after all of them.
+$(NOTEBOOKS:%=$(N)/%.ipynb): | $(B)/stability.done
 $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 

@@ -25,6 +25,8 @@ def main() -> None:
     for record in sorted(records, key=lambda record: -record["cpu_s"]):
         peak = max(record["peak_memory_mb"].values())
         print(f"{record['stage']:26s} {record['wall_s']:8.1f} s {record['cpu_s']:8.1f} s of processors {peak:6.0f} MB")
+    if not records:
+        raise SystemExit(f"study '{study}' has not run; make study STUDY={study}")
     notebooks = [r for r in records if (ROOT / "notebooks" / f"{r['stage']}.ipynb").is_file()]
     name = named[0] if named else max(notebooks, key=lambda record: record["cpu_s"])["stage"]
     profile, variables = cProfile.Profile(), dict[str, object]()
