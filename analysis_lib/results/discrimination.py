@@ -5,6 +5,7 @@ Notebooks call these functions and show what they return; nothing here draws or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,9 @@ def discrimination(
     seed: int,
     kept: Path | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """C-index, its difference from the model, and AUC over time, for every marker in every split.
+    """C-index and AUC over time, for every marker in every split; ``differences`` has those of the C-index.
 
-    Returns c_index (set, model, c_index, low, high, n, events), difference (DIFFERENCE_COLUMNS: percentile interval and
-    P of the paired bootstrap, BCa and analytic interval, analytic P), auc (set, model, month, cases, auc, low, high;
+    Returns c_index (set, model, c_index, low, high, n, events), auc (set, model, month, cases, auc, low, high;
     test sets only; cases: deaths by then), bands (the same with simultaneous bands), horizons (the rows of ``bands`` at
     the horizons, empty with a note where a set is not followed so far or too few have died, with controls followed
     beyond) and notes (set, note: months left out of the AUC). A marker that a patient lacks leaves that patient out of
@@ -63,18 +63,14 @@ def discrimination(
     that is the same in everybody, gives rows of NaN there. ``kept`` is the folder of what was computed before, marker
     by marker.
     """
-    indexed = patients.set_index("patient_id")
     c_index, auc, horizons, notes = [], [], [], []
     months = np.array(statistics.curve_months())
     c_index_of, auc_of = keeping(survival.bootstrap_c_index, kept), keeping(survival.auc_curve, kept)
-    for name in cohort.splits:
-        part = indexed[indexed["split"] == name]
-        scores, unknown = _telling(markers.loc[part.index])
-        part = part.loc[scores.index]
+    for name, part, scores, unknown in _parts(patients, markers, cohort):
         if part["event"].sum() == 0 or MODEL not in scores:
             c_index.append(_unknown(markers, name, "c_index").assign(n=len(part), events=int(part["event"].sum())))
             continue
-        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
+        time, event = _outcome(part)
         settings = _settings(statistics, seed)
         each = [c_index_of(time, event, scores[[m]], **settings) for m in scores]
         c_index.append(pd.concat(each, ignore_index=True).assign(set=name))
@@ -97,12 +93,26 @@ def discrimination(
     bands = ["set", "model", "month", "cases", "auc", "low", "high", "low_simultaneous", "high_simultaneous"]
     return {
         "c_index": _stacked(c_index, ["set", "model", "c_index", "low", "high", "n", "events"]),
-        "difference": differences(patients, markers, cohort, statistics, seed, kept),
         "auc": _stacked(auc, bands[:7]),
         "bands": _stacked(auc, bands),
         "horizons": _stacked(horizons, [*(c for c in bands if c != "cases"), "cases", "controls", "note"]),
         "notes": pd.DataFrame(notes, columns=["set", "note"]),
     }
+
+
+def _parts(
+    patients: pd.DataFrame, markers: pd.DataFrame, cohort: CohortParams
+) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame, list[str]]]:
+    """Of each split: its name, the patients who have every marker, their markers, and which tell nobody apart."""
+    indexed = patients.set_index("patient_id")
+    for name in cohort.splits:
+        part = indexed[indexed["split"] == name]
+        scores, unknown = _telling(markers.loc[part.index])
+        yield name, part.loc[scores.index], scores, unknown
+
+
+def _outcome(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
 
 
 def _telling(markers: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -123,16 +133,17 @@ def differences(
     seed: int,
     kept: Path | None = None,
 ) -> pd.DataFrame:
-    """The ``difference`` of ``discrimination`` alone, without the AUC curves."""
-    indexed, tables = patients.set_index("patient_id"), []
-    for name in cohort.splits:
-        part = indexed[indexed["split"] == name]
-        scores, _ = _telling(markers.loc[part.index])
-        part = part.loc[scores.index]
+    """The model's C-index less that of each other marker in every split: DIFFERENCE_COLUMNS.
+
+    Percentile interval and P of the paired bootstrap, BCa and analytic interval, analytic P. Who counts, and ``kept``,
+    as of ``discrimination``.
+    """
+    tables = []
+    for name, part, scores, _ in _parts(patients, markers, cohort):
         if part["event"].sum() == 0 or MODEL not in scores:
             tables.append(_unknown(markers.drop(columns=MODEL), name, "difference"))
             continue
-        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
+        time, event = _outcome(part)
         tables.append(_differences(time, event, scores, _settings(statistics, seed), kept).assign(set=name))
     return _stacked(tables, DIFFERENCE_COLUMNS)
 
@@ -205,15 +216,12 @@ def c_index_intervals(
     uno_high (percentile), and tau_months, up to which Uno's counts: the last month of the AUC curves, or the
     longest follow-up of a set that ends before. ``kept`` as of ``discrimination``.
     """
-    indexed, tables = patients.set_index("patient_id"), []
+    tables = []
     c_index_of = keeping(survival.bootstrap_c_index, kept)
-    for name in cohort.splits:
-        part = indexed[indexed["split"] == name]
-        scores, unknown = _telling(markers.loc[part.index])
-        part = part.loc[scores.index]
+    for name, part, scores, unknown in _parts(patients, markers, cohort):
         if part["event"].sum() == 0:
             continue
-        time, event = part["time_months"].to_numpy(), part["event"].to_numpy().astype(bool)
+        time, event = _outcome(part)
         level, tau = statistics.confidence, min(statistics.auc_last_month, time.max())
         settings = (statistics.bootstrap_replicates, level, seed)
 

@@ -14,7 +14,7 @@ from analysis_lib.core.parameters import StatisticsParams
 from analysis_lib.results import MODEL
 from analysis_lib.results.added_value import CLINICAL, brier_scores
 from analysis_lib.results.calibration import CALIBRATION, COLUMNS, calibrations
-from analysis_lib.results.discrimination import c_index_intervals, discrimination, with_rows_of
+from analysis_lib.results.discrimination import c_index_intervals, differences, discrimination, with_rows_of
 from analysis_lib.results.validation import Judged
 from analysis_lib.stages.clinical_model import ClinicalModel, covariates
 
@@ -72,6 +72,14 @@ def ranked_too(
     beside = discrimination(found.patients, _markers(found, clinical), found.cohort, statistics, seed)
     both = {key: with_rows_of(ranked[key], beside[key], found.cohort) for key in ranked if key != "notes"}
     return both | {"notes": ranked["notes"], "c_index": clinical.noted(both["c_index"])}
+
+
+def differences_too(
+    table: pd.DataFrame, found: Judged, clinical: Clinical, statistics: StatisticsParams, seed: int
+) -> pd.DataFrame:
+    """``table``, as of ``differences``, with the rows of the clinical model."""
+    beside = differences(found.patients, _markers(found, clinical), found.cohort, statistics, seed)
+    return with_rows_of(table, beside, found.cohort)
 
 
 def intervals_too(

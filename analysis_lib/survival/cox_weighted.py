@@ -53,19 +53,17 @@ def cox_weighted(
     Raises NoFiniteEstimate as ``cox.cox_fit``. Source: Andersen and Gill 1982, doi:10.1214/aos/1176345976; Lin and Wei
     1989, doi:10.1080/01621459.1989.10478874, for the robust covariance.
     """
-    time, dead, x = np.asarray(time, float), np.asarray(event, float) == 1, np.asarray(x, float)
+    dead, x = np.asarray(event, float) == 1, np.asarray(x, float)
     x = x[:, None] if x.ndim == 1 else x
-    n = len(time)
-    entry = np.zeros(n) - 1 if entry is None else np.asarray(entry, float)
+    n = len(dead)
     weight = np.ones(n) if weights is None else np.asarray(weights, float)
-    label = np.zeros(n, int) if strata is None else pd.factorize(np.asarray(strata))[0]
     if not dead.any():
         raise NoFiniteEstimate("no event" if n else "no patient")
     scale = x.std(axis=0)
     if not x.size or (scale == 0).any():
         raise NoFiniteEstimate("a covariate has one value only" if x.size else "no covariate")
     z = (x - x.mean(axis=0)) / scale
-    sets = _risk_sets(time, dead, entry, label, stays)
+    sets = _risk_sets(time, dead, entry, strata, stays)
     beta, step, value = np.zeros(z.shape[1]), np.zeros(z.shape[1]), -np.inf
     for _ in range(60):
         log_likelihood, score, information, _ = _derivatives(sets, z, beta, weight)
@@ -94,8 +92,13 @@ def varying_within(x: pd.DataFrame, strata: ArrayLike | None) -> list[str]:
     return [name for name in x if varies[name] or name == x.columns[-1]]
 
 
-def _risk_sets(time: Vector, dead: NDArray, entry: Vector, label: NDArray, stays: ArrayLike | None) -> list[tuple]:
+def _risk_sets(
+    time: ArrayLike, dead: NDArray, entry: ArrayLike | None, strata: ArrayLike | None, stays: ArrayLike | None = None
+) -> list[tuple]:
     """Of each distinct death time within a stratum: who dies (bool, n) and with which weight each is at risk (n,)."""
+    time = np.asarray(time, float)
+    entry = np.zeros(len(time)) - 1 if entry is None else np.asarray(entry, float)
+    label = np.zeros(len(time), int) if strata is None else pd.factorize(np.asarray(strata))[0]
     months, out = np.unique(time[dead]), []
     after = np.zeros((len(months), len(time))) if stays is None else np.asarray(stays, float)
     for stratum in np.unique(label[dead]):
@@ -145,9 +148,8 @@ def score_test(
     robust one of the score, as ``coxph(weights, cluster)$rscore``. NaN where no death has a contrast. Source: Lin and
     Wei 1989, doi:10.1080/01621459.1989.10478874.
     """
-    time, dead, x = np.asarray(time, float), np.asarray(event, float) == 1, np.asarray(x, float)
-    label = np.zeros(len(time), int) if strata is None else pd.factorize(np.asarray(strata))[0]
-    sets = _risk_sets(time, dead, np.zeros(len(time)) - 1 if entry is None else np.asarray(entry, float), label, None)
+    x = np.asarray(x, float)
+    sets = _risk_sets(time, np.asarray(event, float) == 1, entry, strata)
     score, variance = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
     if weights is not None:
         weight = np.asarray(weights, float)

@@ -29,20 +29,15 @@ def nelson_aalen(
     and Royston 2009, doi:10.1002/sim.3618.
     """
     time, dead = np.asarray(time, dtype=float), np.asarray(event, dtype=float)
-    if entry is not None or strata is not None:
-        begun = np.zeros(len(time)) if entry is None else np.asarray(entry, dtype=float)
-        label = np.zeros(len(time)) if strata is None else pd.factorize(np.asarray(strata))[0]
-        hazard = np.empty(len(time))
-        for own in (label == stratum for stratum in np.unique(label)):
-            months, at_risk, deaths, _ = life_table(time[own], dead[own], begun[own])
-            steps = np.r_[0.0, np.cumsum(deaths / at_risk)]
-            ends = (steps[np.searchsorted(months, end[own], side="right")] for end in (time, begun))
-            hazard[own] = np.subtract(*ends)
-        return hazard
-    months, index = np.unique(time, return_inverse=True)
-    deaths = np.bincount(index, weights=dead)
-    at_risk = len(time) - np.searchsorted(np.sort(time), months, side="left")
-    return np.cumsum(deaths / at_risk)[index]
+    begun = np.full(len(time), -1.0) if entry is None else np.asarray(entry, dtype=float)  # a death of day 0 counts
+    label = np.zeros(len(time)) if strata is None else pd.factorize(np.asarray(strata))[0]
+    hazard = np.empty(len(time))
+    for own in (label == stratum for stratum in np.unique(label)):
+        months, at_risk, deaths, _ = life_table(time[own], dead[own], begun[own])
+        steps = np.r_[0.0, np.cumsum(deaths / at_risk)]
+        ends = (steps[np.searchsorted(months, end[own], side="right")] for end in (time, begun))
+        hazard[own] = np.subtract(*ends)
+    return hazard
 
 
 def impute(table: pd.DataFrame, copies: int, rounds: int, seed: int) -> list[pd.DataFrame]:
@@ -157,22 +152,20 @@ def imputed_ratio(
     if "weights" in given:
         table["weights"] = given["weights"]
     copies = impute(table, *how)
+
+    def fitted(x: Vector) -> tuple[float, float]:
+        """Coefficient of the last column, and its variance."""
+        if not given:
+            plain = cox_fit(time, dead, x)
+            return plain.coefficients[-1], plain.covariance[-1, -1]
+        fit = cox_weighted(time, dead, x, **given)
+        return fit.coefficients[-1], (fit.robust if "weights" in given else fit.covariance)[-1, -1]
+
     try:
-        if given:
-            weighted = [cox_weighted(time, dead, copy[used].to_numpy(), **given) for copy in copies]
-            variances = [(fit.robust if "weights" in given else fit.covariance)[-1, -1] for fit in weighted]
-            coefficients = [fit.coefficients[-1] for fit in weighted]
-        else:
-            fitted = [cox_fit(time, dead, copy[used].to_numpy()) for copy in copies]
-            coefficients = [fit.coefficients[-1] for fit in fitted]
-            variances = [fit.covariance[-1, -1] for fit in fitted]
+        coefficients, variances = zip(*(fitted(copy[used].to_numpy()) for copy in copies), strict=True)
     except NoFiniteEstimate:
         return {}
-    pooled = pool(
-        coefficients,
-        variances,
-        max(dead.sum() - len(names), 1),
-    )
+    pooled = pool(list(coefficients), list(variances), max(dead.sum() - len(names), 1))
     width = student.ppf((1 + confidence) / 2, pooled["df"]) * pooled["se"]
     ends = {"hr": 0.0, "low": -width, "high": width}
     ratio = {f"mi_{k}": float(np.exp(pooled["estimate"] + shift)) for k, shift in ends.items()}

@@ -176,6 +176,17 @@ def percentile_interval(
     return low, high
 
 
+def bootstrap_p(values: NDArray[np.float64]) -> float:
+    """Two-sided P that a quantity is zero, of its replicates (replicates,); NaN where none has a value.
+
+    Twice the smaller share on one side of zero; those at zero count half, and one is added to both counts so that it is
+    never 0. Source: Davison and Hinkley 1997, doi:10.1017/CBO9780511802843.
+    """
+    known = values[np.isfinite(values)]
+    side = min(np.sum(known > 0), np.sum(known < 0)) + np.sum(known == 0) / 2
+    return min(1.0, 2 * (side + 1) / (len(known) + 1)) if len(known) else float("nan")
+
+
 def monte_carlo_error(
     values: NDArray[np.float64], confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

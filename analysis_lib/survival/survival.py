@@ -431,9 +431,8 @@ def bootstrap_c_index_difference(
 ) -> pd.DataFrame:
     """C-index of the model ``reference`` minus that of each other one, paired over the same resamples.
 
-    Returns model, difference, low, high, p. ``method`` is "percentile" or "bca". P is two-sided, twice the smaller
-    share of replicates on one side of zero (those at zero count half, one added to both counts so that it is never 0).
-    Source: Davison and Hinkley 1997, doi:10.1017/CBO9780511802843.
+    Returns model, difference, low, high, p. ``method`` is "percentile" or "bca". P is that of
+    ``resampling.bootstrap_p``.
     """
     _known_method(method)
     names, matrix = resampling.risk_matrix(risks)
@@ -452,10 +451,7 @@ def bootstrap_c_index_difference(
     for k, name in enumerate(names):
         if k == place:
             continue
-        sample = gap[np.isfinite(gap[:, k]), k]
-        side = min(np.sum(sample > 0), np.sum(sample < 0)) + np.sum(sample == 0) / 2
-        p = min(1.0, 2 * (side + 1) / (len(sample) + 1)) if len(sample) else NAN
-        rows.append((name, estimate[k], low[k], high[k], p))
+        rows.append((name, estimate[k], low[k], high[k], resampling.bootstrap_p(gap[:, k])))
     return pd.DataFrame(rows, columns=["model", "difference", "low", "high", "p"])
 
 

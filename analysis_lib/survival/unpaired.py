@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis_lib.survival.resampling import c_index_replicates, percentile_interval
+from analysis_lib.survival.resampling import bootstrap_p, c_index_replicates, percentile_interval
 from analysis_lib.survival.survival import c_index
 
 Group = tuple[ArrayLike, ArrayLike, ArrayLike]
@@ -14,15 +13,11 @@ Group = tuple[ArrayLike, ArrayLike, ArrayLike]
 def c_index_gap(ours: Group, others: Group, replicates: int, confidence: float, seed: int) -> dict[str, float]:
     """C-index of ``ours`` less that of ``others``, each (time, event, risk): difference, low, high, p.
 
-    Each group is resampled by itself, with random numbers of its own, so both keep their size. Percentile interval and
-    P as in ``survival.bootstrap_c_index_difference``; P is NaN where no replicate has both C-indices.
-    Source: Davison and Hinkley 1997, doi:10.1017/CBO9780511802843.
+    Each group is resampled by itself, with random numbers of its own, so both keep their size. Percentile interval, and
+    ``resampling.bootstrap_p``.
     """
     estimate = c_index(*ours) - c_index(*others)
     drawn = [c_index_replicates(*group, replicates, seed + k)[:, 0] for k, group in enumerate((ours, others))]
     gap = drawn[0] - drawn[1]
     low, high = percentile_interval(gap, confidence)
-    gap = gap[np.isfinite(gap)]
-    side = min(np.sum(gap > 0), np.sum(gap < 0)) + np.sum(gap == 0) / 2
-    p = min(1.0, 2 * (side + 1) / (len(gap) + 1)) if len(gap) else np.nan
-    return {"difference": estimate, "low": float(low), "high": float(high), "p": float(p)}
+    return {"difference": estimate, "low": float(low), "high": float(high), "p": bootstrap_p(gap)}
