@@ -13,7 +13,7 @@ from analysis_lib.review.verdict import verdict_of
 PLAN = ".plan"  # steps that make is going to run, a line each, written as it begins
 # How long each takes beside the others, as in a first run of the study standin; only ratios count.
 WEIGHTS = {
-    **{"cohort": 230, "measure": 80, "features": 200, "optimism": 350, "stability": 1, "assemble": 1},
+    **{"measure": 80, "features": 200, "optimism": 350, "stability": 1, "assemble": 1},
     **{"04_autoencoder_deepsurv": 120, "02_sarcopenia": 10, "03_radiomics_pca": 10, "06_discrimination": 12},
     **{"09_beyond_the_letter": 15, "12_added_value": 15, "13_extended_table2": 12},
 }
@@ -23,7 +23,8 @@ OTHER = 5
 def progress_line(study: Study) -> str:
     """Steps done and to come with the time left, of the make that runs; empty where none does.
 
-    The time left is that of the steps done, by their share of ``WEIGHTS``.
+    The time left is that of the steps done, by their share of ``WEIGHTS``; the drawing of synthetic patients before
+    them is no step, and tells nothing of them.
     """
     plan = study.build / PLAN
     if not plan.is_file():
@@ -37,9 +38,10 @@ def progress_line(study: Study) -> str:
     if not left:
         return f"{text}, in {length(time.time() - begun)}"
     weight = {step: WEIGHTS.get(step, OTHER) for step in steps}
+    took = time.time() - max(begun, _ended(study, "cohort"))
     share = sum(weight[step] for step in left) / sum(weight[step] for step in done)
     to_come = " ".join(step[:2] if step[:2].isdigit() else step for step in left)  # a notebook by its number
-    return f"{text}, about {length((time.time() - begun) * share)} left; to come: {to_come}"
+    return f"{text}, about {length(took * share)} left; to come: {to_come}"
 
 
 def tell_progress(study: Study, step: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 from analysis_lib.review.progress import PLAN, progress_line, verdict
@@ -21,6 +22,9 @@ def test_the_line_after_a_step(finished):
     (records / "measure.json").touch()
     line = progress_line(study)
     assert line.startswith("1 of 4 steps done, about 4 min left") and line.endswith("to come: features assemble 01")
+    (records / "cohort.json").touch()  # 80 of the 100 seconds went into drawing
+    os.utime(records / "cohort.json", (begun + 80, begun + 80))
+    assert re.search("about 5[0-9] s left", progress_line(study))
     for name in ("features", "assemble", "01_cohort"):
         (records / f"{name}.json").touch()
     assert progress_line(study).startswith("4 of 4 steps done, in 2 min")
