@@ -1,6 +1,6 @@
-"""The notebooks' code cells in one process: no kernel to start, no library to import anew for each notebook.
+"""The notebooks' code cells in one process: no library to import anew for each notebook.
 
-What papermill and a kernel add is tested by the run of the study smoke (test_study.py).
+What papermill and IPython add is tested by the run of the study smoke (test_study.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis_lib.core.artefacts import possible_notebooks, wanted_notebooks
 from analysis_lib.core.project import Project, Study
-from analysis_lib.figures import style
+from analysis_lib.figures import drawn, style
 
 SAVEFIG = Figure.savefig
 
@@ -28,7 +28,8 @@ def quick_savefig(fig: Figure, path: Path, *, format: str, **kwargs) -> None:
 
 
 def draw_quickly(patch: pytest.MonkeyPatch) -> None:
-    """Coarse pictures and no PDF: for tests of what the notebooks compute."""
+    """Coarse pictures and no PDF, of which none is kept: for tests of what the notebooks compute."""
+    patch.setattr(drawn, "keeping", lambda function, *_, **__: function)
     patch.setitem(style.STYLE, "savefig.dpi", 30)
     patch.setattr(Figure, "savefig", quick_savefig)
 

@@ -7,15 +7,20 @@ the last cell has run.
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
 import os
+import signal
 import sys
+import threading
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 from analysis_lib.common.errors import StudyError
 from analysis_lib.common.files import replacing
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, missing_artefacts, possible_notebooks
-from analysis_lib.core.project import CHECKOUT, Study
+from analysis_lib.core.project import Study
 
 # jsonschema, by which nbformat checks a notebook, would build a grammar of web addresses that no notebook holds: three
 # quarters of the time until the first one runs (6 to 8 s with this line, 21 to 27 s without, on a busy machine).
@@ -30,11 +35,6 @@ class NotebookError(StudyError, RuntimeError):
 
 def run_notebook(study: Study, name: str) -> None:
     """Execute ``notebooks/<name>.ipynb`` for the study into ``build/<study>/notebooks``."""
-    import papermill  # here, because who only reads notebooks need not wait for it
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
     params, source = study.params, study.project.notebooks / f"{name}.ipynb"
     if name not in ALL_NOTEBOOKS or not source.is_file():
         raise NotebookError(f"no notebook '{name}'; there are {', '.join(ALL_NOTEBOOKS)}")
@@ -44,34 +44,92 @@ def run_notebook(study: Study, name: str) -> None:
         params.cohort.check_trained()
     check_parameter_cell(source)
     target = study.executed(name)
-    # A kernel of the same name in the user's home must not stand in for the study's environment.
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    # The kernel starts in notebooks/ and must import this checkout's library, wherever the environment lies.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # of a kernel that does not start it prints a traceback
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
-        try:
-            papermill.execute_notebook(
-                str(source), str(temporary), parameters={"study": params.study}, kernel_name="python3",
-                cwd=str(source.parent), progress_bar=False, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )  # fmt: skip
-        except PapermillExecutionError as error:
+        error, status = _run_cells(source, temporary, params.study)
+        if error is not None:
             os.replace(temporary, failed)
             cause = f"{error.ename}: {error.evalue} (see {study.project.name_of(failed)})"
-            raise NotebookError(f"notebook {name}, cell {error.exec_count}: {cause}") from None
-        except (RuntimeError, NoSuchKernel, FileNotFoundError, PermissionError) as error:
-            killed = isinstance(error, DeadKernelError)
+            raise NotebookError(f"notebook {name}, cell {error.exec_count}: {cause}")
+        if status != 0:
             raise NotebookError(
-                f"notebook {name}: its Python process {'ended before its time' if killed else 'did not start'} "
-                "(killed, or out of memory?); close other programs, then the same command goes on where it stopped"
-                + ("" if killed else "; where it never starts, delete .venv, and make builds the environment anew")
-            ) from None
+                f"notebook {name}: its Python process ended before its time (killed, or out of memory?); close other "
+                "programs, then the same command goes on where it stopped"
+            )
         _without_paths(temporary, name)
         if gone := missing_artefacts(study).get(name):
             raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")
     failed.unlink(missing_ok=True)
+
+
+class Failed(NamedTuple):
+    """The cell that failed, and why."""
+
+    exec_count: int
+    ename: str
+    evalue: str
+
+
+def _run_cells(source: Path, output: Path, study: str) -> tuple[Failed | None, int]:
+    """Run a notebook in a fork of this process, which has the libraries loaded; what failed, and its exit status.
+
+    A fork because memory, settings and sudden death of a notebook are then its own.
+    """
+    import papermill  # noqa: F401  before the fork: who only reads notebooks need not wait for it
+
+    import analysis_lib.core.shell  # noqa: F401
+
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_cells_of, args=(source, output, study, os.getpid(), sending))
+    process.start()
+    sending.close()
+    failed = None
+    try:
+        failed = receiving.recv()
+    except EOFError:
+        pass  # it died
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if isinstance(failed, OSError):
+        raise failed
+    return failed, process.exitcode or 0
+
+
+def _cells_of(source: Path, output: Path, study: str, command: int, sending: Connection) -> None:
+    """In the fork: the cells, and what failed."""
+    import papermill
+    from papermill.engines import papermill_engines
+    from papermill.exceptions import PapermillExecutionError
+
+    from analysis_lib.core.shell import ShellEngine
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(command,), daemon=True).start()
+    papermill_engines.register("shell", ShellEngine)
+    failed: Failed | OSError | None = None
+    try:
+        papermill.execute_notebook(
+            source, output, parameters={"study": study}, engine_name="shell", kernel_name="python3",
+            cwd=source.parent, progress_bar=False,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        failed = Failed(error.exec_count, error.ename, error.evalue)
+    except OSError as error:  # a full disk
+        failed = error
+    sending.send(failed)
+
+
+def _end_with(command: int) -> None:
+    """End this process when the one that forked it is gone."""
+    while os.getppid() == command:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _without_paths(path: Path, name: str) -> None:

@@ -115,6 +115,11 @@ class Study:
         return self.project.cache
 
     @property
+    def hashes(self) -> Path:
+        """Hashes of the files of ``data``, known from earlier (``common.hashes``)."""
+        return self.cache / "hashes" / f"{self.data.name}.json"
+
+    @property
     def model(self) -> Path:
         """Folder of the fitted model."""
         return self.build / "model"

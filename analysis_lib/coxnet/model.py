@@ -231,7 +231,9 @@ def timed_fit(*args: Any) -> tuple[RadiomicsSurvivalModel, float]:
     return RadiomicsSurvivalModel.fit(*args), time.perf_counter() - begun
 
 
-def timed_partner(model: RadiomicsSurvivalModel, *args: Any) -> tuple[RadiomicsSurvivalModel, float]:
-    """``with_partner`` of a model, and the seconds that it took."""
+def timed_partner(
+    model: RadiomicsSurvivalModel, features: pd.DataFrame, outcome: tuple[Any, ...], fitted_with: tuple[Any, ...]
+) -> tuple[RadiomicsSurvivalModel, float]:
+    """``with_partner`` of a model, and the seconds that it took; ``fitted_with`` stands for it where this is kept."""
     begun = time.perf_counter()
-    return model.with_partner(*args), time.perf_counter() - begun
+    return model.with_partner(features, *outcome), time.perf_counter() - begun

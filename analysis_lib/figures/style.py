@@ -20,9 +20,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.path import Path as Outline
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from analysis_lib.common.files import replacing
@@ -236,8 +237,26 @@ def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
     """Width of one line of text, mm; needs no renderer, so that a layout can be planned before drawing."""
     if not text.strip():
         return 0.0
-    path = TextPath((0, 0), text, size=size_pt, prop=FontProperties(family="DejaVu Sans", weight=weight))
-    return float(path.get_extents().width) / POINTS_PER_INCH * MM_PER_INCH
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+    font.set_size(text_to_path.FONT_SCALE, text_to_path.DPI)
+    # As TextPath has it, whose extents of a whole text take a hundred times as long as those of letters seen before.
+    placed, outlines, _ = text_to_path.get_glyphs_with_font(font, text)
+    ends = [
+        (left + x, right + x) for name, x, *_ in placed for left, right in _glyph_ends(weight, name, outlines[name])
+    ]
+    width = max(right for _, right in ends) - min(left for left, _ in ends)
+    return float(width) * size_pt / text_to_path.FONT_SCALE / POINTS_PER_INCH * MM_PER_INCH
+
+
+_ENDS: dict[tuple[str, str], list[tuple[float, float]]] = {}
+
+
+def _glyph_ends(weight: str, name: str, outline: tuple[Any, Any]) -> list[tuple[float, float]]:
+    """Where a letter begins and ends; nowhere, if it is a space."""
+    if (weight, name) not in _ENDS:
+        extents = Outline(*outline).get_extents() if len(outline[0]) else None
+        _ENDS[weight, name] = [(extents.x0, extents.x1)] if extents else []
+    return _ENDS[weight, name]
 
 
 def line_height_mm(size_pt: float) -> float:

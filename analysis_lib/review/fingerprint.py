@@ -14,12 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import SimpleITK as sitk
 
 from analysis_lib.common.keep import keeping
 from analysis_lib.core.project import Project
-from analysis_lib.coxnet import AutoEncoderParams, NetworkParams, RadiomicsSurvivalModel
-from analysis_lib.radiomics import extract
 from analysis_lib.review.record import environment
 from analysis_lib.survival import auc_curve, bootstrap_c_index, cox_fit, kaplan_meier
 from analysis_lib.survival.separation import principal_components
@@ -51,11 +48,15 @@ def _of_machine(_: dict, parameter_file: Path) -> dict[str, str]:
 
 
 def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:
+    from analysis_lib.radiomics import extract
+
     rng = np.random.default_rng(SEED)
     hounsfield = rng.normal(45, 30, (7, 40, 48)).round().astype(np.int16)
     row, column = np.mgrid[:40, :48]
     region = np.zeros(hounsfield.shape, np.uint8)
     region[3] = (np.hypot((row - 20) / 14, (column - 24) / 18) < 1) & (np.hypot(row - 22, column - 24) > 5)
+    import SimpleITK as sitk
+
     image, mask = sitk.GetImageFromArray(hounsfield), sitk.GetImageFromArray(region)
     for one in (image, mask):
         one.SetSpacing((0.7, 0.8, 5.0))
@@ -63,6 +64,8 @@ def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _model_and_statistics() -> Iterator[tuple[str, str]]:
+    from analysis_lib.coxnet import AutoEncoderParams, NetworkParams, RadiomicsSurvivalModel
+
     rng = np.random.default_rng(SEED)
     hidden = rng.normal(size=(PATIENTS, 12))
     values = np.sinh(hidden @ rng.normal(size=(12, FEATURES)) / 3 + 0.5 * rng.normal(size=(PATIENTS, FEATURES)))

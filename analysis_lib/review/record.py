@@ -23,6 +23,7 @@ from pathlib import Path
 
 from analysis_lib import PINNED
 from analysis_lib.common.files import file_hash, write_text
+from analysis_lib.common.hashes import known_hashes
 from analysis_lib.core.artefacts import ALL_NOTEBOOKS, produced, reported_notebooks
 from analysis_lib.core.prepare import input_files
 from analysis_lib.core.project import Project, Study
@@ -157,29 +158,20 @@ def output_files(study: Study) -> dict[str, Path]:
 def input_hashes(study: Study) -> dict:
     """Number of files, bytes and one hash of each part of the data: clinical table, images and masks, feature table.
 
-    The hash runs over names and contents, so that it is the same on every machine. It is kept until a file's
-    size or time changes.
+    The hash runs over names and contents, so that it is the same on every machine.
     """
-    kept_path = study.build / "input_hashes.json"
-    listed = [study.build / name for name in ("inputs.txt", "feature_inputs.txt")]
-    key = " ".join(file_hash(path) for path in listed if path.is_file())
-    if key and kept_path.is_file():
-        kept = json.loads(kept_path.read_text(encoding="utf-8"))
-        if kept["inputs.txt"] == key:
-            return kept["hashes"]
     hashes = {}
-    everything = input_files(study)
     parts: dict[str, list[Path]] = {"clinical table": [], "images and masks": []}
-    for path in everything:
+    for path in input_files(study):
         table = "feature table" if study.params.features.table and path == study.feature_file else "images and masks"
         parts.setdefault("clinical table" if path == study.clinical_file else table, []).append(path)
-    for part, files in parts.items():
-        digest, size = hashlib.sha256(), 0
-        for file in files:
-            digest.update(f"{file.relative_to(study.data).as_posix()}\0{file_hash(file)}\n".encode())
-            size += file.stat().st_size
-        hashes[part] = {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}
-    write_text(kept_path, json.dumps({"inputs.txt": key, "hashes": hashes}) + "\n")
+    with known_hashes(study.hashes) as hash_by:
+        for part, files in parts.items():
+            digest, size = hashlib.sha256(), 0
+            for file in files:
+                digest.update(f"{file.relative_to(study.data).as_posix()}\0{hash_by(file)}\n".encode())
+                size += file.stat().st_size
+            hashes[part] = {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}
     return hashes
 
 

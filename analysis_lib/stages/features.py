@@ -12,7 +12,8 @@ import pandas as pd
 from analysis_lib.cohort.feature_table import read_features
 from analysis_lib.cohort.sources import Source, located, sources
 from analysis_lib.common.code import code_key
-from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.files import file_hash, remove_leftovers
+from analysis_lib.common.hashes import FileHash, contents, known_hashes
 from analysis_lib.common.keep import hash_of, keeping
 from analysis_lib.common.pool import worker_count
 from analysis_lib.core.project import Study
@@ -53,7 +54,7 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         return table, failures
-    fingerprint = partial(image_fingerprint, found, params.images)
+    fingerprint = partial(image_fingerprint, found, params.images, code_key(indices.load_images))
     how = {
         "load": partial(load_images, found, params.images),
         "fingerprint": fingerprint,
@@ -65,10 +66,12 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         "quiet": quiet,
     }
     ids = sorted(found)
-    with ThreadPoolExecutor(worker_count(params.workers)) as threads:  # which hash at the same time
+    threads = ThreadPoolExecutor(worker_count(params.workers))  # which hash at the same time
+    with threads, known_hashes(study.hashes) as hash_by:
         try:
             with refusing_damage():
-                inputs = dict(zip(ids, threads.map(fingerprint, ids), strict=True))
+                hashed = threads.map(partial(fingerprint, hash_by=hash_by), ids)
+                inputs = dict(zip(ids, hashed, strict=True))
         except ImageError:  # of somebody, who will be among the failures
             inputs = {}
     kept = keeping(whole_table, study.cache / "features", apart=("how",))
@@ -100,11 +103,13 @@ def load_images(found: dict[str, Source], images: ImageParams, patient_id: str):
         return indices.load_images(source.ct(), source.mask(), images, **source.where(), need_sm=False)
 
 
-def image_fingerprint(found: dict[str, Source], images: ImageParams, patient_id: str) -> str:
-    """Hash of what a patient's images depend on: the bytes of CT and mask, how both are chosen, the code that reads."""
+def image_fingerprint(
+    found: dict[str, Source], images: ImageParams, code: str, patient_id: str, hash_by: FileHash = file_hash
+) -> str:
+    """Hash of what a patient's images depend on: the bytes of CT and mask, how both are chosen, ``code`` that reads."""
     source = found[patient_id]
     # What counts for the indices alone, or changes no result.
     apart: dict[str, Any] = {"sm": {"hu_window"}, "pm": {"hu_window"}}
     apart |= dict.fromkeys(("memory_gb", "nama", "lama", "body", "phase", "flags"), True)
     choice = [images.model_dump(mode="json", exclude=apart), *source.choice]
-    return hash_of(code_key(indices.load_images), choice, source.files())
+    return hash_of(code, choice, contents(source.files(), hash_by))

@@ -85,7 +85,10 @@ def fit_others(
     joint, joint_seconds = fit_model(patients, features, params, True, study.cache / "model")
     train = patients[patients["split"] == "train"]
     outcome = train["time_months"], train["event"], params.network, strata_of(train, params.network)
-    combined, further = timed_partner(model, features.loc[train.index], *outcome)
+    keep = keeping(timed_partner, study.cache / "model", apart=("model",))
+    combined, further = keep(
+        model, features.loc[train.index], outcome, (params.autoencoder, params.network, params.seed)
+    )
     risks, times = comparators.fit_comparators(
         patients, features, model, params.comparators, params.seed, joint, study.cache / "comparators", combined
     )

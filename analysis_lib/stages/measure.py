@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pandas as pd
 
@@ -20,7 +21,8 @@ from analysis_lib.cohort.question import further_columns
 from analysis_lib.cohort.reading import without_rejected
 from analysis_lib.cohort.reference import add_scores
 from analysis_lib.cohort.sources import LOCATIONS, Source, located, sources
-from analysis_lib.common.files import remove_leftovers
+from analysis_lib.common.files import file_hash, remove_leftovers
+from analysis_lib.common.hashes import FileHash, contents, known_hashes
 from analysis_lib.common.keep import hash_of, keeping
 from analysis_lib.common.loss import loss_by_outcome
 from analysis_lib.common.pool import TooMuchMemory, map_patients, memory_limit, worker_count
@@ -121,8 +123,9 @@ def measured_rows(
     """
     params, found = study.params, list(sources(study, clinical).values())
     images, keep = params.images, keeping(measured_row, study.cache / "measured", apart=("source", "images"))
-    with ThreadPoolExecutor(worker_count(params.workers)) as threads:  # which hash at the same time
-        inputs = list(threads.map(inputs_of, found, [images] * len(found)))
+    threads = ThreadPoolExecutor(worker_count(params.workers))  # which hash at the same time
+    with threads, known_hashes(study.hashes) as hash_by:
+        inputs = list(threads.map(partial(inputs_of, images=images, hash_by=hash_by), found))
     pairs = list(zip(inputs, found, strict=True))
     known = [keep.known(keep.path(own, source, images, need_sm)) if own else None for own, source in pairs]
     jobs = [
@@ -191,11 +194,12 @@ def measure_one(
         return {"patient_id": source.patient_id, "stage": "images", "reason": str(error)}
 
 
-def inputs_of(source: Source, images: ImageParams) -> str:
+def inputs_of(source: Source, images: ImageParams, hash_by: FileHash = file_hash) -> str:
     """Hash of what a patient's row depends on beside its code; empty where a file is missing or cannot be read."""
     try:
         with refusing_damage():
-            return hash_of(images.model_dump(mode="json", exclude={"memory_gb"}), *source.choice, source.files())
+            settings = images.model_dump(mode="json", exclude={"memory_gb"})
+            return hash_of(settings, *source.choice, contents(source.files(), hash_by))
     except ImageError:
         return ""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from analysis_lib.cohort.sources import located, sources
+from analysis_lib.common.code import code_key
 from analysis_lib.core.project import Study
+from analysis_lib.ct import indices
 from analysis_lib.stages import StageError
 from analysis_lib.stages.features import image_fingerprint, load_images
 from analysis_lib.stages.variants import draw, extract_variants, families
@@ -24,7 +26,7 @@ def analyse_stability(study: Study, quiet: bool = False) -> None:
     values, failures = extract_variants(
         chosen,
         load=partial(load_images, found, params.images),
-        fingerprint=partial(image_fingerprint, found, params.images),
+        fingerprint=partial(image_fingerprint, found, params.images, code_key(indices.load_images)),
         parameter_files=study.parameter_files,
         settings=params.stability,
         seed=params.seed,

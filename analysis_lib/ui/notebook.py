@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis_lib.common.errors import StudyError
+from analysis_lib.common.files import replacing
 from analysis_lib.core.artefacts import describe, is_declared
 from analysis_lib.core.project import Project, Study
 
@@ -27,37 +28,57 @@ class Notebook(Study):
     def __str__(self) -> str:
         return "\n".join(filter(None, (self.params.heading, self.note)))
 
-    def save(
+    def draw(
         self,
         name: str,
-        made: Figure | pd.DataFrame,
-        data: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
-        row_headers: int = 1,
-    ) -> Image | HTML:
-        """Save an artefact under its name and return it for display.
+        data: pd.DataFrame | Mapping[str, pd.DataFrame],
+        function: Callable[..., Figure],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Image:
+        """Save what ``function(*args, **kwargs)`` draws under its artefact's name, and return it for display.
 
-        A figure goes with ``data``, the frame or frames that it draws, as PNG, PDF and CSV, and as SVG for the report
-        into the build folder. A table goes as CSV and
-        HTML; for it ``data`` is the table as a journal would print it, where that is another, and ``row_headers`` the
-        number of columns that name a row. Title and caption are those of ``core.artefacts``.
+        It goes with ``data``, the frame or frames that it draws, as PNG, PDF and CSV, and as SVG for the report into
+        the build folder. What was drawn before of the same values is not drawn again. Its caption is that of
+        ``core.artefacts``.
         """
-        from IPython.display import HTML, Image
+        from IPython.display import Image
 
-        from analysis_lib.common.files import write_text
-        from analysis_lib.figures import style, tables, vector
+        from analysis_lib.figures.drawn import FORMATS, drawn
         from analysis_lib.review.facts import facts, fill
 
+        self._check_declared(name)
+        files = drawn(function, args, kwargs, data, self.params.synthetic, self.cache)
+        paths = {suffix: self.figures / f"{name}.{suffix}" for suffix in FORMATS}
+        paths["svg"] = self.build / "svg" / f"{name}.svg"
+        for suffix, path in paths.items():
+            with replacing(path) as temporary:
+                temporary.write_bytes(files[suffix])
+        described = describe(name)
+        return Image(paths["png"], alt=fill(described.alt or described.caption, facts(self)))
+
+    def save(self, name: str, table: pd.DataFrame, shown: pd.DataFrame | None = None, row_headers: int = 1) -> HTML:
+        """Save a table under its artefact's name, as CSV and HTML, and return it for display.
+
+        ``shown`` is the table as a journal would print it, where that is another, and ``row_headers`` the number of
+        columns that name a row. Title and caption are those of ``core.artefacts``.
+        """
+        from IPython.display import HTML
+
+        from analysis_lib.figures.tables import write_table
+        from analysis_lib.review.facts import facts, fill
+
+        self._check_declared(name)
+        described, shown = describe(name), table if shown is None else shown
+        caption = fill(described.page or described.caption, facts(self))
+        path = write_table(
+            table, self.figures, name, described.title, caption, self.params.synthetic, shown, row_headers
+        )
+        return HTML(path.with_suffix(".html").read_text(encoding="utf-8"))
+
+    def _check_declared(self, name: str) -> None:
         if not is_declared(name, self.params):
             raise ArtefactError(f"no notebook is declared to make '{name}'; add it to NOTEBOOKS in core/artefacts.py")
-        synthetic, described = self.params.synthetic, describe(name)
-        if not isinstance(made, pd.DataFrame):
-            path = style.save_figure(made, self.figures, name, data, synthetic, self.cache / "fonts")
-            write_text(self.build / "svg" / f"{name}.svg", vector.svg_text(made))
-            return Image(path, alt=fill(described.alt or described.caption, facts(self)))
-        shown = made if data is None else data
-        caption = fill(described.page or described.caption, facts(self))
-        path = tables.write_table(made, self.figures, name, described.title, caption, synthetic, shown, row_headers)
-        return HTML(path.with_suffix(".html").read_text(encoding="utf-8"))
 
     def answer(self, notebook: str, text: str) -> Markdown:
         """Keep what the notebook answers, for the report, and return it for display."""

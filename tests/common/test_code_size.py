@@ -18,7 +18,7 @@ LONGER = {
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
 ENGINES = {"ct": 4155, "radiomics": 2800, "survival": 3170, "coxnet": 2915, "standin": 2245}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 19_600
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 19_900
 
 
 def test_no_function_is_too_long_to_read():

@@ -55,7 +55,7 @@ def test_what_a_notebook_saves_by_name_is_declared_for_it(notebook):
     saved = set()
     for cell in code(notebook):
         for node in ast.walk(ast.parse(cell)):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "save" and len(node.args) > 1:
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("save", "draw") and len(node.args) > 1:
                 saved.update([node.args[0].value] if isinstance(node.args[0], ast.Constant) else [])
     declared = {file.rpartition(".")[0] for file in ALL_NOTEBOOKS.get(notebook.stem, [])}
     assert saved <= declared

@@ -207,6 +207,7 @@ def test_a_dicom_folder_and_a_named_segment(tmp_path: Path) -> None:
         extract_one(tmp_path / "ct", tmp_path / "m.seg.nrrd", tmp_path / "p.yaml", segment="psoas")
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_harm_each_other(folder: Path) -> None:
     """Two processes on the same cases and the same kept results; both tables are whole and equal."""
     cases = table(folder, *ROWS)

@@ -66,6 +66,7 @@ def slow_load(patient_id: str, folder: Path):
     return load(patient_id, folder=folder)
 
 
+@pytest.mark.slow
 def test_the_same_table_from_a_cluster_that_loses_workers(
     scheduler: str, workers: list[subprocess.Popen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

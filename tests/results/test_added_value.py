@@ -190,7 +190,9 @@ def test_decision_curves_are_those_written_out_and_of_dcurves(tmp_path, evidence
     assert len(list(tmp_path.rglob("*.pickle"))) == 1
 
 
-@pytest.mark.parametrize("month", [12.0, 36.0, 80.0])
+@pytest.mark.parametrize(
+    "month", [pytest.param(12.0, marks=pytest.mark.slow), 36.0, pytest.param(80.0, marks=pytest.mark.slow)]
+)
 def test_intervals_of_net_benefit_are_those_of_resampled_rows(month):
     """Each resample by lifelines and by hand; times are tied, and few are followed to the last month."""
     rng, n, replicates = np.random.default_rng(int(month)), 40, 60

@@ -191,10 +191,10 @@ def test_what_was_read_is_written_down(studies):
     for name in ("B04", "B05"):
         source = Source(broken.data, name)
         assert look_at(source, images)["series"] == "8 slices, 5 mm"
-        before = image_fingerprint({name: source}, images, name)
+        before = image_fingerprint({name: source}, images, "", name)
         file = next(file for file in files_of(source.ct()))
         file.write_bytes(file.read_bytes() + b" ")
-        assert image_fingerprint({name: source}, images, name) != before
+        assert image_fingerprint({name: source}, images, "", name) != before
     assert measured.loc["B03", "ct_notes"] == "1 identical copies of slices left out"
     noted = measured["ct_notes"][lambda notes: notes != ""].drop("B03")
     assert {FAULTS[patient_id] for patient_id in noted.index} == {"slice cut in its pixels", "slice without pixels"}
@@ -251,7 +251,8 @@ def failing_source(tmp_path, monkeypatch, error: BaseException):
 
 
 def features_task(source, images, tmp_path) -> Task:
-    load, fingerprint = (partial(f, {"P1": source}, images) for f in (load_images, image_fingerprint))
+    found = {"P1": source}
+    load, fingerprint = partial(load_images, found, images), partial(image_fingerprint, found, images, "")
     return Task(load, fingerprint, {"sm": PARAMS_DIR / "features_sm.yaml"}, tmp_path / "cache")
 
 
