@@ -68,6 +68,7 @@ def test_the_fingerprint_names_its_parts(here):
     assert len({value for _, value in lines}) == len(lines)
 
 
+@pytest.mark.slow
 def test_what_a_user_has_set_does_not_move_a_digit(here):
     """Threads and kernels of the shell that starts the study."""
     others = {

@@ -114,6 +114,7 @@ def assert_no_text_leaves_the_figure(fig: Figure) -> None:
         assert inside, f"{text.get_text()!r} leaves the figure: {box}"
 
 
+@pytest.mark.slow
 def test_same_bytes_twice_and_in_another_process(tmp_path):
     """The hash seed orders sets, which the names of embedded font subsets once depended on."""
     code = (

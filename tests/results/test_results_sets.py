@@ -117,6 +117,7 @@ def test_a_study_of_the_indices_alone(run):
     assert "C-index" not in " ".join(text for _, text in methods(study.params, toy_patients(), 0))
 
 
+@pytest.mark.slow
 def test_declared_test_sets_with_nobody_in_them(run):
     patients = toy_patients().query("set == 'discovery'").reset_index(drop=True)
     found, study = run(patients)
