@@ -42,6 +42,21 @@ def parts_of(hounsfield: np.ndarray, spacing: Spacing, body: BodyParams) -> Part
     tissue = hounsfield > body.air_hu
     if tissue.all() or not tissue.any():
         return None
+    # Nothing below reaches farther: the air around costs half of the time.
+    beyond = [int(np.ceil(body.thin_mm / 2 / step)) + 1 for step in spacing]
+    box = tuple(
+        slice(max(0, part.start - more), part.stop + more)
+        for part, more in zip(ndimage.find_objects(tissue.view(np.uint8))[0], beyond, strict=True)
+    )
+    trunk, limbs = (np.zeros_like(tissue) for _ in range(2))
+    found = _parts(tissue[box], spacing, body)
+    if found is None:
+        return None
+    trunk[box], limbs[box] = found
+    return Parts(trunk, limbs)
+
+
+def _parts(tissue: np.ndarray, spacing: Spacing, body: BodyParams) -> tuple[np.ndarray, np.ndarray] | None:
     eroded = _depth(tissue, spacing) > body.thin_mm / 2
     if not eroded.any():
         return None
@@ -60,7 +75,7 @@ def parts_of(hounsfield: np.ndarray, spacing: Spacing, body: BodyParams) -> Part
         )
         mine = filled & (labels[nearest] == labels)
         limbs |= mine & (cores[nearest] != int(of_trunk.argmax()) + 1)
-    return Parts((labels == largest) & ~limbs, limbs)
+    return (labels == largest) & ~limbs, limbs
 
 
 def _depth(mask: np.ndarray, spacing: Spacing) -> np.ndarray:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from scipy import ndimage
 
 from analysis_lib.ct.geometry import Geometry, ImageError
 
@@ -86,7 +87,9 @@ class VoxelSegment:
     @cached_property
     def voxels(self) -> np.ndarray:
         """Indices (n, 3) in (x, y, z) on the file's own grid."""
-        return np.argwhere(self.array == self.label)
+        mask = self.array == self.label
+        box = ndimage.find_objects(mask.view(np.uint8))  # a muscle is a small part of its file
+        return np.argwhere(mask[box[0]]) + [part.start for part in box[0]] if box else np.empty((0, mask.ndim), int)
 
     @property
     def is_empty(self) -> bool:

@@ -14,6 +14,8 @@ import SimpleITK as sitk
 from conftest import write_seg, write_series
 from ct_files import change_all
 from finished import toy_patients, toy_study
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from analysis_lib.core.parameters import PARAMS_DIR, Params, load_params
@@ -184,6 +186,28 @@ def test_the_numbers_are_areas_and_shares():
     assert flags_of(*one_side("PM"))[1]["pm_left_share"] == pytest.approx(0, abs=0.01)
     sides = flags_of(*person())[1]
     assert sides["sm_left_share"] == pytest.approx(0.5, abs=0.01) == sides["pm_left_share"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 60))
+def test_air_around_a_body_changes_none_of_its_parts(seed, above, left):
+    """Nothing is seen of it but the parts near the body."""
+    rng, body = np.random.default_rng(seed), load_params("defaults").images.body
+    y, x = np.mgrid[:70, :90]
+    picture = np.full(y.shape, -1000.0)
+    for _ in range(5):  # ellipses of tissue and gas, a few at the picture's edge
+        centre, radii = rng.uniform(0, 90, 2), rng.uniform(2, 30, 2)
+        inside = ((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 < 1
+        picture[inside] = rng.choice([40.0, -100.0, -1000.0])
+    picture[:2], picture[-2:], picture[:, :2], picture[:, -2:] = (-1000.0,) * 4
+    spacing = tuple(rng.uniform(0.5, 4, 2))
+    wide = np.pad(picture, ((above, 10), (left, 10)), constant_values=-1000.0)
+    near, far = parts_of(picture, spacing, body), parts_of(wide, spacing, body)
+    assert (near is None) == (far is None)
+    if near is not None:
+        own = slice(above, above + 70), slice(left, left + 90)
+        for one, other in ((near.trunk, far.trunk), (near.limbs, far.limbs)):
+            assert (one == other[own]).all() and one.sum() == other.sum()
 
 
 def test_a_picture_without_air_has_no_body_but_an_edge():
