@@ -65,7 +65,9 @@ def run_warm(arguments: Sequence[str], look_after: Callable[[], None] = lambda: 
         link.sendall(content)
         if link.recv(1) != b"y":
             return None
-    except OSError:
+    except OSError as error:
+        if isinstance(error, ConnectionRefusedError):  # of a process that was killed
+            Path(name).unlink(missing_ok=True)
         _start(name)
         return None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,6 +98,9 @@ def serve(name: str, preloaded: Sequence[str] = PRELOADED) -> None:
     code = _code_on_disk()
     import_module(waiting.pop(0))
     Path(name).parent.mkdir(parents=True, exist_ok=True)
+    for left in Path(name).parent.glob(f"{Path(name).name.rpartition('-')[0]}-*"):  # by those that were killed
+        if not _alive(int(left.name.rpartition("-")[2])):
+            left.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             listener.bind(name)

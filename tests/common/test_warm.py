@@ -118,6 +118,24 @@ def test_the_process_ends_with_its_make(root):
     assert (status, out, error) == (0, "cold", "")
 
 
+def test_a_process_that_was_killed_is_replaced_and_what_it_left_goes(root):
+    served = Served(root)
+    served.wait_until(True)
+    served.process.kill()
+    served.process.wait()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (root / f".warm-{ended.pid}").touch()
+    assert (root / served.name).exists()
+    assert served.run(*WRONG)[:2] == (0, "cold")  # and starts another one
+    served.wait_until(True)
+    assert served.run(*WRONG)[0] == 2
+    assert not (root / f".warm-{ended.pid}").exists()
+    served.make.kill()
+    served.make.wait()
+    served.wait_until(False)
+
+
 def test_other_code_on_the_disk_is_never_run_by_what_was_loaded(served):
     module = served.root / "analysis_lib" / "common" / "times.py"
     module.write_text(module.read_text() + "\n")
