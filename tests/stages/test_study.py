@@ -237,7 +237,7 @@ def as_it_was(checkout, tmp_path):
 def test_a_new_cut_off_and_a_deleted_figure_run_what_depends_on_them_and_extract_nothing(checkout, as_it_was):
     figures, smoke = checkout / "figures" / "smoke", checkout / "params" / "smoke.yaml"
     before, table2 = outputs(checkout, "smoke"), pd.read_csv(figures / "table2.csv")
-    places = ("build/smoke/*.parquet", "build/cache/smoke-*/*", "data/smoke/**/*.dcm")
+    places = ("build/smoke/*.parquet", "build/cache/patients/smoke/*/*", "data/smoke/**/*.dcm")
     kept = [path for place in places for path in sorted(checkout.glob(place))]
     stamps = [path.stat().st_mtime_ns for path in kept]
     smoke.write_text(smoke.read_text() + "\ndefinitions: {PMI: {men: 5.5, women: 3.0}}\n")
@@ -367,8 +367,8 @@ def test_sets_of_other_names_that_lack_this_and_that(checkout):
         mask.write_bytes(mask.read_bytes().replace(b"_Name:=PM", b"_Name:=xx"))
     (checkout / "params" / "ours.yaml").write_text(OWN_SETS)
     # Features are kept by the bytes of the images: of these patients they are there, but for the two of other masks.
-    (kept,) = (checkout / "build" / "cache").glob("smoke-*")
-    shutil.copytree(kept, kept.with_name(kept.name.replace("smoke", "ours")))
+    kept = checkout / "build" / "cache" / "patients" / "smoke"
+    shutil.copytree(kept, kept.with_name("ours"))
     command = [sys.executable, ROOT / "tests" / "cells.py", "ours", "prepare", "inputs", *STAGES]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     result = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
