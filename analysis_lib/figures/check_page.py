@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis_lib.core.parameters import CohortParams
 from analysis_lib.figures.style import ORANGE, SKY, SYNTHETIC_LABEL
 
 WINDOW_HU = (-160.0, 240.0)  # width 400, level 40: soft tissue
+BATCH = 60  # slices that the page makes at a time
 WIDTH_PX = 440  # of a slice cut to the body
 OUTLINES = {"sm": ORANGE, "pm": SKY}
 FILLED = {"level": "#ffffff", "fault": "#ff2020"}
@@ -29,8 +31,9 @@ def check_page(
 ) -> str:  # fmt: skip
     """One self-contained HTML page of the rows of check.csv and of pictures (data URIs) by patient_id.
 
-    Slices are shown by its script, sixty at a time, so that the first is there at once however many there are;
-    ``reading`` [patient_id, verdict, reason, reader] is what was decided before.
+    Slices are shown by its script, BATCH at a time; the pictures past the first BATCH stand behind it, so that the
+    first are there at once however many there are. ``reading`` [patient_id, verdict, reason, reader] is what was
+    decided before.
 
     ``identity`` is the number of patients whose headers say who they are; ``remarks`` concern no single patient;
     ``columns`` is the clinical table as read (column, unit, known, values), ``flags`` as of ``ct.flags.flag_table``.
@@ -42,6 +45,7 @@ def check_page(
         role = cohort.sets[name].role if name in cohort.sets else ""
         label = cohort.label(name) if name in cohort.sets else "Set unknown"
         sets.append((label, role, int((mine & ~refused).sum()), int((mine & refused).sum())))
+    tiles, later = _tiles(table, pictures, reading)
     return (
         Environment(autoescape=True, keep_trailing_newline=True)
         .from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -49,18 +53,19 @@ def check_page(
             study=study, rows=table.to_dict("records"), pictures=pictures, sets=sets, usable=int((~refused).sum()),
             refused=int(refused.sum()), warned=int((table["status"] == "warning").sum()), identity=identity,
             remarks=remarks, columns=columns.to_dict("records"), synthetic=synthetic, label=SYNTHETIC_LABEL,
-            tiles=Markup(_tiles(table, pictures, reading)), flags=[] if flags is None else flags.to_dict("records"),
+            tiles=tiles, later=later, batch=BATCH, flags=[] if flags is None else flags.to_dict("records"),
             command=cohort.command(study),
         )
     )  # fmt: skip
 
 
-def _tiles(table: pd.DataFrame, pictures: dict[str, str], reading: pd.DataFrame | None) -> str:
-    """What the script shows, as JSON that no text in it can end."""
+def _tiles(table: pd.DataFrame, pictures: dict[str, str], reading: pd.DataFrame | None) -> tuple[Markup, Markup]:
+    """What the script shows, and the pictures past the first BATCH in its order; JSON that no text in it can end."""
     said = {} if reading is None else reading.set_index("patient_id").to_dict("index")
     numbers = {"sm": "sm_area_cm2", "smi": "smi", "hu": "sm_mean_hu", "pm": "pm_area_cm2", "pmi": "pmi"}
     numbers |= {"pmhu": "pm_mean_hu", "z": "outlier_z"}
-    tiles = []
+    tiles: list[dict[str, object]] = []
+    later: list[str] = []
     for row in table[table["patient_id"].map(lambda name: bool(pictures.get(name)))].to_dict("records"):
         uri = pictures[row["patient_id"]]
         with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
@@ -71,11 +76,17 @@ def _tiles(table: pd.DataFrame, pictures: dict[str, str], reading: pd.DataFrame 
             else round(float(value), 2 if key == "z" else 1)
             for key, column in numbers.items()
         }
-        tile = {"id": row["patient_id"], "img": uri, "w": width, "h": height, "why": row["reason"] or row["warnings"]}
+        tile = {"id": row["patient_id"], "w": width, "h": height, "why": row["reason"] or row["warnings"]}
         tile |= {key: row[key] for key in ("set", "status", "series", "slices", "segments")} | known
         tile |= {"flags": [text for text in row["flags"].split("; ") if text], "said": said.get(row["patient_id"])}
-        tiles.append(tile)
-    return json.dumps(tiles, ensure_ascii=False).replace("</", "<\\/")
+        tiles.append(tile | ({"img": uri} if len(tiles) < BATCH else {}))
+        if "img" not in tiles[-1]:
+            later.append(uri)
+    return _json(tiles), _json(later)
+
+
+def _json(value: Sequence[object]) -> Markup:
+    return Markup(json.dumps(value, ensure_ascii=False).replace("</", "<\\/"))
 
 
 def thumbnail(

@@ -1,6 +1,7 @@
 """make check: one page and one table, refusals in words, nothing of the headers or of free text."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from analysis_lib.cohort.clinical import ClinicalTableError, read_clinical
 from analysis_lib.cohort.reading import read_reading
 from analysis_lib.core.parameters import FeatureParams, Params, RoiFeatures, load_params
 from analysis_lib.core.project import Project, Study
-from analysis_lib.figures.check_page import check_page, thumbnail
+from analysis_lib.figures.check_page import BATCH, check_page, thumbnail
 from analysis_lib.review.check import COLUMNS, NUMBERS, _indices, check_study, table_as_read
 from analysis_lib.review.pictures import body_box
 from analysis_lib.stages import StageError
@@ -265,6 +266,13 @@ def test_each_tile_has_its_size_and_no_text_ends_the_script(study):
     assert tiles[5]["z"] == -99.0 and tiles[0]["said"] is None
 
 
+def test_a_picture_stands_once_and_only_those_of_the_first_slices_before_the_script(study):
+    page = room(study, 826)
+    before, behind = page.split('id="later">')
+    assert (before.count("data:image/"), behind.count("data:image/")) == (BATCH, 826 - BATCH)
+    assert len(re.sub(r"data:image/[^\"]*", "", before)) < 500_000  # bytes, of the texts of 826 patients
+
+
 def test_a_slice_is_cut_to_the_body_and_its_outlines(study):
     hounsfield = np.full((200, 300), -1000.0)
     hounsfield[60:140, 100:200] = 40
@@ -276,6 +284,9 @@ def test_a_slice_is_cut_to_the_body_and_its_outlines(study):
     assert body_box(np.full((4, 4), -1000.0), {}, (1, 1)) is None
 
 
+DRAWN = "document.querySelector('#sheet img').naturalWidth === 440"
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
 def test_the_reading_room_in_chromium(study, tmp_path):
     """Sorted by outlier z, filtered, decided by keys and saved; not more than a screen or two of 826 slices is made."""
@@ -285,11 +296,20 @@ def test_the_reading_room_in_chromium(study, tmp_path):
         browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page, errors = browser.new_page(viewport={"width": 1280, "height": 900}), []
         page.on("pageerror", lambda error: errors.append(str(error)))
+        text = (tmp_path / "check.html").read_text(encoding="utf-8")
+        (tmp_path / "begun.html").write_text(text[: text.index('<script type="application/json" id="later">')], "utf-8")
+        begun = browser.new_page()
+        begun.goto((tmp_path / "begun.html").as_uri())  # as a page of which the rest is still to be read
+        begun.wait_for_function(DRAWN)
         page.goto((tmp_path / "check.html").as_uri())
         tiles = page.locator("#sheet figure")
         assert 0 < tiles.count() < 300 and "826 of 826 shown" in page.locator("#count").inner_text()
         page.select_option("#sort", "z")
         assert tiles.first.get_attribute("id") == "p-P0005" and "arms" in tiles.first.inner_text()
+        page.select_option("#sort", "id")
+        assert tiles.first.get_attribute("id") == "p-P0825"
+        page.wait_for_function(DRAWN)  # a picture from behind the script
+        page.select_option("#sort", "z")
         page.fill("#reader", "AB")
         tiles.first.focus()
         page.keyboard.press("r")
