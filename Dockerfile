@@ -7,6 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 reader
 USER reader
+# Not left to WORKDIR: Podman and Docker's older builder would make it the superuser's.
+RUN mkdir /home/reader/study
 WORKDIR /home/reader/study
 # What the environment is built from comes first, so that a change of the study does not build it anew.
 COPY --chown=reader requirements.lock pyproject.toml README.md Makefile ./
@@ -14,4 +16,6 @@ COPY --chown=reader tools ./tools
 COPY --chown=reader analysis_lib ./analysis_lib
 RUN make env
 COPY --chown=reader . .
+# A later checkout brings the same lock with a younger date; the environment, kept from an earlier build, is not old by that.
+RUN touch .venv/.ready
 CMD ["make"]

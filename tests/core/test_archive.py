@@ -39,6 +39,8 @@ def test_the_container_copies_what_is_there_and_installs_nothing_past_the_lock()
         if word == "COPY":
             for name in [part for part in rest.split()[:-1] if not part.startswith("--")]:
                 assert (ROOT / name).exists(), step
+    # Podman and Docker's older builder make a WORKDIR that is not there the superuser's, whatever USER is.
+    assert steps.index("RUN mkdir /home/reader/study") == steps.index("WORKDIR /home/reader/study") - 1
     assert "RUN make env" in steps and not re.search(r"pip3? install|conda|curl|wget", "".join(steps))
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
     assert f">={re.search(r'FROM python:([0-9.]+)-', text)[1]}," in wanted
@@ -54,4 +56,6 @@ def test_binder_builds_from_the_same_lock():
     assert subprocess.run(["bash", "-n", script], capture_output=True, text=True).stderr == ""
     text = script.read_text(encoding="utf-8")
     assert "\nmake env\n" in text and "pip install" not in text and script.stat().st_mode & 0o111
+    # Jupyter in a conda environment prefers the environment's kernels to the user's.
+    assert '--prefix "$NB_PYTHON_PREFIX" --name python3\n' in text
     assert (ROOT / "binder" / "environment.yml").resolve() == ROOT / "environment.yml"
