@@ -14,15 +14,18 @@ git clone --quiet "file://$PWD" "$context/study"
 cp Dockerfile .dockerignore "$context"
 
 # Docker's patterns are of the context's root, unless they begin with **/.
-ignored=(--no-wildcards-match-slash)
+ignored=(--no-wildcards-match-slash) kept=()
 while read -r pattern; do
     case $pattern in
         '' | '#'*) ;;
+        '!'*) kept+=("./${pattern#!}") ;;
         '**/'*) ignored+=(--no-anchored "--exclude=${pattern#\*\*/}") ;;
         *) ignored+=(--anchored "--exclude=./$pattern") ;;
     esac
 done <"$context/.dockerignore"
-(cd "$context/study" && tar "${ignored[@]}" -cf - .) | (mkdir "$context/sent" && tar -xf - -C "$context/sent")
+mkdir "$context/sent"
+tar -C "$context/study" "${ignored[@]}" -cf - . | tar -xf - -C "$context/sent"
+if [ ${#kept[@]} -gt 0 ]; then tar -C "$context/study" -cf - "${kept[@]}" | tar -xf - -C "$context/sent"; fi
 
 inside() { # as USER in WORKDIR, with an environment of nothing but what the base image sets
     local home; home=$(chroot "$root" getent passwd "$user" | cut -d: -f6)
