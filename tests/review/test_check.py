@@ -287,6 +287,7 @@ def test_a_slice_is_cut_to_the_body_and_its_outlines(study):
 DRAWN = "document.querySelector('#sheet img').naturalWidth === 440"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
 def test_the_reading_room_in_chromium(study, tmp_path):
     """Sorted by outlier z, filtered, decided by keys and saved; not more than a screen or two of 826 slices is made."""

@@ -80,6 +80,7 @@ def test_a_study_that_has_not_run_is_named(tmp_path):
         write_site(toy_study(tmp_path, "nothing"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_the_pages_open_in_chromium_wide_and_narrow(site):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
