@@ -21,7 +21,7 @@ def copy_checkout(copy: Path, *ignored: str) -> Path:
     """What a study needs of the repository, in ``copy``, with the environment linked in."""
     for name in ("analysis_lib", "notebooks", "params", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(*ignored))
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "LICENSE", "CITATION.cff"):
         shutil.copy2(ROOT / name, copy / name)
     (copy / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
     # The copy of the lock must not look newer than the environment that was made from it.
