@@ -66,6 +66,7 @@ def study(request, tmp_path, monkeypatch) -> Study:
     )
     made = toy_study(tmp_path, **{name: getattr(params, name) for name in type(params).model_fields if name != "study"})
     everybody = toy_patients().drop(columns=["split", "time_months", "event"])
+    everybody["age"] += 10  # so that enough are 60 and more to train on
     patients, left_out = asked(everybody, params)
     patients.insert(2, "split", split_patients(patients, params.cohort, params.seed))
     write_study(made, patients)
