@@ -5,8 +5,7 @@ F := figures/$(STUDY)
 PYTHON := .venv/bin/python
 # One process has the libraries loaded and forks itself for each command of this make (common/warm.py); WARM= without.
 WARM := build/.warm-$(shell echo $$PPID)
-export PYTHONHASHSEED := 0
-RUN := WARM=$(WARM) $(PYTHON) -m analysis_lib
+RUN := PYTHONHASHSEED=0 WARM=$(WARM) $(PYTHON) -m analysis_lib
 
 # SCHEDULER=tcp://host:port sends the feature extraction to a Dask cluster (docs/radiomics.md).
 SCHEDULER ?=

@@ -4,8 +4,9 @@ A library that finds wider registers adds the same numbers in another order, and
 depends on how many there are. Both move the last digits, and early stopping and a median cut-off make a changed
 finding of it. So every library is told here to use what each x86-64-v3 processor has (AVX2 and FMA: Intel since 2013,
 AMD since 2017), on one thread. The study uses processes instead, one patient or one model each; they and the
-notebooks' kernels inherit the pins. What no variable can pin stands elsewhere: ``coxnet.tf_setup`` (what TensorFlow is
-told by calls) and ``coxnet.products`` (long products, which Eigen splits by the size of the processor's cache).
+notebooks, in JupyterLab too, inherit the pins. What no variable can pin stands elsewhere: ``coxnet.tf_setup`` (what
+TensorFlow is told by calls) and ``coxnet.products`` (long products, which Eigen splits by the size of the processor's
+cache).
 
 Left to the machine, with the reason: glibc's ``exp``, ``log``, ``sin`` have one variant for all processors with FMA,
 but another version of glibc may round otherwise; no other operating system or kind of processor is promised the same
@@ -30,7 +31,7 @@ PINNED = {
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN is slower at these sizes, and rounds by machine
     "TF_DETERMINISTIC_OPS": "1",
     "CUDA_VISIBLE_DEVICES": "-1",  # a graphics card would give other bits
-    "PYTHONHASHSEED": "0",  # holds for the processes started from here, the kernels among them
+    "PYTHONHASHSEED": "0",  # holds for the processes started from here; of the command line itself see __main__
 }
 PINNED_X86 = {
     # The BLAS and LAPACK of NumPy and of SciPy: one set of kernels and block sizes.

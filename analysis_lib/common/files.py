@@ -37,7 +37,7 @@ def remove_leftovers(folder: Path) -> None:
     mine = f"{TEMPORARY}{socket.gethostname()}-"
     for path in Path(folder).glob(f"{TEMPORARY}*"):
         process = path.name.removeprefix(mine).split("-")[0]
-        if not path.name.startswith(mine) or not process.isdigit() or _alive(int(process)):
+        if not path.name.startswith(mine) or not process.isdigit() or is_running(int(process)):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -45,7 +45,8 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -21,7 +21,7 @@ from analysis_lib.common.progress import Progress
 DEATHS = 2  # processes that a patient may lose before it is given up
 AHEAD = 2  # patients that wait in the pool for a worker to be free
 SHARE = 5 / 8  # of the machine's memory that a run may take: 5 GB of 8
-BESIDE_GB = 2.5  # what a run takes beside its workers, at most: the kernel that trains the model, and another
+BESIDE_GB = 2.5  # what a run takes beside its workers, at most: the notebook that trains the model, and another
 WORKER_GB = 0.6  # of a worker that measures or extracts
 IDLE_S = 300  # a worker without work ends after so long
 

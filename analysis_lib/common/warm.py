@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from analysis_lib.common.code import NAME, code_of_modules
+from analysis_lib.common.files import is_running
 
 VARIABLE = "WARM"  # a path relative to the working directory, which ends in -<process of make>
 COMMAND = "analysis_lib.ui.command_line"
@@ -99,7 +100,7 @@ def serve(name: str, preloaded: Sequence[str] = PRELOADED) -> None:
     import_module(waiting.pop(0))
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     for left in Path(name).parent.glob(f"{Path(name).name.rpartition('-')[0]}-*"):  # by those that were killed
-        if not _alive(int(left.name.rpartition("-")[2])):
+        if not is_running(int(left.name.rpartition("-")[2])):
             left.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         try:
@@ -121,7 +122,7 @@ def serve(name: str, preloaded: Sequence[str] = PRELOADED) -> None:
 
 def _next_command(listener: socket.socket, make: int, code: list, waiting: list[str]) -> socket.socket | None:
     """In each fork the connection of its command; None in the process itself, at its end."""
-    while _alive(make):
+    while is_running(make):
         listener.settimeout(0 if waiting else 1)
         try:
             link, _ = listener.accept()
@@ -146,16 +147,6 @@ def _modules() -> list[str]:
     """All of the library."""
     paths = (path.relative_to(LIBRARY).with_suffix("") for path in sorted(LIBRARY.rglob("*.py")))
     return [".".join([NAME, *path.parts]).removesuffix(".__init__") for path in paths]
-
-
-def _alive(make: int) -> bool:
-    try:
-        os.kill(make, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _code_on_disk() -> list:
@@ -199,7 +190,7 @@ def _command(link: socket.socket) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     atexit._run_exitfuncs()
-    os._exit(status[0])  # to take down all that was loaded takes half a second
+    os._exit(status[0])  # to take down all that was loaded would take longer than many a command
 
 
 def _tell(link: socket.socket, status: list[int], told: threading.Event) -> None:

@@ -47,16 +47,11 @@ def run_notebook(study: Study, name: str) -> None:
     failed = target.with_name(f"{name}.failed.ipynb")
     print(f"notebook {name} ...", flush=True)
     with replacing(target) as temporary:
-        error, status = _run_cells(source, temporary, params.study)
+        error = _run_cells(source, temporary, params.study)
         if error is not None:
             os.replace(temporary, failed)
             cause = f"{error.ename}: {error.evalue} (see {study.project.name_of(failed)})"
             raise NotebookError(f"notebook {name}, cell {error.exec_count}: {cause}")
-        if status != 0:
-            raise NotebookError(
-                f"notebook {name}: its Python process ended before its time (killed, or out of memory?); close other "
-                "programs, then the same command goes on where it stopped"
-            )
         _without_paths(temporary, name)
         if gone := missing_artefacts(study).get(name):
             raise NotebookError(f"notebook {name} ran but did not write {', '.join(gone)}")
@@ -71,37 +66,35 @@ class Failed(NamedTuple):
     evalue: str
 
 
-def _run_cells(source: Path, output: Path, study: str) -> tuple[Failed | None, int]:
-    """Run a notebook in a fork of this process, which has the libraries loaded; what failed, and its exit status.
+def _run_cells(source: Path, output: Path, study: str) -> Failed | None:
+    """Run a notebook in a fork of this process, so that its memory, settings and sudden death are its own.
 
-    A fork because memory, settings and sudden death of a notebook are then its own.
+    Returns the cell that failed. NotebookError where the fork died; what it met writing the notebook is raised here.
     """
-    import papermill  # noqa: F401  before the fork: who only reads notebooks need not wait for it
-
-    import analysis_lib.core.shell  # noqa: F401
-
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_cells_of, args=(source, output, study, os.getpid(), sending))
     process.start()
     sending.close()
-    failed = None
     try:
-        failed = receiving.recv()
+        met = receiving.recv()
     except EOFError:
-        pass  # it died
+        raise NotebookError(
+            f"notebook {source.stem}: its Python process ended before its time (killed, or out of memory?); close "
+            "other programs, then the same command goes on where it stopped"
+        ) from None
     except KeyboardInterrupt:
         process.terminate()
         raise
     finally:
         process.join()
-    if isinstance(failed, OSError):
-        raise failed
-    return failed, process.exitcode or 0
+    if isinstance(met, OSError):
+        raise met
+    return met
 
 
 def _cells_of(source: Path, output: Path, study: str, command: int, sending: Connection) -> None:
-    """In the fork: the cells, and what failed."""
+    """In the fork: run the cells, and send what was met (``Failed``, an OSError or None)."""
     import papermill
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillExecutionError
@@ -112,17 +105,17 @@ def _cells_of(source: Path, output: Path, study: str, command: int, sending: Con
         signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(command,), daemon=True).start()
     papermill_engines.register("shell", ShellEngine)
-    failed: Failed | OSError | None = None
+    met: Failed | OSError | None = None
     try:
         papermill.execute_notebook(
             source, output, parameters={"study": study}, engine_name="shell", kernel_name="python3",
             cwd=source.parent, progress_bar=False,
         )  # fmt: skip
     except PapermillExecutionError as error:
-        failed = Failed(error.exec_count, error.ename, error.evalue)
+        met = Failed(error.exec_count, error.ename, error.evalue)
     except OSError as error:  # a full disk
-        failed = error
-    sending.send(failed)
+        met = error
+    sending.send(met)
 
 
 def _end_with(command: int) -> None:

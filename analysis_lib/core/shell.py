@@ -1,7 +1,7 @@
 """How papermill runs cells here: by IPython, the shell of Jupyter's kernel, in a fork of the command that asks.
 
-A kernel is a second Python that imports every library again and talks over sockets: half of the time of a notebook
-whose numbers are kept. Outputs are those that a kernel would give (``tests/core/test_shell.py`` compares them), and the
+A kernel is a second Python that imports every library again and talks over sockets, a second or more for
+each notebook. Outputs are those that a kernel would give (``tests/core/test_shell.py`` compares them), and the
 same notebooks run in JupyterLab.
 """
 
@@ -74,10 +74,6 @@ class Written(io.TextIOBase):
     def __init__(self, shell: Shell, name: str) -> None:
         self.shell, self.name = shell, name
 
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
     def write(self, text: str) -> int:
         """Keep it, with what was written just before."""
         last = self.shell.outputs[-1] if self.shell.outputs else {}
@@ -120,7 +116,7 @@ class ShellEngine(Engine):
     @classmethod
     def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **_: Any) -> None:
         """One code cell after the other, until one fails; papermill finds the error among the outputs."""
-        sys.modules.pop("__main__")  # that of the command
+        sys.modules.pop("__main__")  # the command's; the notebook has its own
         with tempfile.TemporaryDirectory() as folder:
             shell = Shell.instance(folder)  # whom display asks
             for index, cell in enumerate(nb_man.nb.cells):

@@ -42,7 +42,7 @@ def parts_of(hounsfield: np.ndarray, spacing: Spacing, body: BodyParams) -> Part
     tissue = hounsfield > body.air_hu
     if tissue.all() or not tissue.any():
         return None
-    # Nothing below reaches farther: the air around costs half of the time.
+    # Nothing below reaches farther, and much of a picture is air around.
     beyond = [int(np.ceil(body.thin_mm / 2 / step)) + 1 for step in spacing]
     box = tuple(
         slice(max(0, part.start - more), part.stop + more)

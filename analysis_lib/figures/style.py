@@ -239,7 +239,7 @@ def text_width_mm(text: str, size_pt: float, weight: str = "normal") -> float:
         return 0.0
     font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
     font.set_size(text_to_path.FONT_SCALE, text_to_path.DPI)
-    # As TextPath has it, whose extents of a whole text take a hundred times as long as those of letters seen before.
+    # As the extents of a TextPath, but those of a letter are computed once.
     placed, outlines, _ = text_to_path.get_glyphs_with_font(font, text)
     ends = [
         (left + x, right + x) for name, x, *_ in placed for left, right in _glyph_ends(weight, name, outlines[name])

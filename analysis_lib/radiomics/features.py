@@ -160,8 +160,8 @@ def feature_table(
     task = Task(load, fingerprint, parameter_files, Path(cache_dir), memory_gb)
     done: dict[str, dict[str, float]] = {}
     failed: list[tuple[str, str, str]] = []
-    kernel = sys.modules.get("ipykernel.kernelapp")
-    quiet = quiet or (kernel is not None and kernel.IPKernelApp.initialized())  # a notebook shows results, not bars
+    ipython = sys.modules.get("IPython")
+    quiet = quiet or (ipython is not None and ipython.get_ipython() is not None)  # a notebook shows results, not bars
     with Progress(len(ids), "features", "patient", quiet) as progress:
         for result in (executor or _executor())(task, ids, worker_count(workers)):
             if result.features is None:

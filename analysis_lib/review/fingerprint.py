@@ -48,6 +48,8 @@ def _of_machine(_: dict, parameter_file: Path) -> dict[str, str]:
 
 
 def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:
+    import SimpleITK as sitk
+
     from analysis_lib.radiomics import extract
 
     rng = np.random.default_rng(SEED)
@@ -55,8 +57,6 @@ def _features(parameter_file: Path) -> Iterator[tuple[str, str]]:
     row, column = np.mgrid[:40, :48]
     region = np.zeros(hounsfield.shape, np.uint8)
     region[3] = (np.hypot((row - 20) / 14, (column - 24) / 18) < 1) & (np.hypot(row - 22, column - 24) > 5)
-    import SimpleITK as sitk
-
     image, mask = sitk.GetImageFromArray(hounsfield), sitk.GetImageFromArray(region)
     for one in (image, mask):
         one.SetSpacing((0.7, 0.8, 5.0))

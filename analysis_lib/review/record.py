@@ -65,7 +65,7 @@ def recorded_stage(study: Study, name: str, clock: float) -> Iterator[None]:
         "cpu_s": round(own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime, 2),
         "peak_memory_mb": {
             "command": round(own.ru_maxrss / 1024, 1),
-            "largest_child": round(children.ru_maxrss / 1024, 1),  # a worker, or the notebook's kernel
+            "largest_child": round(children.ru_maxrss / 1024, 1),  # a worker, or the notebook
         },
         "workers": study.params.workers or len(os.sched_getaffinity(0)),
         "git": git_state(study.project),

@@ -66,8 +66,7 @@ def features_of(study: Study, patients: pd.DataFrame, quiet: bool = False) -> tu
         "quiet": quiet,
     }
     ids = sorted(found)
-    threads = ThreadPoolExecutor(worker_count(params.workers))  # which hash at the same time
-    with threads, known_hashes(study.hashes) as hash_by:
+    with known_hashes(study.hashes) as hash_by, ThreadPoolExecutor(worker_count(params.workers)) as threads:
         try:
             with refusing_damage():
                 hashed = threads.map(partial(fingerprint, hash_by=hash_by), ids)

@@ -123,8 +123,7 @@ def measured_rows(
     """
     params, found = study.params, list(sources(study, clinical).values())
     images, keep = params.images, keeping(measured_row, study.cache / "measured", apart=("source", "images"))
-    threads = ThreadPoolExecutor(worker_count(params.workers))  # which hash at the same time
-    with threads, known_hashes(study.hashes) as hash_by:
+    with known_hashes(study.hashes) as hash_by, ThreadPoolExecutor(worker_count(params.workers)) as threads:
         inputs = list(threads.map(partial(inputs_of, images=images, hash_by=hash_by), found))
     pairs = list(zip(inputs, found, strict=True))
     known = [keep.known(keep.path(own, source, images, need_sm)) if own else None for own, source in pairs]

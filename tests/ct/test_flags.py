@@ -195,7 +195,7 @@ def test_air_around_a_body_changes_none_of_its_parts(seed, above, left):
     rng, body = np.random.default_rng(seed), load_params("defaults").images.body
     y, x = np.mgrid[:70, :90]
     picture = np.full(y.shape, -1000.0)
-    for _ in range(5):  # ellipses of tissue and gas, a few at the picture's edge
+    for _ in range(5):  # ellipses of tissue and gas
         centre, radii = rng.uniform(0, 90, 2), rng.uniform(2, 30, 2)
         inside = ((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 < 1
         picture[inside] = rng.choice([40.0, -100.0, -1000.0])
