@@ -51,9 +51,9 @@ UV = $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),UV_SYSTEM_CERTS=1) "$$(
 # params/defaults.yaml redraws the synthetic patients, and all that follows.
 P := $(B)/params
 N := $(B)/notebooks
-# In the order of starting where none waits for another: the long ones first.
-NOTEBOOKS := 04_autoencoder_deepsurv 02_sarcopenia 12_added_value 06_discrimination 09_beyond_the_letter 03_radiomics_pca \
-             13_extended_table2 14_index_splines 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
+# In the order of starting where none waits for another: those of indices alone before the features, then the long ones.
+NOTEBOOKS := 02_sarcopenia 13_extended_table2 14_index_splines 04_autoencoder_deepsurv 06_discrimination 12_added_value \
+             09_beyond_the_letter 03_radiomics_pca 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
 # What code each stage and notebook runs, read from the import statements (common/code.py): a file each that changes
 # when a module changes that it uses, so no rule lists modules. Comments and docstrings do not count.
 C := build/code
@@ -95,29 +95,33 @@ $(B)/inputs.txt $(B)/feature_inputs.txt: $(B)/.inputs ;@:
 $(B)/measured.parquet: $(B)/again/measure $(B)/inputs.txt $(P)/images.json $(P)/cohort.json $(P)/clinical.json \
                        $(P)/reference.json $(P)/asked_columns.json $(C)/measure.txt
 	@$(RUN) measure --study $(STUDY)
+$(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(P)/cohort.json $(P)/seed.json \
+                       $(P)/endpoint.json $(P)/subset.json $(P)/landmark_months.json $(P)/cox.json $(C)/assemble.txt
+	@$(RUN) assemble --study $(STUDY)
 $(B)/features.parquet: $(B)/again/features $(B)/measured.parquet $(B)/feature_inputs.txt $(P)/features.json \
                        $(wildcard params/features_*.yaml) $(C)/features.txt
 	@$(RUN) features --study $(STUDY)
-$(B)/patients.parquet: $(B)/again/assemble $(B)/measured.parquet $(B)/features.parquet $(P)/cohort.json $(P)/seed.json \
-                       $(P)/endpoint.json $(P)/subset.json $(P)/landmark_months.json $(P)/cox.json $(C)/assemble.txt
-	@$(RUN) assemble --study $(STUDY)
+$(B)/exclusions.parquet: $(B)/again/exclusions $(B)/patients.parquet $(B)/features.parquet $(C)/exclusions.txt
+	@$(RUN) exclusions --study $(STUDY)
 $(B)/optimism.csv: $(B)/again/optimism $(B)/patients.parquet $(B)/features.parquet $(B)/stability.done $(P)/optimism.json $(P)/autoencoder.json $(P)/network.json \
                    $(C)/optimism.txt
 	@$(RUN) optimism --study $(STUDY)
 
 # Off unless stability.patients is set; then the model may depend on it (features.min_icc).
-$(B)/stability.done: $(B)/again/stability $(B)/patients.parquet $(P)/stability.json $(P)/features.json $(C)/stability.txt
+$(B)/stability.done: $(B)/again/stability $(B)/patients.parquet $(B)/features.parquet $(P)/stability.json $(P)/features.json $(C)/stability.txt
 	@$(RUN) stability --study $(STUDY) && touch $@
 $(B)/10_stability.done: $(B)/stability.done $(P)/statistics.json $(C)/10_stability.txt notebooks/10_stability.ipynb $(B)/again/10_stability
 	@$(RUN) notebook 10_stability --study $(STUDY) && touch $@
 
 # ---- notebooks: what each reads ------------------------------------------------------------------------
 # A new cut-off changes definitions.json, so only the notebooks that name it run again; the model never sees a cut-off.
+# Those of indices alone run while the features are extracted.
 COMMON := $(B)/patients.parquet $(P)/title.json $(P)/seed.json $(P)/cohort.json
 STATISTICS := $(P)/statistics.json $(P)/definitions.json $(P)/further_definitions.json
-$(N)/01_cohort.ipynb: $(COMMON) $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
-$(N)/02_sarcopenia.ipynb: $(COMMON) $(STATISTICS)
-$(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json
+OF_INDICES := $(N)/02_sarcopenia.ipynb $(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb
+$(N)/01_cohort.ipynb: $(COMMON) $(B)/exclusions.parquet $(P)/definition_names.json $(P)/features.json $(P)/autoencoder.json
+$(N)/02_sarcopenia.ipynb $(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(COMMON) $(STATISTICS)
+$(N)/13_extended_table2.ipynb $(N)/14_index_splines.ipynb: $(P)/adjustment.json
 $(N)/03_radiomics_pca.ipynb: $(COMMON) $(STATISTICS) $(P)/pca.json $(B)/stability.done
 $(N)/04_autoencoder_deepsurv.ipynb: $(COMMON) $(P)/months.json $(P)/autoencoder.json $(P)/network.json \
                                     $(P)/comparators.json $(P)/importance.json $(B)/stability.done
@@ -129,18 +133,18 @@ $(N)/09_beyond_the_letter.ipynb: $(COMMON) $(P)/statistics.json $(N)/04_autoenco
 $(N)/11_small_data.ipynb: $(COMMON) $(P)/statistics.json $(P)/published.json $(wildcard params/published*.yaml) $(B)/optimism.csv $(N)/04_autoencoder_deepsurv.ipynb
 $(N)/12_added_value.ipynb: $(COMMON) $(STATISTICS) $(P)/adjustment.json $(N)/04_autoencoder_deepsurv.ipynb
 # 04, for which the most others wait, can start where they can; else make comes back to it after all of them.
-$(NOTEBOOKS:%=$(N)/%.ipynb): | $(B)/stability.done
+$(filter-out $(OF_INDICES),$(NOTEBOOKS:%=$(N)/%.ipynb)): | $(B)/stability.done
 $(N)/%.ipynb: notebooks/%.ipynb $(C)/%.txt $(B)/again/%
 	@$(RUN) notebook $* --study $(STUDY)
 
 MODEL ?= build/standin/model
 predict: $(B)/cohort.done ## [own] apply MODEL=build/standin/model to STUDY's patients, who need no outcomes
 	@$(RUN) predict --study $(STUDY) --model $(MODEL)
-validate: $(B)/patients.parquet ## [own] judge MODEL=<folder> on STUDY's patients, whose outcomes are known; nothing is trained
+validate: $(B)/exclusions.parquet ## [own] judge MODEL=<folder> on STUDY's patients, whose outcomes are known; nothing is trained
 	@$(RUN) validate --study $(STUDY) --model $(MODEL) && $(RUN) notebook 17_validation --study $(STUDY) && $(RUN) record --study $(STUDY)
 export-model: $(B)/run.json ## [look] the fitted model for others, without a number of a single patient: build/$(STUDY)/model_to_share
 	@$(RUN) export-model --study $(STUDY)
-search: $(B)/patients.parquet ## [change] search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
+search: $(B)/patients.parquet $(B)/features.parquet ## [change] search hyperparameters inside the training set, into params/$(STUDY)-tuned.yaml
 	@$(RUN) search --study $(STUDY) && $(RUN) notebook 16_search --study $(STUDY)
 multiverse: $(N)/04_autoencoder_deepsurv.ipynb ## [change] the choices an analyst could have made instead, and the power page
 	@$(RUN) multiverse --study $(STUDY) && $(RUN) notebook 15_multiverse --study $(STUDY)

@@ -56,7 +56,8 @@ def tile(source: str, name: str, n: int) -> None:
     table["smi"] += rng.normal(0, 0.5, len(table))
     chosen = table["patient_id"].sample(n, random_state=1).sort_values()
     table = table.set_index("patient_id").loc[chosen].reset_index()
-    new.write_patients(table, old.exclusions())
+    new.write_patients(table)
+    new.write_exclusions(old.exclusions())
     new.write_measured(table.drop(columns="split"))
     for write, read in (
         (new.write_measured_exclusions, old.measured_exclusions),

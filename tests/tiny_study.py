@@ -26,7 +26,7 @@ workers: 2
 images: {min_mask_pixels: 20}
 """
 ONE_WORKER = PARAMETERS.replace("workers: 2", "workers: 1")  # where it is not of the workers: each starts for seconds
-STAGES = ("prepare", "inputs", "measure", "features", "assemble")
+STAGES = ("prepare", "inputs", "measure", "assemble", "features", "exclusions")
 RUN = """
 import sys
 from analysis_lib.ui.command_line import main

@@ -56,17 +56,13 @@ def _hash(seed: int, patient_id: str) -> str:
     return hashlib.blake2b(patient_id.encode(), key=f"split {seed}".encode(), digest_size=16).hexdigest()
 
 
-def assemble(
-    clinical: pd.DataFrame, measured: pd.DataFrame, usable: list[str], params: Params
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row for each analysed patient, and who of the usable is left out, as ``question.asked`` has them.
+def assemble(clinical: pd.DataFrame, measured: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each analysed patient, and who of the measured is left out, as ``question.asked`` has them.
 
-    Clinical columns, indices, ``split``; sorted by patient_id. ``usable`` are the patients who passed every stage, and
-    those of whom only the indices could be had. The split is of those who are left.
+    Clinical columns, indices, ``split``; sorted by patient_id. The split is of those who are left.
     """
     table = clinical.merge(measured, on="patient_id", validate="one_to_one")
-    table = table[table["patient_id"].isin(usable)].sort_values("patient_id", ignore_index=True)
-    table, left_out = asked(table, params)
+    table, left_out = asked(table.sort_values("patient_id", ignore_index=True), params)
     table.insert(2, "split", split_patients(table, params.cohort, params.seed))
     check_reach(table, left_out, params)
     return table, left_out

@@ -23,6 +23,7 @@ STAGES = {
     "measure": "analysis_lib.stages.measure",
     "features": "analysis_lib.stages.features",
     "assemble": "analysis_lib.stages.assemble",
+    "exclusions": "analysis_lib.stages.assemble",
     "stability": "analysis_lib.stages.stability",
     "optimism": "analysis_lib.stages.optimism",
 }

@@ -156,11 +156,8 @@ class Study:
         """Patients whose row or images cannot be used (patient_id, stage, reason, set)."""
         return pd.read_parquet(self.build / "measured_exclusions.parquet")
 
-    def write_patients(
-        self, patients: pd.DataFrame, exclusions: pd.DataFrame, left_out: pd.DataFrame | None = None
-    ) -> None:
-        """The analysed patients, as Parquet and for reading as CSV; who could not be used; of whom nobody asks."""
-        write_parquet(exclusions, self.build / "exclusions.parquet")
+    def write_patients(self, patients: pd.DataFrame, left_out: pd.DataFrame | None = None) -> None:
+        """The analysed patients, as Parquet and for reading as CSV; of whom nobody asks."""
         left_out = pd.DataFrame(columns=["patient_id", "set", "step"]) if left_out is None else left_out
         write_parquet(left_out, self.build / "left_out.parquet")
         write_parquet(patients, self.build / "patients.parquet")
@@ -176,6 +173,10 @@ class Study:
                 f"study {self.name} has no radiomics and so no model; take 'features: null' out of its file"
             )
         return patients[patients["patient_id"].isin(self.featured())].reset_index(drop=True)
+
+    def write_exclusions(self, exclusions: pd.DataFrame) -> None:
+        """Keep who could not be used, or has no features."""
+        write_parquet(exclusions, self.build / "exclusions.parquet")
 
     def exclusions(self) -> pd.DataFrame:
         """Excluded patients with stage, reason and set."""

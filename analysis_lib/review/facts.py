@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from analysis_lib.cohort.cohort import excluded_text
@@ -15,15 +17,24 @@ WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "sev
 
 
 class Facts(dict):
-    """Names to text; an unknown name stays visible as it stands, so that a slip in a caption is seen."""
+    """Names to text; an unknown name stays visible as it stands, so that a slip in a caption is seen.
+
+    ``later``: what waits until a caption names it, since notebooks of indices run before there are features.
+    """
+
+    def __init__(self, later: dict[str, Callable[[], str]], **known: str) -> None:
+        super().__init__(known)
+        self.later = later
 
     def __missing__(self, key: str) -> str:
+        if key in self.later:
+            return self.setdefault(key, self.later[key]())
         return "{" + key + "}"
 
 
 def facts(study: Study) -> Facts:
     """The names that a caption in ``artefacts.ARTEFACTS`` may hold."""
-    params, patients, exclusions = study.params, study.patients(), study.exclusions()
+    params, patients = study.params, study.patients()
     cohort = params.cohort
     asked = f" ({params.question})" if params.question else ""
     sets = {
@@ -36,22 +47,25 @@ def facts(study: Study) -> Facts:
     }
     outside = cohort.external_sets
     (first, _), (other, second), *_ = params.statistics.outcomes.items()
+    later = {
+        "excluded": lambda: excluded_text(study.exclusions()),
+        "features": lambda: str(study.n_features),
+        "process": lambda: ", ".join(process_labels(params, patients, study.n_features)),
+    }
     found = Facts(
+        later,
         all="; ".join(text for text in sets.values() if text),
         discovery="; ".join(sets[name] for name in cohort.trained if sets[name]) or "No discovery set",
         train=parts.get("train") or "No training set",
         tests="; ".join(parts[name] for name in cohort.test_sets if parts[name]),
-        excluded=excluded_text(exclusions),
         definitions=WORDS.get(len(params.definitions), str(len(params.definitions))),
         level=f"{params.statistics.confidence:.0%}",
         rmst_months=f"{params.statistics.rmst_months:g}",
         replicates=f"{params.statistics.bootstrap_replicates:,}",
         curve_replicates=f"{params.statistics.curve_replicates:,}",
         components=WORDS.get(params.pca.components, str(params.pca.components)),
-        features=str(study.n_features),
         code_size=str(params.autoencoder.code_size),
         time_origin=params.statistics.origin,
-        process=", ".join(process_labels(params, patients, study.n_features)),
         ensemble=str(params.network.ensemble),
         cox=cox_text(params.cox),
         uncounted=uncounted_text(params.cox),

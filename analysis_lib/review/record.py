@@ -30,7 +30,7 @@ from analysis_lib.core.project import Project, Study
 from analysis_lib.core.written import note_written
 from analysis_lib.review.progress import PLAN, verdict, verdict_file
 
-STAGES = ["prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"]
+STAGES = ["prepare", "cohort", "inputs", "measure", "assemble", "features", "exclusions", "stability", "optimism"]
 # Those whose version may move the last digit of a number, or a dot of a figure.
 DECIDING_PACKAGES = [
     *("numpy", "scipy", "pandas", "scikit-learn", "scikit-survival", "lifelines", "tensorflow", "keras", "numba"),

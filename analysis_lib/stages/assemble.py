@@ -1,4 +1,4 @@
-"""Who is analysed: the stages joined into one table of patients and one of exclusions."""
+"""Who is analysed, which the indices say, and who is excluded, which the features say too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from analysis_lib.cohort.reference import OF_REFERENCE
 from analysis_lib.core.project import Study
 from analysis_lib.ct import indices
 from analysis_lib.ct.flags import FLAGS
-from analysis_lib.radiomics import RADIOMICS_STAGE
 
 # What the images give to measured.parquet and patients.parquet.
 IMAGE_COLUMNS = (
@@ -20,24 +19,25 @@ IMAGE_COLUMNS = (
 
 
 def assemble_patients(study: Study) -> None:
-    """Join the stages into ``patients.parquet``, ``exclusions.parquet`` and ``left_out.parquet``."""
-    params, measured, failures = study.params, study.measured(), study.features_exclusions()
-    # Without a psoas mask, or with a CT of few slices, there is no risk score; the indices are as good as anyone's.
-    indices_only = failures.loc[failures["stage"] == RADIOMICS_STAGE, "patient_id"].tolist()
-    if not params.radiomics:
-        indices_only = measured["patient_id"].tolist()
+    """The measured patients of whom the study asks to ``patients.parquet``, and the others to ``left_out.parquet``.
+
+    It waits for no feature, so that tables of indices are there while features are extracted.
+    """
+    params, measured = study.params, study.measured()
     z_columns = [name for name in measured if name.endswith(OF_REFERENCE)]
     clinical_columns = measured.columns.difference([*IMAGE_COLUMNS, *z_columns], sort=False)
     patients, left_out = cohort.assemble(
         measured[clinical_columns],
         measured[["patient_id", *IMAGE_COLUMNS, *z_columns]],
-        [*study.featured(), *indices_only],
         params,
     )
-    exclusions = cohort.exclusion_table(
-        [study.measured_exclusions(), failures],
-        measured.set_index("patient_id")["set"],
-    )
+    study.write_patients(patients, left_out)
+
+
+def list_exclusions(study: Study) -> None:
+    """Who could not be measured and who has no features, to ``exclusions.parquet``."""
+    sets = study.measured(["patient_id", "set"]).set_index("patient_id")["set"]
+    exclusions = cohort.exclusion_table([study.measured_exclusions(), study.features_exclusions()], sets)
     # Of whom nobody asks, it does not matter that there are no features.
-    exclusions = exclusions[~exclusions["patient_id"].isin(left_out["patient_id"])].reset_index(drop=True)
-    study.write_patients(patients, exclusions, left_out)
+    left_out = study.left_out()["patient_id"]
+    study.write_exclusions(exclusions[~exclusions["patient_id"].isin(left_out)].reset_index(drop=True))

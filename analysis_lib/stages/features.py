@@ -32,10 +32,8 @@ def extract_features(study: Study, quiet: bool = False) -> None:
     if not params.radiomics:
         patients = patients.head(0)
     table, failures = features_of(study, patients, quiet)
-    measured = study.measured(["patient_id", "ct_series"])
-    by_table = measured.loc[measured["ct_series"] == "", "patient_id"]  # whose indices need no image that can be used
-    failures["stage"] = failures["stage"].mask(failures["patient_id"].isin(by_table), RADIOMICS_STAGE)
-    study.write_features_exclusions(failures)
+    # Whatever prevents the features, the indices of who was measured are as good as anyone's; there is no risk score.
+    study.write_features_exclusions(failures.assign(stage=RADIOMICS_STAGE))
     if params.radiomics and table.empty:
         first = failures.iloc[0]
         raise StageError(

@@ -75,7 +75,8 @@ def _parser(project: Project) -> argparse.ArgumentParser:
     stage("check", "Read everything and show what was found, before anything is computed.", _check)
     stage("measure", "Measure areas and densities from CT and masks.", _measure)
     _add_features(commands, project)
-    stage("assemble", "Join the stages into one table of analysed patients.", _assemble)
+    stage("assemble", "Write the table of analysed patients, by what was measured.", _assemble)
+    stage("exclusions", "Write the table of who was excluded, with the reasons.", _exclusions)
     stage("stability", "Extract features of disturbed images and masks (if stability.patients > 0).", _stability)
     stage("optimism", "Fit the whole pipeline to other splits and bootstrap samples.", _optimism)
     stage("search", "Search hyperparameters inside the training set.", _search)
@@ -291,6 +292,12 @@ def _assemble(study: Study, _: argparse.Namespace) -> None:
     from analysis_lib.stages.assemble import assemble_patients
 
     assemble_patients(study)
+
+
+def _exclusions(study: Study, _: argparse.Namespace) -> None:
+    from analysis_lib.stages.assemble import list_exclusions
+
+    list_exclusions(study)
 
 
 def _stability(study: Study, options: argparse.Namespace) -> None:

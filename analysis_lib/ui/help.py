@@ -10,8 +10,8 @@ from analysis_lib.common.errors import suggest
 
 HEADINGS = {
     "run a study (make study does all of it)": (
-        *("check", "prepare", "cohort", "inputs", "measure", "features", "assemble", "stability", "optimism"),
-        *("notebook", "record"),
+        *("check", "prepare", "cohort", "inputs", "measure", "assemble", "features", "exclusions", "stability"),
+        *("optimism", "notebook", "record"),
     ),
     "look at it, and pass it on": ("report", "site", "verify", "compare", "package", "export-model"),
     "ask again": ("search", "multiverse"),

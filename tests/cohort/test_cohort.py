@@ -139,7 +139,7 @@ def test_what_no_patient_can_give_is_refused_once_the_patients_are_known(changes
     table = toy_patients().drop(columns=["split", "time_months", "event"])
     names = ["patient_id", "smi"]
     with pytest.raises(ParameterError, match=says):
-        assemble(table.drop(columns="smi"), table[names], table["patient_id"].tolist(), asking(**changes))
+        assemble(table.drop(columns="smi"), table[names], asking(**changes))
 
 
 def test_what_nobody_asked_for_is_not_refused():

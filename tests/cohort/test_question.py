@@ -500,9 +500,7 @@ def test_a_column_that_only_this_study_asks_for(tmp_path):
 
 def test_the_flowchart_counts_each_step_and_excludes_nobody(stratos):
     own = params(subset={"age": {"at_least": 75}}, landmark_months=12)
-    patients, left_out = assemble(
-        stratos.drop(columns=["split", "size"]), stratos[["patient_id", "size"]], stratos["patient_id"].tolist(), own
-    )
+    patients, left_out = assemble(stratos.drop(columns=["split", "size"]), stratos[["patient_id", "size"]], own)
     exclusions = pd.DataFrame({"patient_id": ["X"], "stage": ["images"], "reason": ["no mask"], "set": ["discovery"]})
     chart = flowchart_counts(patients, exclusions, own.cohort, ["CT"], left_out, own.steps).set_index("node")
     chain, node = [], "discovery.in"

@@ -14,7 +14,7 @@ import pytest
 from tiny_study import ONE_WORKER, TinyStudy, project  # noqa: F401
 
 PATIENTS = ["K01", "K02", "K03", "K04"]
-WORK = ("measure", "features", "assemble")
+WORK = ("measure", "assemble", "features", "exclusions")
 
 
 @pytest.fixture(scope="module")

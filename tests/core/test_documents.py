@@ -139,6 +139,7 @@ TARGETS = {
     "measured.parquet": "measure",
     "features.parquet": "features",
     "patients.parquet": "assemble",
+    "exclusions.parquet": "exclusions",
     "stability.done": "stability",
     "optimism.csv": "optimism",
 }

@@ -75,7 +75,8 @@ def test_every_table_of_numbers_is_read_exactly():
 
 def test_who_has_features_has_radiomics(study):
     patients = pd.DataFrame({"patient_id": IDS, "split": SPLIT.to_numpy()})
-    study.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
+    study.write_patients(patients)
+    study.write_exclusions(pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
     study.write_features(pd.DataFrame({"a": [1.0, 2.0]}, IDS[:2]))
     assert study.patients(with_radiomics=True)["patient_id"].tolist() == ["001", "002"]
     assert len(study.patients()) == 3 and study.features().shape == (2, 1)

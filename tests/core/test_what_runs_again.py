@@ -21,6 +21,7 @@ TARGETS = {
     "measure": "measured.parquet",
     "features": "features.parquet",
     "assemble": "patients.parquet",
+    "exclusions": "exclusions.parquet",
     "stability": "stability.done",
     "optimism": "optimism.csv",
     "10_stability": "10_stability.done",

@@ -35,7 +35,8 @@ def write_study(study: Study, patients: pd.DataFrame) -> None:
     names = [f"sm_original_firstorder_{k}" for k in range(6)]
     study.write_features(pd.DataFrame(rng.normal(size=(len(ids), len(names))), ids, names))
     risk = pd.Series(rng.normal(size=len(ids)), ids)
-    study.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
+    study.write_patients(patients)
+    study.write_exclusions(pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
     study.write_risk(risk, split, pd.Series(0.3, ids))
     area = pd.DataFrame({"SM area": -patients["sm_area_cm2"].to_numpy()}, ids)
     study.write_comparators(area, split, pd.DataFrame({"model": ["TFDeepSurv"], "seconds": [1.0]}))

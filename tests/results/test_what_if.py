@@ -70,7 +70,8 @@ def study(request, tmp_path, monkeypatch) -> Study:
     patients, left_out = asked(everybody, params)
     patients.insert(2, "split", split_patients(patients, params.cohort, params.seed))
     write_study(made, patients)
-    made.write_patients(patients, pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]), left_out)
+    made.write_patients(patients, left_out)
+    made.write_exclusions(pd.DataFrame(columns=["patient_id", "stage", "reason", "set"]))
     monkeypatch.setattr(analysis_lib, "open_study", lambda name: Notebook(made.params, made.project))
     draw_quickly(monkeypatch)
     return made

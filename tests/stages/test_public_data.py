@@ -16,7 +16,7 @@ from analysis_lib.common.sarcopenia import sarcopenic
 from analysis_lib.core.parameters import load_params
 from analysis_lib.core.project import Project, Study
 from analysis_lib.radiomics.workers import run_here
-from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.assemble import assemble_patients, list_exclusions
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 
@@ -59,6 +59,7 @@ def test_a_mask_by_hand_makes_a_study(real_ct, here):
     measure_patients(study, quiet=True)
     extract_features(study, quiet=True)
     assemble_patients(study)
+    list_exclusions(study)
     patients = study.patients()
     assert study.exclusions().empty
     row = patients.iloc[0]

@@ -24,7 +24,7 @@ from analysis_lib.core.parameters import load_params
 from analysis_lib.core.project import Project
 from analysis_lib.ct.flags import FLAGS
 from analysis_lib.ct.indices import ATTENUATION
-from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.assemble import assemble_patients, list_exclusions
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 from analysis_lib.stages.predict import PredictError, predict
@@ -33,7 +33,7 @@ from analysis_lib.ui.notebook import open_study
 
 ROOT = Path(__file__).resolve().parents[2]
 HNSCC = SHARED / "real-tables" / "hnscc_l3_smi.csv"
-STAGES = ("measure", "features", "assemble", "stability", "optimism")
+STAGES = ("measure", "assemble", "features", "exclusions", "stability", "optimism")
 MODELS = ["TFDeepSurv", "PMA", "PMI", "PD", "SMI", "MA"]
 COMPARATORS = [
     "Cox indices",
@@ -294,6 +294,7 @@ def test_bad_patients_are_excluded_with_reasons_and_the_rest_are_untouched(check
     for stage in (measure_patients, extract_features):
         stage(study, quiet=True)
     assemble_patients(study)
+    list_exclusions(study)
     monkeypatch.setattr(analysis_lib, "open_study", lambda name: open_study(name, study.project))
     draw_quickly(monkeypatch)
     run_cells(study, "01_cohort")
@@ -415,6 +416,7 @@ def test_tables_give_what_images_gave_to_everything_that_reads_it(checkout):
     for stage in (measure_patients, extract_features):
         stage(study, quiet=True)
     assemble_patients(study)
+    list_exclusions(study)
     images = Project(checkout).study("smoke")
     pd.testing.assert_frame_equal(study.features(), images.features(), check_exact=True)
     of_images = ["series_uid", "ct_series", "ct_notes", "slices_z_mm", *FLAGS]

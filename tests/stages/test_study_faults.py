@@ -31,7 +31,7 @@ from analysis_lib.stages.features import image_fingerprint, load_images
 from analysis_lib.stages.measure import measure_one
 
 GOOD = ["G01", "G02", "G03"]
-# Found out only when all slices are decoded, for the features.
+# Found out only when all slices are decoded, for the features; the indices are of the slice at L3, which is whole.
 AWAY_FROM_L3 = {"slice cut in its pixels", "slice without pixels", "pixels not in the syntax that is named", "a video"}
 # Their files are written anew, of another size than the tiny study's, so that the mask does not fit either.
 LEFT_OUT = {name for name in DICOM_FAULTS if name.endswith(" cut short")} | {
@@ -119,7 +119,7 @@ def test_every_broken_patient_is_excluded_with_the_reason(studies):
     for patient_id, name in FAULTS.items():
         reason = exclusions.loc[patient_id, "reason"]
         assert pd.Series([reason]).str.contains(DICOM_FAULTS[name][1]).all(), (name, reason)
-        stage = "features" if name in AWAY_FROM_L3 else "images"
+        stage = RADIOMICS_STAGE if name in AWAY_FROM_L3 else "images"
         assert exclusions.loc[patient_id, "stage"] == stage, (name, reason)
     assert not exclusions["reason"].str.contains(r"IM\d+|Traceback|\n").any()
 

@@ -18,7 +18,7 @@ from analysis_lib.core.project import Project, Study
 from analysis_lib.results.process import process_labels
 from analysis_lib.review.check import check_study
 from analysis_lib.review.methods import methods
-from analysis_lib.stages.assemble import assemble_patients
+from analysis_lib.stages.assemble import assemble_patients, list_exclusions
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
 
@@ -125,6 +125,7 @@ def test_features_of_a_table_are_taken_as_they_are(tiny):
     measure_patients(study, quiet=True)
     extract_features(study, quiet=True)
     assemble_patients(study)
+    list_exclusions(study)
     pd.testing.assert_frame_equal(study.features(), table, check_exact=True)
     assert study.n_features == 12 and len(study.patients()) == 6  # the sixth has his indices
     assert study.exclusions()[["patient_id", "stage", "reason"]].values.tolist() == [
@@ -151,6 +152,7 @@ def test_features_of_images_beside_indices_of_a_table(tiny):
     assert (study.measured()["ct_series"] == "").all()  # not opened for the indices
     extract_features(study, quiet=True)
     assemble_patients(study)
+    list_exclusions(study)
     assert study.featured().tolist() == ["A1", "B1"] and len(study.patients()) == 6
     assert set(study.exclusions()["stage"]) == {"radiomics"}
 
