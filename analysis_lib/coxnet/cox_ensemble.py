@@ -92,15 +92,19 @@ class CoxEnsemble:
         networks, histories, risk_mean, risk_sd = [], [], [], []
         held_sum, held_count = np.zeros(len(time)), np.zeros(len(time))
         folds = [_held_out(event, params.validation_fraction, k, seed) for k in range(params.ensemble)]
-        further = (params,) if joint is None else (joint, params)
-        trained = map_patients(
-            train_network if joint is None else train_joint,
-            [(z[sets.rows], sets, ~f[sets.rows], *further, derived_seed(seed, 1, k)) for k, f in enumerate(folds)],
-            workers=0 if len(z) >= LARGE else 1,
-            label="training networks",
-            quiet=len(z) < LARGE,
-            unit="network",
-        )
+        sorted_z, learning = z[sets.rows], [~held_out[sets.rows] for held_out in folds]
+        seeds = [derived_seed(seed, 1, k) for k in range(params.ensemble)]
+        if joint is not None:
+            trained = train_joint(sorted_z, sets, learning, joint, params, seeds)
+        else:
+            trained = map_patients(
+                train_network,
+                [(sorted_z, sets, part, params, own) for part, own in zip(learning, seeds, strict=True)],
+                workers=0 if len(z) >= LARGE else 1,
+                label="training networks",
+                quiet=len(z) < LARGE,
+                unit="network",
+            )
         for k, (held_out, (network, history)) in enumerate(zip(folds, trained, strict=True)):
             log_risk = network.log_risk(z)
             networks.append(network)

@@ -10,7 +10,7 @@ LONGEST = 80  # lines of a function
 # Longer, each for a reason: what is compiled or drawn as one, or one text from top to bottom.
 LONGER = {
     "coxnet/deepsurv.py: _trainer": "one compiled training graph, its steps closures of the same tensors",
-    "coxnet/joint.py: train_joint": "the same for AutoEncoder and network as one",
+    "coxnet/joint.py: _trainer": "the same for AutoEncoder and network as one",
     "review/methods.py: methods": "one text, the methods section",
     "standin/anatomy.py: _attempt": "one drawing, layer upon layer",
     "standin/dicom.py: _slice": "one DICOM header, in the order of its modules",
