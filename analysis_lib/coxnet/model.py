@@ -129,8 +129,12 @@ class RadiomicsSurvivalModel:
         return pd.DataFrame(np.column_stack([networks, linear]), features.index, list(PARTS)[: 1 + linear.shape[1]])
 
     def _risks(self, features: pd.DataFrame) -> np.ndarray:
-        each = self.ensemble.risks(self.inputs(features))
-        return self.partner.combine(each, self.scaler.transform(features)) if self.partner else each
+        return self.risks_of_scaled(self.scaler.transform(features))
+
+    def risks_of_scaled(self, z: np.ndarray) -> np.ndarray:
+        """As ``risk_spread``, (n, networks), of features that ``scaler.transform`` scaled, or of a mixture of such."""
+        each = self.ensemble.risks(self.autoencoder.encode(z) if self.autoencoder else z)
+        return self.partner.combine(each, z) if self.partner else each
 
     def survival(self, features: pd.DataFrame, months: ArrayLike) -> pd.DataFrame:
         """Predicted survival probability, patients x months; NaN past the longest observed training patient.

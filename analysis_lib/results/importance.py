@@ -94,11 +94,17 @@ def importances_of(
     seed: int,
     endpoint: Endpoint,
 ) -> pd.DataFrame:
-    """``importances`` of the model whose folder holds ``files``."""
+    """``importances`` of the model whose folder holds ``files``.
+
+    Of the features as it scales them, which is done once: a feature is scaled alone, whoever's it is.
+    """
     from analysis_lib.coxnet.model import RadiomicsSurvivalModel  # here, because TensorFlow takes seconds to import
 
-    risks = RadiomicsSurvivalModel.load(files[0].parent).risk_spread
-    return importances(risks, features, patients, cohort, params, seed, endpoint)
+    model = RadiomicsSurvivalModel.load(files[0].parent)
+    names = model.scaler.names
+    scaled = pd.DataFrame(model.scaler.transform(features), features.index, names)[features.columns]
+    risks = lambda table: pd.DataFrame(model.risks_of_scaled(table[names].to_numpy(np.float32)))  # noqa: E731
+    return importances(risks, scaled, patients, cohort, params, seed, endpoint)
 
 
 def _permuted(
