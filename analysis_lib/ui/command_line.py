@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -311,6 +312,7 @@ def _stability(study: Study, options: argparse.Namespace) -> None:
 def _optimism(study: Study, options: argparse.Namespace) -> None:
     from analysis_lib.stages.optimism import resample_pipeline
 
+    os.nice(10)  # notebook 04 runs beside it, and most others wait for that one
     resample_pipeline(study, options.quiet)
 
 
