@@ -51,9 +51,9 @@ UV = $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),UV_SYSTEM_CERTS=1) "$$(
 # params/defaults.yaml redraws the synthetic patients, and all that follows.
 P := $(B)/params
 N := $(B)/notebooks
-# In the order of starting where none waits for another: those of indices alone before the features, then the long ones.
-NOTEBOOKS := 02_sarcopenia 13_extended_table2 14_index_splines 04_autoencoder_deepsurv 06_discrimination 12_added_value \
-             09_beyond_the_letter 03_radiomics_pca 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
+# In the order of starting where none waits for another: the long ones first.
+NOTEBOOKS := 06_discrimination 02_sarcopenia 12_added_value 09_beyond_the_letter 03_radiomics_pca 13_extended_table2 \
+             14_index_splines 04_autoencoder_deepsurv 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
 # What code each stage and notebook runs, read from the import statements (common/code.py): a file each that changes
 # when a module changes that it uses, so no rule lists modules. Comments and docstrings do not count.
 C := build/code

@@ -102,7 +102,7 @@ def run(engine: str, folder: Path, patients: int, images: int) -> dict:
     while process.poll() is None:
         peak = max(peak, *(_peak_mb(pid) for pid in _family(process.pid)))
         time.sleep(0.05)
-    written = sorted(path.stat().st_mtime for path in results.iterdir())
+    written = sorted(path.stat().st_mtime for path in results.rglob("*") if path.is_file())
     if process.returncode or len(written) != patients:
         raise SystemExit(f"{engine} failed: {' '.join(command)}")
     return {
