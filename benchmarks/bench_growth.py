@@ -1,11 +1,10 @@
-"""How time and memory grow with patients: assembling and every notebook but 04, on tiled patients.
+"""How time and memory grow with patients: assembling, fitting the model and every notebook but 04, on tiled patients.
 
 python benchmarks/bench_growth.py [--study smoke] [--sizes 826 2500 10000] prints a table and writes
 build/bench/growth.json.
 The tables of a finished study are tiled to each size, with other times of follow-up so that few are tied; features,
 risks and the other models' risks are tiled with them. Seconds are of processor time without imports, memory is the
-largest of the process. A step grows by n^x; x near 1 is linear. 04 and the resampling train networks, which
-bench_training times.
+largest of the process. A step grows by n^x; x near 1 is linear. The images' stages treat one patient at a time.
 """
 
 from __future__ import annotations
@@ -81,11 +80,17 @@ def run_here(name: str, step: str) -> None:
     import analysis_lib  # noqa: F401  pins
     from analysis_lib.core.project import Project
     from analysis_lib.stages.assemble import assemble_patients
+    from analysis_lib.stages.fit import fit_model
 
     variables: dict = {}
+    study = Project().study(name)
     if step == "assemble":
         started = time.process_time()
-        assemble_patients(Project().study(name))
+        assemble_patients(study)
+    elif step == "fit":
+        patients, features = study.patients(with_radiomics=True).set_index("patient_id"), study.features()
+        started = time.process_time()
+        fit_model(patients, features, study.params)
     else:
         cells = [c for c in nbformat.read(ROOT / "notebooks" / f"{step}.ipynb", 4).cells if c.cell_type == "code"]
         sources = [f"study = {name!r}" if "parameters" in c.metadata.get("tags", []) else c.source for c in cells]
@@ -119,7 +124,7 @@ def main() -> None:
         name = f"growth{n}"
         try:
             tile(options.study, name, n)
-            for step in (*NOTEBOOKS, "assemble"):
+            for step in (*NOTEBOOKS, "fit", "assemble"):
                 command = [sys.executable, "-W", "ignore", __file__, "--here", name, step]
                 done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
                 if done.returncode:

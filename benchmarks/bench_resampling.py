@@ -7,6 +7,8 @@ would take an hour; the values of those replicates are compared with the engine'
 
 from __future__ import annotations
 
+import analysis_lib  # noqa: F401  # isort: skip  before NumPy, since it pins the numerical libraries
+
 import json
 import time
 from pathlib import Path

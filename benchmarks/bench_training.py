@@ -8,6 +8,8 @@ own, build/bench/venv, which this script makes from benchmarks/requirements.lock
 
 from __future__ import annotations
 
+import analysis_lib  # noqa: F401  # isort: skip  before NumPy, since it pins the numerical libraries
+
 import json
 import os
 import shutil
