@@ -36,25 +36,25 @@ META_BYTES = {
 LONGEST_HEADER = 1 << 20
 
 
-def check_length(path: Path, kind: str) -> None:
+def check_length(path: Path, kind: str) -> bytes | None:
     """Raise ImageError where a NRRD or MetaImage file (kind nrrd, mha) has more or fewer voxels than its header says.
 
-    So it does where the header names a file of voxels that is not beside it, or several.
+    So it does where the header names a file of voxels that is not beside it, or several. Returns what it unpacked of NRRD.
     """
     if kind not in ("nrrd", "mha"):
-        return
+        return None
     try:
         with path.open("rb") as stream, np.errstate(invalid="ignore"):  # of sizes that are no numbers
             if kind == "nrrd":
-                _check_nrrd(path, stream)
-            else:
-                _check_meta(path, stream)
+                return _check_nrrd(path, stream)
+            _check_meta(path, stream)
     except (ImageError, MemoryError):
         raise
     except (OSError, EOFError, zlib.error):
         raise _cut_short() from None
     except Exception:  # whatever a damaged header makes pynrrd and the conversions raise
         raise ImageError("the image file cannot be read: its header is damaged or cut short; save it again") from None
+    return None
 
 
 def voxel_file(header: Path, named: str) -> Path:
@@ -89,7 +89,7 @@ def detached_files(header: Path) -> list[Path]:
     return [] if not named or named.upper() == "LOCAL" else [voxel_file(header, named)]
 
 
-def _check_nrrd(path: Path, stream: BinaryIO) -> None:
+def _check_nrrd(path: Path, stream: BinaryIO) -> bytes | None:
     header = nrrd.read_header(stream)
     width, encoding = NRRD_BYTES.get(str(header["type"]).lower()), str(header["encoding"]).lower()
     named = header.get("data file", header.get("datafile"))
@@ -99,16 +99,18 @@ def _check_nrrd(path: Path, stream: BinaryIO) -> None:
         header.get("line skip", header.get("lineskip")),
     )
     if width is None or int(lines or 0) or skip < 0:
-        return
+        return None
     expected = int(np.prod([int(n) for n in header["sizes"]], dtype=object)) * width
     with _opened(stream if named is None else None, data) as voxels:
         if encoding == "raw":
             voxels.seek(skip, 1)
             _compare(data.stat().st_size - voxels.tell(), expected)
         elif encoding in ("gzip", "gz"):
-            _count(gzip.GzipFile(fileobj=voxels), expected + skip)
+            unpacked = _count(gzip.GzipFile(fileobj=voxels), expected + skip)
+            return unpacked if named is None and not skip else None
         elif encoding in ("bzip2", "bz2"):
             _count(bz2.BZ2File(voxels), expected + skip)
+    return None
 
 
 def _check_meta(path: Path, stream: BinaryIO) -> None:
@@ -145,11 +147,13 @@ def _opened(attached: BinaryIO | None, data: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _count(unpacked: BinaryIO | gzip.GzipFile | bz2.BZ2File, expected: int) -> None:
-    found = 0
-    while found <= expected and (chunk := unpacked.read(CHUNK)):
+def _count(packed: gzip.GzipFile | bz2.BZ2File, expected: int) -> bytes:
+    found, chunks = 0, []
+    while found <= expected and (chunk := packed.read(CHUNK)):
         found += len(chunk)
+        chunks.append(chunk)
     _compare(found, expected)
+    return b"".join(chunks)
 
 
 def _count_zlib(packed: BinaryIO, expected: int) -> None:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from scipy import ndimage
 
 from analysis_lib.ct.geometry import Geometry, ImageError
 
@@ -87,9 +86,12 @@ class VoxelSegment:
     @cached_property
     def voxels(self) -> np.ndarray:
         """Indices (n, 3) in (x, y, z) on the file's own grid."""
-        mask = self.array == self.label
-        box = ndimage.find_objects(mask.view(np.uint8))  # a muscle is a small part of its file
-        return np.argwhere(mask[box[0]]) + [part.start for part in box[0]] if box else np.empty((0, mask.ndim), int)
+        mask, corner = self.array == self.label, [0] * self.array.ndim
+        for axis in reversed(range(mask.ndim)):  # a muscle is a small part of its file
+            held = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+            corner[axis], end = (held[0], held[-1] + 1) if len(held) else (0, 0)
+            mask = mask[(slice(None),) * axis + (slice(corner[axis], end),)]
+        return np.argwhere(mask) + corner
 
     @property
     def is_empty(self) -> bool:

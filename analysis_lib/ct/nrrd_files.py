@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import nrrd
@@ -23,9 +24,13 @@ LAYERS = ("list", "vector", "covariant-vector", "normal", "point", "scalar", "co
 
 def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, dict]:
     """Array (layer, x, y, z), its grid and the header; ImageError where it is damaged or not in patient space."""
-    check_length(path, "nrrd")
+    unpacked = check_length(path, "nrrd")
     try:
-        data, header = nrrd.read(str(path))
+        if unpacked is None:
+            data, header = nrrd.read(str(path))
+        else:
+            header = nrrd.read_header(str(path))
+            data = nrrd.read_data({**header, "encoding": "raw"}, BytesIO(unpacked))
     except MemoryError:
         raise
     except Exception:  # whatever a damaged header or stream makes pynrrd or its decoders raise
