@@ -39,7 +39,7 @@ LONGEST_HEADER = 1 << 20
 def check_length(path: Path, kind: str) -> bytes | None:
     """Raise ImageError where a NRRD or MetaImage file (kind nrrd, mha) has more or fewer voxels than its header says.
 
-    So it does where the header names a file of voxels that is not beside it, or several. Returns what it unpacked of NRRD.
+    So it does where the header names a file of voxels that is not beside it, or several. Returns a NRRD as unpacked.
     """
     if kind not in ("nrrd", "mha"):
         return None
