@@ -52,7 +52,7 @@ def lines() -> Iterator[str]:
         value = value_at(name, place)
         if value is not None:
             now, peak = (value["wall_s"], value["peak_mb"]) if isinstance(value, dict) else (value, "")
-            yield f"| {what} | {now:.3g} | {unit} | {bar} | {aim} | {peak} |"
+            yield f"| {what} | {f'{now:.3g}' if now < 1000 else f'{now:,.0f}'} | {unit} | {bar} | {aim} | {peak} |"
     steps, exponents = value_at("growth", "steps") or {}, value_at("growth", "exponent") or {}
     if steps:
         sizes = list(next(iter(steps.values())))
