@@ -143,7 +143,7 @@ def _title(column: str, cohort: CohortParams, names: set[str]) -> str:
 
 def _digits(values: pd.Series) -> int:
     """Decimals of an estimate and its interval: two, three where most lie below 1."""
-    return 2 if values.abs().median() >= 1 else 3
+    return 2 if values.abs().quantile(0.5) >= 1 else 3  # median() warns where there is none
 
 
 def _cell(value: float, digits: int) -> str:

@@ -115,6 +115,12 @@ def test_an_interval_stands_beside_its_estimate():
     }
 
 
+def test_a_median_that_no_group_reaches_is_no_reason_to_warn():
+    row = {"model": "A", "median_months": float("nan"), "median_low": 3.0, "median_high": float("nan")}
+    table = for_reading(pd.DataFrame([row]), load_params("smoke").cohort, 0.95)
+    assert table["Median months (95% interval)"].tolist() == ["NA"]
+
+
 def test_a_figure_of_real_patients_has_no_exact_coordinates(study, root):
     svg = study.build / "svg" / "fig2.svg"
     svg.parent.mkdir(exist_ok=True)
