@@ -263,6 +263,7 @@ def main() -> None:
         every = [(c, compiled(c[0], mutated(*c)[1])) for c in drawn(given.count, given.seed)]
         wanted = [c for c, is_compiled in every if is_compiled == (given.only == "compiled")]
         rows = run([c for c in wanted if not given.modules or c[0] in given.modules], given.tests)
+    out.parent.mkdir(exist_ok=True)
     with out.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     if given.only:

@@ -240,13 +240,6 @@ def test_curves_and_medians_of_who_enters_late_or_counts_more(late, r, options, 
         assert follow_up[0] == pytest.approx(r["median_follow_up"], rel=1e-9)
 
 
-def test_nobody_is_left_where_all_at_risk_die_whatever_they_weigh():
-    time, weights = [3.0, 5.0, 5.0, 5.0], [0.1, 0.2, 0.3, 0.7]  # 0.2 + 0.3 + 0.7 depends on the order in its last bit
-    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
-        curve = survival.kaplan_meier(np.take(time, order), [1, 1, 1, 1], 0.95, weights=np.take(weights, order))
-        assert curve["survival"].iloc[-1] == 0 and np.isnan(curve["low"].iloc[-1])
-
-
 def test_logrank_by_strata_entry_and_weights(late, r):
     """R: survdiff(strata(cohort)); score test of coxph(Surv(entry, months, event)); coxph(weights, cluster)$rscore."""
     untied = late.assign(os_months=late["os_months"] + np.arange(1, len(late) + 1) / 1e6)

@@ -21,7 +21,7 @@ from analysis_lib.survival import (
     separation,
     survival,
 )
-from analysis_lib.survival.cox import cox_fit
+from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.survival.folds import stratified_folds
 
 
@@ -280,3 +280,91 @@ def test_the_discriminant_knows_no_origin():
         return np.concatenate([np.argsort(found[fold[0] == k]) for k in range(4)])
 
     assert scores(x + 1e7).tolist() == scores(x).tolist()
+
+
+def test_groups_of_calibration_are_numbered_and_have_the_interval_of_their_curve():
+    time, dead, x = columns(90)
+    probability = 1 / (1 + np.exp(-x[:, 1]))
+    found = evaluation.calibration(time, dead, probability, 12.0, 3, 0.9)
+    assert found["group"].tolist() == [1, 2, 3] and found["n"].tolist() == [30, 30, 30]
+    order = np.argsort(probability, kind="stable")
+    for k, row in found.iterrows():
+        inside = order[30 * k : 30 * (k + 1)]
+        curve = survival.survival_at(survival.kaplan_meier(time[inside], dead[inside], 0.9), 12.0).iloc[0]
+        assert row["predicted"] == pytest.approx(probability[inside].mean())
+        expected = [1 - curve[name] for name in ("survival", "high", "low")]
+        assert row[["observed", "low", "high"]].tolist() == pytest.approx(expected)
+        assert row["low"] < row["observed"] < row["high"]
+
+
+def test_greenwoods_interval_where_one_is_left():
+    curve = survival.kaplan_meier([1.0, 2.0, 3.0], [1, 1, 0], 0.95).set_index("month")
+    variance = 1 / (3 * 2) + 1 / (2 * 1)
+    half = norm.ppf(0.975) * np.sqrt(variance) / np.log(3)
+    ends = (1 / 3) ** np.exp([half, -half])
+    assert curve.loc[2.0, ["survival", "low", "high"]].tolist() == pytest.approx([1 / 3, *ends])
+
+
+def test_brier_of_everybody_without_censoring_is_p_times_one_less_p():
+    time, _, x = columns(50)
+    alive = np.mean(time > 12)
+    found = comparison.brier_intervals(time, np.ones(50), {"m": np.full((50, 1), 0.5)}, [12.0], 5, 0.95, 1).iloc[0]
+    assert found["brier"] == pytest.approx(0.25) and found["null"] == pytest.approx(alive * (1 - alive))
+    before = comparison.brier_intervals(time, np.ones(50), {"m": np.ones((50, 1))}, [time.min() / 2], 5, 0.95, 1)
+    assert before["null"].item() == 0 and np.isnan(before["skill"].item())  # nothing to be better than
+
+
+def test_a_base_that_is_constant_adds_nothing_and_a_marker_may_have_two_values():
+    time, dead, x = columns()
+    base = pd.DataFrame({"a": x[:, 0], "same": 1.0})
+    found = comparison.added_value(time, dead, base, x[:, 1])
+    assert found == comparison.added_value(time, dead, base[["a"]], x[:, 1]) and found["note"] == ""
+    two = comparison.added_value(time, dead, base, x[:, 1] > 0)
+    assert two["note"] == "" and np.isfinite(two["hr_per_sd"])
+    one = comparison.added_value(time, dead, base, np.ones(60))
+    assert "fewer than two patients" in one["note"] and np.isnan(one["p"])
+
+
+def test_a_covariate_whose_step_is_zero_does_not_end_the_search():
+    time, dead, x = columns()
+    twice, sign = np.repeat(np.arange(60), 2), np.tile([-1.0, 1.0], 60)
+    fit = cox_fit(time[twice], dead[twice], np.column_stack([x[twice, 1], sign]), ties="breslow")
+    alone = cox_fit(time[twice], dead[twice], x[twice, 1], ties="breslow")
+    assert fit.coefficients == pytest.approx([alone.coefficients[0], 0], abs=1e-9)
+    assert (fit.n, fit.n_events) == (120, 2 * dead.sum())
+
+
+def test_two_covariates_that_are_nearly_one_have_no_coefficients():
+    time, dead, x = columns()
+    with pytest.raises(NoFiniteEstimate, match="collinear"):
+        cox_fit(time, dead, np.column_stack([x[:, 0], x[:, 0] + 1e-9 * x[:, 1]]))
+
+
+def test_replicates_at_zero_count_half():
+    values = np.array([0.0, 0.0, *np.arange(1.0, 18.0), -1.0])
+    assert resampling.bootstrap_p(values) == pytest.approx(2 * (1 + 2 / 2 + 1) / 21)
+    low, high = resampling.bca_interval(np.linspace(0, 1, 101), 0.5, np.array([0.4, 0.6]), 0.9)
+    assert (low, high) == pytest.approx((0.05, 0.95), abs=1e-3)  # two patients, no skewness and no bias
+
+
+def test_components_count_small_features_and_no_rounding():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(20, 3)))
+    expected = np.abs(separation.principal_components(table, table, 2)[0].to_numpy())
+    small = table * [1.0, 1e-15, 1e6]
+    assert np.abs(separation.principal_components(small, small, 2)[0].to_numpy()) == pytest.approx(expected)
+    rounding = table.assign(same=np.where(np.arange(20) % 2, 0.3, 0.1 + 0.2))
+    found = separation.principal_components(rounding, rounding, 2)[0].to_numpy()
+    assert np.abs(found) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+def test_nobody_is_left_where_all_at_risk_die_whatever_they_weigh(unit):
+    time, weights = (
+        [3.0, 5.0, 5.0, 5.0],
+        np.array([0.1, 0.2, 0.3, 0.7]) * unit,
+    )  # a sum hangs on the order in its last bit
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
+        curve = survival.kaplan_meier(np.take(time, order), [1, 1, 1, 1], 0.95, weights=np.take(weights, order))
+        assert curve["survival"].iloc[-1] == 0 and np.isnan(curve["low"].iloc[-1])
+        assert curve["events"].tolist() == pytest.approx([0, 0.1 * unit, 1.2 * unit])
