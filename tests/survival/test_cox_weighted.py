@@ -177,3 +177,19 @@ def test_gray_divides_the_score_by_its_variance_and_has_nothing_without_a_contra
     for nobody in (np.ones(60, bool), np.zeros(60, bool)):
         assert np.isnan(gray_test(time, cause, nobody)).all()
     assert np.isnan(gray_test(time, np.where(cause == 1, 0, cause), member)).all()
+
+
+ENDS = [
+    ([1, 2, 2, 3, 3, 4, 1, 2, 3, 4, 5, 6, 7], [1, 1, 2, 1, 0, 1, 2, 1, 1, 0, 1, 2, 1], 6),
+    ([1, 2, 3, 3, 3, 2, 4, 4, 5], [1, 1, 1, 1, 2, 1, 1, 2, 1], 5),
+]
+GRAY = [[2.1543784829615311, 0.002984515323813026], [1.937967451557097, 0.74745273950656888]]
+
+
+@pytest.mark.parametrize(("data", "expected"), zip(ENDS, GRAY, strict=True))
+def test_gray_where_a_group_ends_before_the_other(data, expected):
+    """R: cuminc(time, cause, group)$Tests[of, "stat"], cmprsk 2.2-11."""
+    time, cause, first = data
+    group = np.arange(len(time)) >= first
+    for of, statistic in enumerate(expected, start=1):
+        assert gray_test(time, cause, group, of)[0] == pytest.approx(statistic, rel=1e-12)

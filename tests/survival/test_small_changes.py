@@ -310,7 +310,7 @@ def test_brier_of_everybody_without_censoring_is_p_times_one_less_p():
     alive = np.mean(time > 12)
     found = comparison.brier_intervals(time, np.ones(50), {"m": np.full((50, 1), 0.5)}, [12.0], 5, 0.95, 1).iloc[0]
     assert found["brier"] == pytest.approx(0.25) and found["null"] == pytest.approx(alive * (1 - alive))
-    before = comparison.brier_intervals(time, np.ones(50), {"m": np.ones((50, 1))}, [time.min() / 2], 5, 0.95, 1)
+    before = comparison.brier_intervals(time, np.ones(50), {"m": np.full((50, 1), 0.9)}, [time.min() / 2], 5, 0.95, 1)
     assert before["null"].item() == 0 and np.isnan(before["skill"].item())  # nothing to be better than
 
 
@@ -360,11 +360,26 @@ def test_components_count_small_features_and_no_rounding():
 
 @pytest.mark.parametrize("unit", [1.0, 1e6])
 def test_nobody_is_left_where_all_at_risk_die_whatever_they_weigh(unit):
-    time, weights = (
-        [3.0, 5.0, 5.0, 5.0],
-        np.array([0.1, 0.2, 0.3, 0.7]) * unit,
-    )  # a sum hangs on the order in its last bit
-    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
-        curve = survival.kaplan_meier(np.take(time, order), [1, 1, 1, 1], 0.95, weights=np.take(weights, order))
+    rng, time = np.random.default_rng(0), np.array([3.0] * 3 + [5.0] * 27)
+    for _ in range(20):  # sums of weights hang on their order in the last bit
+        weights = rng.uniform(0.1, 1, 30) * unit
+        curve = survival.kaplan_meier(time, np.ones(30), 0.95, weights=weights)
         assert curve["survival"].iloc[-1] == 0 and np.isnan(curve["low"].iloc[-1])
-        assert curve["events"].tolist() == pytest.approx([0, 0.1 * unit, 1.2 * unit])
+        assert curve["events"].tolist() == pytest.approx([0, weights[:3].sum(), weights[3:].sum()])
+
+
+def test_pooled_auc_is_that_of_all_pairs_within_a_fold():
+    auc = separation._pooled_auc.py_func if hasattr(separation._pooled_auc, "py_func") else separation._pooled_auc
+    rng = np.random.default_rng(1)
+    for n in (3, 8, 15):
+        ranks, member, fold = rng.integers(0, 4, n), rng.random(n) < 0.5, rng.integers(0, 2, n)
+        counts = rng.integers(0, 3, (4, n))
+        found = auc(ranks, member, fold, 2, counts)
+        for b in range(4):
+            right = pairs = 0.0
+            for i in np.flatnonzero(member):
+                for j in np.flatnonzero(~member & (fold == fold[i])):
+                    weight = counts[b, i] * counts[b, j]
+                    right += weight * ((ranks[i] > ranks[j]) + 0.5 * (ranks[i] == ranks[j]))
+                    pairs += weight
+            assert found[b] == pytest.approx(right / pairs if pairs else np.nan, nan_ok=True)
