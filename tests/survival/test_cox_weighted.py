@@ -186,7 +186,7 @@ ENDS = [
 GRAY = [[2.1543784829615311, 0.002984515323813026], [1.937967451557097, 0.74745273950656888]]
 
 
-@pytest.mark.parametrize(("data", "expected"), zip(ENDS, GRAY, strict=True))
+@pytest.mark.parametrize(("data", "expected"), list(zip(ENDS, GRAY, strict=True)))
 def test_gray_where_a_group_ends_before_the_other(data, expected):
     """R: cuminc(time, cause, group)$Tests[of, "stat"], cmprsk 2.2-11."""
     time, cause, first = data
