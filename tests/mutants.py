@@ -49,6 +49,28 @@ EQUIVALENT = {
     "flat = values.reshape(len(values), -2)": "NumPy takes any negative length for the unknown one",
     "resampling.monte_carlo_error: reach = np.sqrt(q * (1 - q) / size) if size else 1.0 -> "
     "reach = np.sqrt(q * (1 - q) / size) if size else 2.0": "both are beyond every share",
+    "analytic._c_index: right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0) -> "
+    "right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap >= 0)": "no gap is within the tolerance",
+    "comparison.calibration_interval: smooth = np.append(found['ici'], found['curve']) + "
+    "(NAN if np.isnan(alive) else 0.0) -> smooth = np.append(found['ici'], found['curve']) - "
+    "(NAN if np.isnan(alive) else 0.0)": "nothing is added, or what is no number",
+    "cox.cox_fit: if np.abs(beta).max() > 25: -> if np.abs(beta).max() > 26:": "no maximum lies between",
+    "cox.proportional_hazards_test: step[here] = 1 - curve -> step[here] = 1 + curve": "the test knows no sign of time",
+    "cox._solve: ill = singular[-1] == 0 or singular[0] / singular[-1] > 10000000000000.0 -> "
+    "ill = singular[-2] == 0 or singular[0] / singular[-1] > 10000000000000.0": "a quotient by zero is larger, too",
+    "cox_weighted.cox_weighted: for _ in range(60): -> for _ in range(61):": "no fit takes as many",
+    "cox_weighted.gray_test: score += first[1] - events * expected[1] / expected.sum() -> "
+    "score -= first[1] - events * expected[1] / expected.sum()": "it is squared",
+    "cox_weighted.gray_test: for k in np.flatnonzero(here & (second > 0) & (left > 0)): -> "
+    "for k in np.flatnonzero((here | (second > 0)) & (left > 0)):": "of no event there is no jump",
+    "survival.life_table: return (months, at_risk, np.where(at_risk - deaths > 1e-12 * at_risk, deaths, at_risk), "
+    "censored) -> return (months, at_risk, np.where(at_risk - deaths >= 1e-12 * at_risk, deaths, at_risk), censored)": "no "
+    "table has it to the last bit",
+    "survival.bootstrap_c_index: estimate = measure(np.ones((1, n), dtype=np.uint16))[0] -> "
+    "estimate = measure(np.ones((2, n), dtype=np.uint16))[0]": "a replicate more that nobody reads",
+    "survival._harrell: return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts) -> "
+    "return resampling.c_index_replicates(time, event, matrix, seed, replicates, counts=counts)": "neither is read "
+    "where counts are given",
     "agreement.icc_agreement: if error <= negligible and across <= negligible: -> "
     "if error < negligible and across <= negligible:": "equal if all values are zero, answered before",
     "cox.firth_binary: for side in (-1, 1): -> for side in (-1, 2):": "only where the search for the end starts",

@@ -19,7 +19,7 @@ from analysis_lib.core.parameters import Params, load_params
 from analysis_lib.core.question_params import cox_text, uncounted_text
 from analysis_lib.figures.kaplan_meier import km_grid
 from analysis_lib.results import answers
-from analysis_lib.results.cox_options import competing_ratios, late_of, logrank_p, options_of
+from analysis_lib.results.cox_options import competing_ratios, options_of
 from analysis_lib.results.published import printed_numbers
 from analysis_lib.results.risk_groups import risk_group_models, risk_group_table
 from analysis_lib.results.table1 import flowchart_counts
@@ -215,47 +215,6 @@ def test_cox_options_in_both_tables(late, r, name, options):
         close_ratio({"hr": row["hr"], "low": row["hr_low"], "high": row["hr_high"], "p": row["p"]}, r, name)
     assert np.isnan(row["rmst_difference"]) == (name != "strata")  # a curve knows strata to be none of its business
     assert "what cannot honour this is NA" in cox_text(own.cox) and cox_text(params().cox) == ""
-
-
-LATE = [({"entry": "entry"}, "entry"), ({"weights": "weight"}, "weights"), (OPTIONS[3][1], "all")]
-
-
-@pytest.mark.parametrize(("options", "name"), LATE)
-def test_curves_and_medians_of_who_enters_late_or_counts_more(late, r, options, name):
-    """R: survfit(Surv(entry, months, cause > 0) ~ 1, d, weights = weight, conf.type = "log-log"), quantile(., 0.5)."""
-    given = late_of(late, params(cox=options).cox)
-    curve = survival.kaplan_meier(late["os_months"], late["os_event"], 0.95, **given).set_index("month")
-    for k in (1, 100, 300):
-        month = r[f"km_{name}_{k}_time"]
-        row = curve.iloc[np.abs(curve.index - month).argmin()]
-        for ours, theirs in (("survival", "surv"), ("low", "lower"), ("high", "upper"), ("at_risk", "n.risk")):
-            assert row[ours] == pytest.approx(r[f"km_{name}_{k}_{theirs}"], rel=1e-9), (k, ours)
-        assert survival.numbers_at_risk(late["os_months"], [month - 1e-9], **given)[0] == row["at_risk"]
-    old = late[(late["age"] >= 80) & (late["nodes"] == 1)]
-    found = survival.median_interval(old["os_months"], old["os_event"], 0.95, **late_of(old, params(cox=options).cox))
-    expected = [r[f"median_{name}{end}"] for end in ("", "_low", "_high")]
-    assert found == pytest.approx(expected, rel=1e-9, nan_ok=True)
-    if name == "all":
-        follow_up = survival.median_follow_up(late["os_months"], late["os_event"], 0.95, **given)
-        assert follow_up[0] == pytest.approx(r["median_follow_up"], rel=1e-9)
-
-
-def test_logrank_by_strata_entry_and_weights(late, r):
-    """R: survdiff(strata(cohort)); score test of coxph(Surv(entry, months, event)); coxph(weights, cluster)$rscore."""
-    untied = late.assign(os_months=late["os_months"] + np.arange(1, len(late) + 1) / 1e6)
-    outcome = ("os_months", "os_event")
-    for name, options in OPTIONS:
-        part = untied if name == "entry" else late
-        assert logrank_p(part, outcome, part["nodes"], params(cox=options).cox) == pytest.approx(
-            r[f"logrank_{name}"], rel=1e-6
-        )
-    third = (late["age"] >= 72).astype(int) + (late["age"] >= 77)
-    for options, name in (({"entry": "entry", "weights": "weight"}, "three"), ({"strata": ["centre"]}, "three_strata")):
-        assert logrank_p(late, outcome, third, params(cox=options).cox) == pytest.approx(r[f"logrank_{name}"], rel=1e-6)
-    # weights of one, entry at 0 and one stratum are the plain test
-    plain = survival.logrank_p(late["os_months"], late["os_event"], third)
-    entry, strata = np.zeros(len(late)), np.ones(len(late))
-    assert survival.logrank_p(*late[[*outcome]].T.to_numpy(), third, entry=entry, strata=strata) == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)

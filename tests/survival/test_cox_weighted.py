@@ -17,7 +17,7 @@ from scipy.stats import chi2, norm
 
 from analysis_lib.survival import survival
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
-from analysis_lib.survival.cox_weighted import cox_weighted, fine_gray, gray_test, score_test
+from analysis_lib.survival.cox_weighted import cox_weighted, fine_gray, gray_test, score_test, varying_within
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -55,12 +55,49 @@ def test_ratio_and_interval_are_those_of_r(patients, r, name, given):
     assert (fit.n, fit.n_events) == (len(patients), patients["dead"].sum())
 
 
-@pytest.mark.parametrize(("name", "given"), OPTIONS)
-def test_score_test_is_that_of_r(patients, r, name, given):
-    # R's coxph, whose score is that of entry, has Breslow's ties there: none
-    months = patients["months"] + (np.arange(1, len(patients) + 1) / 1e6 if name == "entry" else 0)
-    found = score_test(months, patients["dead"], patients[["nodes"]], **options_of(patients, given))
-    assert found == pytest.approx(r[f"logrank_{name}"], rel=1e-6)
+LATE = [("entry", ["entry"]), ("weights", ["weights"]), ("all", ["entry", "weights"])]  # a curve knows no strata
+
+
+@pytest.mark.parametrize(("name", "given"), LATE)
+def test_curves_and_medians_of_who_enters_late_or_counts_more(patients, r, name, given):
+    """R: survfit(Surv(entry, months, cause > 0) ~ 1, d, weights = weight, conf.type = "log-log"), quantile(., 0.5)."""
+    late, outcome = options_of(patients, given), (patients["months"], patients["dead"])
+    curve = survival.kaplan_meier(*outcome, 0.95, **late).set_index("month")
+    for k in (1, 100, 300):
+        month = r[f"km_{name}_{k}_time"]
+        row = curve.iloc[np.abs(curve.index - month).argmin()]
+        for ours, theirs in (("survival", "surv"), ("low", "lower"), ("high", "upper"), ("at_risk", "n.risk")):
+            assert row[ours] == pytest.approx(r[f"km_{name}_{k}_{theirs}"], rel=1e-9), (k, ours)
+        assert survival.numbers_at_risk(patients["months"], [month - 1e-9], **late)[0] == row["at_risk"]
+    old = patients[(patients["age"] >= 80) & (patients["nodes"] == 1)]
+    found = survival.median_interval(old["months"], old["dead"], 0.95, **options_of(old, given))
+    expected = [r[f"median_{name}{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx(expected, rel=1e-9, nan_ok=True)
+    if name == "all":
+        follow_up = survival.median_follow_up(*outcome, 0.95, **late)
+        assert follow_up[0] == pytest.approx(r["median_follow_up"], rel=1e-9)
+
+
+def test_logrank_by_strata_entry_and_weights(patients, r):
+    """R: survdiff(strata(cohort)); score test of coxph(Surv(entry, months, event)); coxph(weights, cluster)$rscore."""
+    months, dead, third = patients["months"], patients["dead"], (patients["age"] >= 72) + 1 * (patients["age"] >= 77)
+    untied = months + np.arange(1, len(patients) + 1) / 1e6  # R has Breslow's ties with entry
+    for name, given in (*OPTIONS, ("all", ["strata", "entry", "weights"])):
+        time = untied if name == "entry" else months
+        found = survival.logrank_p(time, dead, patients["nodes"], **options_of(patients, given))
+        assert found == pytest.approx(r[f"logrank_{name}"], rel=1e-6), name
+    for given, name in ((["entry", "weights"], "three"), (["strata"], "three_strata")):
+        found = survival.logrank_p(months, dead, third, **options_of(patients, given))
+        assert found == pytest.approx(r[f"logrank_{name}"], rel=1e-6), name
+    # weights of one, entry at 0 and one stratum are the plain test
+    one = {"entry": np.zeros(len(patients)), "strata": np.ones(len(patients))}
+    assert survival.logrank_p(months, dead, third, **one) == pytest.approx(survival.logrank_p(months, dead, third))
+
+
+def test_a_column_that_varies_in_no_stratum_has_no_coefficient():
+    x = pd.DataFrame({"two values": [0, 1, 0, 1], "constant within": [1, 1, 2, 2], "last": [1, 1, 2, 2]})
+    assert varying_within(x, [1, 1, 2, 2]) == ["two values", "last"]
+    assert varying_within(x.assign(last=0), None) == ["two values", "constant within", "last"]
 
 
 @pytest.mark.parametrize("of", [1, 2])

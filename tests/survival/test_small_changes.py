@@ -12,6 +12,7 @@ from scipy.stats import t as student_t
 from analysis_lib.survival import (
     agreement,
     analytic,
+    combat,
     comparison,
     competing,
     decision,
@@ -20,6 +21,7 @@ from analysis_lib.survival import (
     resampling,
     separation,
     survival,
+    unpaired,
 )
 from analysis_lib.survival.cox import NoFiniteEstimate, cox_fit
 from analysis_lib.survival.folds import stratified_folds
@@ -383,3 +385,74 @@ def test_pooled_auc_is_that_of_all_pairs_within_a_fold():
                     right += weight * ((ranks[i] > ranks[j]) + 0.5 * (ranks[i] == ranks[j]))
                     pairs += weight
             assert found[b] == pytest.approx(right / pairs if pairs else np.nan, nan_ok=True)
+
+
+def test_observed_over_predicted():
+    assert comparison._ratio(0.3, 0.2) == pytest.approx(1.5) and np.isnan(comparison._ratio(0.3, 0.0))
+
+
+def test_an_incidence_has_its_log_log_interval_and_is_read_at_its_month():
+    rng = np.random.default_rng(2)
+    time, cause = np.ceil(rng.exponential(8, 50)), rng.integers(0, 3, 50)
+    found = competing.cumulative_incidence(time, cause, 0.9)
+    some = found[(found["incidence"] > 0) & (found["incidence"] < 1)]
+    left = 1 - some["incidence"]
+    width = norm.ppf(0.95) * some["se"] / np.abs(left * np.log(left))
+    assert some["low"].to_numpy() == pytest.approx((1 - left ** np.exp(-width)).to_numpy())
+    assert some["high"].to_numpy() == pytest.approx((1 - left ** np.exp(width)).to_numpy())
+    month = float(some["month"].iloc[3])
+    here = competing.incidence_at(found, month).set_index("cause")["incidence"]
+    assert here.to_dict() == found[found["month"] == month].set_index("cause")["incidence"].to_dict()
+
+
+def test_batches_of_two_count_and_features_that_vary_alike_are_drawn_nowhere():
+    rng = np.random.default_rng(0)
+    x, batch = pd.DataFrame(rng.normal(size=(5, 4))), pd.Series(["a", "a", "b", "b", "c"])
+    pairs = combat.Combat.fit(x[:4], batch[:4])
+    fitted = combat.fit_where_possible(x, batch)
+    assert fitted is not None
+    pd.testing.assert_frame_equal(fitted.transform(x[:4], batch[:4]), pairs.transform(x[:4], batch[:4]))
+    mean, sd = combat._posterior(np.array([[0.0, 1.0], [1.0, 2.0]]))
+    assert mean.tolist() == [0.5, 1.5] and sd == pytest.approx(np.sqrt([0.5, 0.5]))
+    unknown = np.column_stack([rng.normal(size=(6, 3)) * [1, 2, 3], np.full(6, np.nan)])
+    mean, sd = combat._posterior(unknown)
+    assert (mean[3], sd[3]) == (0, 1)
+
+
+def test_what_is_no_vector_is_no_cohort():
+    with pytest.raises(ValueError, match="must be vectors of one length"):
+        resampling.sort_patients(np.ones((2, 2)), np.ones((2, 2)))
+
+
+def test_where_the_last_die_nobody_is_censored_and_no_weight_is_infinite():
+    assert resampling.uncensored_probability([1.0, 2.0], [1, 1], np.array([2.0, 3.0])).tolist() == [1, 1]
+    # nobody of the training patients is followed beyond month 3: the event of month 5 has no weight
+    train = ([1.0, 2.0, 3.0], [1, 1, 0])
+    time, dead, risk = [1.0, 5.0, 7.0, 8.0], [1, 1, 0, 0], np.array([[0.6], [0.0], [0.5], [0.7]])
+    once = np.ones((1, 4), dtype=np.uint16)
+    found = resampling.auc_replicates(time, dead, risk, [6.0], 1, 0, train=train, counts=once)
+    assert found.ravel().tolist() == [0.5]  # the event of month 1 against the two who live
+
+
+def test_half_of_the_replicates_are_enough_for_their_error():
+    values = np.where(np.arange(200) % 2, np.arange(200.0), np.nan)
+    assert np.isfinite(resampling.monte_carlo_error(values, 0.9)).all()
+    values[1] = np.nan
+    assert np.isnan(resampling.monte_carlo_error(values, 0.9)).all()
+
+
+def test_before_the_first_death_everybody_lives_for_certain():
+    curve = survival.kaplan_meier([1.0, 2.0, 3.0], [0, 1, 0], 0.95)
+    assert curve.loc[curve["month"] < 2, ["survival", "low", "high"]].to_numpy().tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_the_gap_of_two_groups_is_that_of_their_c_indices():
+    time, dead, x = columns(80)
+    halves = [(time[part], dead[part], x[part, 1]) for part in (slice(0, 40), slice(40, 80))]
+    found = unpaired.c_index_gap(*halves, 50, 0.9, 3)
+    assert found["difference"] == survival.c_index(*halves[0]) - survival.c_index(*halves[1])
+    drawn = [resampling.c_index_replicates(*half, 50, 3 + k)[:, 0] for k, half in enumerate(halves)]
+    ends = resampling.percentile_interval(drawn[0] - drawn[1], 0.9)
+    assert (found["low"], found["high"]) == tuple(map(float, ends)) and found["low"] < found["difference"] < found[
+        "high"
+    ]
