@@ -64,8 +64,8 @@ EQUIVALENT = {
     "cox_weighted.gray_test: for k in np.flatnonzero(here & (second > 0) & (left > 0)): -> "
     "for k in np.flatnonzero((here | (second > 0)) & (left > 0)):": "of no event there is no jump",
     "survival.life_table: return (months, at_risk, np.where(at_risk - deaths > 1e-12 * at_risk, deaths, at_risk), "
-    "censored) -> return (months, at_risk, np.where(at_risk - deaths >= 1e-12 * at_risk, deaths, at_risk), censored)": "no "
-    "table has it to the last bit",
+    "censored) -> return (months, at_risk, np.where(at_risk - deaths >= 1e-12 * at_risk, deaths, at_risk), "
+    "censored)": "equal to the last bit in no table",
     "survival.bootstrap_c_index: estimate = measure(np.ones((1, n), dtype=np.uint16))[0] -> "
     "estimate = measure(np.ones((2, n), dtype=np.uint16))[0]": "a replicate more that nobody reads",
     "survival._harrell: return resampling.c_index_replicates(time, event, matrix, replicates, seed, counts=counts) -> "
