@@ -259,8 +259,8 @@ class Mutants:
                 if tree:
                     put_in(module, name, tree)
             except BaseException as error:  # or the child would go on as a second run
-                print(f"{module}.{name} cannot be changed: {error!r}", flush=True)
-                os._exit(1)
+                os.write(write, f"!{module}.{name} cannot be changed: {error!r}".encode())
+                os._exit(0)
             for item in items:
                 if any(report.failed for report in runtestprotocol(item, nextitem=None, log=False)):
                     os.write(write, item.name.encode())
@@ -269,7 +269,10 @@ class Mutants:
         os.close(write)
         _, status = os.waitpid(child, 0)
         with os.fdopen(read, "rb") as pipe:
-            return pipe.read().decode() or ("time or crash" if status else "")
+            found = pipe.read().decode()
+        if found.startswith("!"):
+            raise RuntimeError(found[1:])
+        return found or ("time or crash" if status else "")
 
 
 def run(wanted: list[tuple[str, int]], tests: list[str]) -> list[tuple]:
