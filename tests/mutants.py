@@ -49,6 +49,23 @@ EQUIVALENT = {
     "flat = values.reshape(len(values), -2)": "NumPy takes any negative length for the unknown one",
     "resampling.monte_carlo_error: reach = np.sqrt(q * (1 - q) / size) if size else 1.0 -> "
     "reach = np.sqrt(q * (1 - q) / size) if size else 2.0": "both are beyond every share",
+    "calibration_tests.d_calibration: spread[zero, 0] = 1 -> spread[zero, 0] = 2": "each is divided by its sum",
+    "combat.Combat.fit: center, spread = (np.where(varies, center, 0.0), np.where(varies, spread, 1.0)) -> "
+    "center, spread = (np.where(varies, center, 1.0), np.where(varies, spread, 1.0))": "it is added again",
+    "cox.cox_fit: if new_value >= value - 1e-12 * abs(value) or length < 1e-08: -> "
+    "if new_value >= value - 1e-12 * abs(value) or length <= 1e-08:": "no power of two is 1e-8",
+    "cox.firth_binary: while fallen(estimate + side * far) < 0: -> "
+    "while fallen(estimate + side * far) < 1:": "only where the search for the end starts",
+    "cox._prepare: number = np.cumsum(np.diff(tie[rows], prepend=-1) > 0) - 1 -> "
+    "number = np.cumsum(np.diff(tie[rows], prepend=-1) > 0) + 1": "ties may be numbered from anything",
+    "evaluation.restricted_mean: curve = kaplan_meier(time, dead, 0.95) -> "
+    "curve = kaplan_meier(time, dead, 1.95)": "nobody reads its interval",
+    "imputation.nelson_aalen: begun = np.full(len(time), -1.0) if entry is None else np.asarray(entry, dtype=float) -> "
+    "begun = np.full(len(time), -2.0) if entry is None else np.asarray(entry, dtype=float)": "both are before month 0",
+    "separation.principal_components: varies = spread > 1e-10 * np.maximum(1e-300, np.abs(train).max(axis=0)) -> "
+    "varies = spread >= 1e-10 * np.maximum(1e-300, np.abs(train).max(axis=0))": "equal to the last bit in no feature",
+    "separation.separation: one = np.ones((1, len(x)), dtype=np.uint16) -> "
+    "one = np.ones((2, len(x)), dtype=np.uint16)": "a replicate more that nobody reads",
     "analytic._c_index: right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0) -> "
     "right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap >= 0)": "no gap is within the tolerance",
     "comparison.calibration_interval: smooth = np.append(found['ici'], found['curve']) + "

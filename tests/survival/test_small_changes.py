@@ -456,3 +456,72 @@ def test_the_gap_of_two_groups_is_that_of_their_c_indices():
     assert (found["low"], found["high"]) == tuple(map(float, ends)) and found["low"] < found["difference"] < found[
         "high"
     ]
+
+
+def test_the_last_patient_alone_has_no_contrast_in_a_score_test():
+    time, x = [1.0, 2.0, 3.0, 4.0], np.array([[0.0], [1.0], [0.0], [1.0]])
+    found = survival.logrank_p(time, [1, 1, 1, 1], x[:, 0], strata=np.ones(4))
+    assert found == pytest.approx(survival.logrank_p(time, [1, 1, 1, 1], x[:, 0]))
+
+
+def test_restricted_mean_where_all_have_died_is_that_of_their_times():
+    time = [1.0, 2.0, 3.0, 6.0]
+    mean, error = evaluation.restricted_mean(time, np.ones(4), 10.0)
+    assert mean == pytest.approx(np.mean(time)) and error == pytest.approx(np.std(time) / 2)
+    assert np.isnan(evaluation.restricted_mean(time, [1, 1, 1, 0], 10.0)).all()
+
+
+def test_a_determined_column_is_imputed_as_it_is_determined():
+    rng = np.random.default_rng(5)
+    others, gap = rng.normal(size=(200, 2)), np.arange(200) < 20
+    column = others @ [1.0, -2.0] + 0.01 * rng.normal(size=200)
+    assert imputation._draw(column, gap, others, rng) == pytest.approx(column[gap], abs=0.1)
+    x, y, penalty = np.column_stack([np.ones(200), others]), (column > 0.5).astype(float), np.array([1e-6, 0.1, 0.1])
+    beta, _ = imputation._logistic(x, y, penalty)
+    gradient = x.T @ (y - 1 / (1 + np.exp(-x @ beta))) - penalty * beta
+    assert np.abs(gradient).max() < 1e-6  # at the mode
+
+
+def test_two_features_are_enough_to_draw_means_together():
+    z = np.array([[0.0, 1.0], [1.0, 4.0], [2.0, 9.0]])
+    mean, _ = combat._posterior(z)
+    assert z[:, 0].mean() < mean[0] < mean[1] < z[:, 1].mean()
+
+
+def test_who_treats_nobody_gains_nothing_and_who_treats_all_what_the_dead_are_worth():
+    time, dead, x = columns()
+    probability = 1 / (1 + np.exp(-x[:, 1]))
+    found = decision.net_benefit(time, dead, probability[:, None], ["m"], [0.3], 12.0, 5, 0.9, 7).set_index("model")
+    died = 1 - evaluation.survived(time, dead, 12.0)
+    assert found.at["none", "net_benefit"] == 0
+    assert found.at["all", "net_benefit"] == pytest.approx(died - 0.3 / 0.7 * (1 - died))
+
+
+def test_before_the_first_death_the_predicted_survival_is_one():
+    time, dead, x = columns()
+    found = evaluation.predicted_survival((time, dead), x[:, 1], x[:, 1], [time[dead].min() / 2, time[dead].min()])
+    assert (found[:, 0] == 1).all() and (found[:, 1] < 1).all()
+
+
+def test_a_band_is_as_many_errors_wide_everywhere():
+    estimate, noise = np.array([0.5, 0.5]), np.random.default_rng(0).normal(size=(200, 1))
+    low, high = resampling.simultaneous_band(estimate + noise * [0.01, 0.05], estimate, 0.95)
+    assert (high - low)[1] / (high - low)[0] == pytest.approx(5)
+
+
+def test_who_enters_at_a_month_is_not_yet_at_risk_in_it():
+    assert survival.numbers_at_risk([5.0, 5.0], [2.0, 3.0], entry=[2.0, 0.0]).tolist() == [1, 2]
+
+
+def test_a_unit_more_and_a_standard_deviation_more():
+    time, dead, x = columns()
+    unit = survival.cox_continuous(time, dead, x[:, 1], 0.95, per_sd=False)
+    assert np.log(unit["hr"]) == pytest.approx(cox_fit(time, dead, x[:, 1]).coefficients[0])
+    one = survival.cox_continuous(time, dead, x[:, 1], 0.95)
+    assert np.log(one["hr"]) == pytest.approx(np.log(unit["hr"]) * one["sd"])
+
+
+@pytest.mark.parametrize("last", [[1, 0], [0, 1]])
+def test_one_of_the_last_censored_hides_what_comes_after(last):
+    assert np.isnan(evaluation.survived(np.array([1.0, 3.0, 3.0]), np.array([True, *map(bool, last)]), 4.0))
+    assert evaluation.survived(np.array([1.0, 3.0, 3.0]), np.array([True, True, True]), 4.0) == 0
