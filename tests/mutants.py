@@ -66,6 +66,15 @@ EQUIVALENT = {
     "varies = spread >= 1e-10 * np.maximum(1e-300, np.abs(train).max(axis=0))": "equal to the last bit in no feature",
     "separation.separation: one = np.ones((1, len(x)), dtype=np.uint16) -> "
     "one = np.ones((2, len(x)), dtype=np.uint16)": "a replicate more that nobody reads",
+    "agreement.icc_agreement: if error <= negligible and across <= negligible: -> "
+    "if error <= negligible and across < negligible:": "equal if all values are zero, answered before",
+    "comparison.brier_intervals: if len(months) > 1: -> if len(months) >= 1:": "a column more that no row reads",
+    "cox.proportional_hazards_test: curve, step = (1.0, np.empty(len(order))) -> "
+    "curve, step = (2.0, np.empty(len(order)))": "the test knows no unit of time",
+    "cox_weighted._risk_sets: entry = np.zeros(len(time)) - 1 if entry is None else np.asarray(entry, float) -> "
+    "entry = np.zeros(len(time)) - 2 if entry is None else np.asarray(entry, float)": "both are before month 0",
+    "survival.uno_c_index: ones = np.ones((1, np.size(np.asarray(time))), dtype=np.uint16) -> "
+    "ones = np.ones((2, np.size(np.asarray(time))), dtype=np.uint16)": "a replicate more that nobody reads",
     "analytic._c_index: right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap > 0) -> "
     "right = later * np.where(np.abs(gap) <= TIED_TOLERANCE, 0.5, gap >= 0)": "no gap is within the tolerance",
     "comparison.calibration_interval: smooth = np.append(found['ici'], found['curve']) + "

@@ -525,3 +525,21 @@ def test_a_unit_more_and_a_standard_deviation_more():
 def test_one_of_the_last_censored_hides_what_comes_after(last):
     assert np.isnan(evaluation.survived(np.array([1.0, 3.0, 3.0]), np.array([True, *map(bool, last)]), 4.0))
     assert evaluation.survived(np.array([1.0, 3.0, 3.0]), np.array([True, True, True]), 4.0) == 0
+
+
+def test_two_subjects_have_an_icc():
+    assert agreement.icc_agreement(np.array([[1.0, 1.1], [5.0, 5.2]]))[0] > 0.9
+
+
+def test_adjusted_p_values_are_at_most_one_and_of_three_covariates_the_last_is_told():
+    assert evaluation.benjamini_hochberg([0.9, 0.95]).max() <= 1
+    assert evaluation.benjamini_hochberg([0.6, 0.999]).tolist() == pytest.approx([0.999, 0.999])
+    time, dead, x = columns()
+    three = np.column_stack([x, np.random.default_rng(9).normal(size=60)])
+    found = imputation.imputed_ratio(time, dead, three, ("a", "b", "c"), 0.95, (2, 2, 1))
+    assert found["mi_hr"] == pytest.approx(np.exp(cox_fit(time, dead, three).coefficients[2]))
+
+
+def test_who_is_censored_counts_what_he_weighs():
+    curve = survival.kaplan_meier([1.0, 2.0, 3.0], [1, 0, 1], 0.95, weights=[1.0, 3.0, 2.0]).set_index("month")
+    assert curve["censored"].to_dict() == {0: 0, 1: 0, 2: 3, 3: 0} and curve["at_risk"].tolist() == [6, 6, 5, 2]
