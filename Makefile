@@ -51,7 +51,7 @@ UV = $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),UV_SYSTEM_CERTS=1) "$$(
 # params/defaults.yaml redraws the synthetic patients, and all that follows.
 P := $(B)/params
 N := $(B)/notebooks
-# In the order of starting where none waits for another: the long ones first.
+# In the order of starting where none waits for another: the long ones first (06 asks for 04).
 NOTEBOOKS := 06_discrimination 02_sarcopenia 12_added_value 09_beyond_the_letter 03_radiomics_pca 13_extended_table2 \
              14_index_splines 04_autoencoder_deepsurv 01_cohort 05_risk_groups 07_paper_comparison 11_small_data
 # What code each stage and notebook runs, read from the import statements (common/code.py): a file each that changes
@@ -212,7 +212,7 @@ docs: $(ENV) ## [maintain] write the generated pages of docs/
 gallery: study ## [maintain] write the small pictures of docs/gallery from this study's figures
 	$(RUN) gallery --study $(STUDY)
 bench: $(ENV) ## [maintain] time engines beside others, what-ifs of STUDY and growth, into build/bench and docs/benchmarks.md
-	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; $(PYTHON) $$script || failed="$$failed $$script"; done; \
+	@failed=; for script in benchmarks/bench_*.py; do echo "$$script"; STUDY=$(STUDY) $(PYTHON) $$script || failed="$$failed $$script"; done; \
 	$(PYTHON) benchmarks/table.py --write; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 benchmark-survival: $(ENV) ## [maintain] the engine on the folds of a neutral benchmark, resumed; CHECKOUT=its repository, see docs/neutral.md

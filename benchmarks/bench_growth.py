@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import shutil
 import subprocess
@@ -111,7 +112,7 @@ def remove(name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--study", default="smoke", help="finished study that is tiled")
+    parser.add_argument("--study", default=os.environ.get("STUDY", "smoke"), help="finished study that is tiled")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--here", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -2,8 +2,8 @@
 
 python benchmarks/bench_whatif.py [--study smoke] prints a table and writes build/bench/whatif.json; the study must be
 finished (make study). Wall seconds of whole commands, and the largest memory of all their processes
-together: proportional set size, so that what forks share counts once. With --full, make study of that study from
-nothing is measured first, the drawing of synthetic patients included (what is there is put aside and comes back).
+together: proportional set size, so that what forks share counts once. First, unless --quick, make study of that study
+from nothing, the drawing of synthetic patients included (what is there is put aside and comes back).
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def remove() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", default=os.environ.get("STUDY", "smoke"), help="a finished study")
-    parser.add_argument("--full", action="store_true", help="make study from nothing, too")
+    parser.add_argument("--quick", action="store_true", help="without make study from nothing")
     options = parser.parse_args()
     study, rows, found = options.study, {}, {}
     run = [*MAKE, "study", f"STUDY={study}"]
-    if options.full:
+    if not options.quick:
         places = [ROOT / "build" / study, ROOT / "build" / "cache", ROOT / "figures" / study]
         if (ROOT / "data" / study / ".drawn").is_dir():
             places.append(ROOT / "data" / study)

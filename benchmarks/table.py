@@ -47,12 +47,16 @@ def value_at(name: str, place: str) -> Any:
 
 def lines() -> Iterator[str]:
     """The table in Markdown, and that of the growth."""
+    if machine := value_at("extraction", "machine"):
+        cores, study = value_at("extraction", "cores"), value_at("whatif", "study")
+        yield from (f"On {cores} cores, {machine}, the study {study}:", "")
     yield from ("| what | now | unit | bar | aim | all processes, MB |", "|---|---|---|---|---|---|")
     for name, place, what, unit, bar, aim in ROWS:
         value = value_at(name, place)
         if value is not None:
             now, peak = (value["wall_s"], value["peak_mb"]) if isinstance(value, dict) else (value, "")
-            yield f"| {what} | {f'{now:.3g}' if now < 1000 else f'{now:,.0f}'} | {unit} | {bar} | {aim} | {peak} |"
+            shown = f"{now:.3g}" if now < 1000 else f"{now:,.0f}"
+            yield f"| {what} | {shown} | {unit} | {bar} | {aim} | {peak} |"
     steps, exponents = value_at("growth", "steps") or {}, value_at("growth", "exponent") or {}
     if steps:
         sizes = list(next(iter(steps.values())))
