@@ -26,7 +26,7 @@ from analysis_lib.coxnet.partial_likelihood import (
     efron_fractions,
     loss_and_gradient,
 )
-from analysis_lib.coxnet.products import Inputs, alike, product, span
+from analysis_lib.coxnet.products import Inputs, alike, gradients, product, span
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.coxnet.tf_setup import tf
 
@@ -234,10 +234,12 @@ def _trainer(
     flat, slot1, slot2 = (tf.Variable(tf.zeros(size), trainable=False) for _ in range(3))
     f4, i4, f8 = tf.float32, tf.int32, tf.float64
 
-    def forward(weights, x, masks):
-        """Log-risk with dropout (n, 1) for the gradient, and without for the losses, of the inputs x."""
-        w = [tf.reshape(p, s) for p, s in zip(tf.split(weights, counts), shapes, strict=True)]
+    def forward(w, x, masks):
+        """Log-risk with dropout (n, 1) for the gradient, and without for the losses, of the inputs x; and what
+        ``backward`` needs of the hidden layers, their outputs before dropout.
+        """
         noisy = clean = None
+        outputs = []
         for k in range(len(hidden)):
             if k == 0:  # the first layer sees no dropout: one product serves both
                 noisy = clean = act(tf.nn.bias_add(x.product(w[0]), w[1]))
@@ -246,13 +248,24 @@ def _trainer(
                 clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
             else:
                 noisy = clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
+            outputs.append(noisy)
             if use_dropout:
                 noisy = noisy * masks[k]
         if not hidden:
             noisy = clean = x.product(w[-1])
-            return noisy, clean
+            return noisy, clean, outputs
         out = product(noisy, w[-1])
-        return out, (product(clean, w[-1]) if use_dropout else out)
+        return out, (product(clean, w[-1]) if use_dropout else out), outputs
+
+    def backward(w, x, masks, outputs, upstream):
+        """Gradient (size,) by the weights, from that of the log-risk (n, 1)."""
+        parts = []
+        for k in reversed(range(len(hidden))):
+            h = outputs[k] * masks[k] if use_dropout else outputs[k]
+            upstream, by_kernel = gradients(h, w[2 * k + 2], upstream)
+            upstream = raw.ReluGrad(gradients=upstream * masks[k] if use_dropout else upstream, features=outputs[k])
+            parts = [raw.BiasAddGrad(out_backprop=upstream), by_kernel, *parts]
+        return tf.concat([tf.reshape(p, [-1]) for p in [x.gradient(upstream), *parts]], axis=0)
 
     def update(gradient, step, initial, decay_rate, decay_steps):
         rate = initial * tf.pow(decay_rate, tf.cast(step, f4) / decay_steps)
@@ -302,12 +315,11 @@ def _trainer(
                 keep = tf.cast(uniform >= dropout, f4) / (1.0 - dropout)
                 masks = tf.split(keep, list(hidden), axis=1)
             weights = flat.read_value()
-            with tf.GradientTape() as tape:
-                tape.watch(weights)
-                noisy, clean = forward(weights, inputs, masks)
+            w = [tf.reshape(p, s) for p, s in zip(tf.split(weights, counts), shapes, strict=True)]
+            noisy, clean, outputs = forward(w, inputs, masks)
             h = tf.concat([noisy] + [clean] * (1 + validate), axis=1) if use_dropout else clean
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
-            gradient = tape.gradient(noisy, weights, output_gradients=tf.cast(dh / event_count, f4))
+            gradient = backward(w, inputs, masks, outputs, tf.cast(dh / event_count, f4))
             gradient += shrink * weights
             if use_l1:
                 gradient += penalties[0] * decay * tf.sign(weights)

@@ -30,12 +30,14 @@ def product(a: tf.Tensor, b: tf.Tensor, rows: int | None = None) -> tf.Tensor:
 
     @tf.custom_gradient
     def multiply(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, object]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return _by_blocks(upstream, b, False, True), _by_blocks(a, upstream, True, False, rows)
-
-        return _by_blocks(a, b, False, False), gradient
+        return _by_blocks(a, b, False, False), lambda upstream: gradients(a, b, upstream, rows)
 
     return multiply(a, b)
+
+
+def gradients(a: tf.Tensor, b: tf.Tensor, upstream: tf.Tensor, rows: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gradients of ``product`` by a and by b, from that of its result (n, m)."""
+    return _by_blocks(upstream, b, False, True), _by_blocks(a, upstream, True, False, rows)
 
 
 def alike(function: Callable[[tf.Tensor], tf.Tensor], x: ArrayLike) -> NDArray[np.float32]:
@@ -57,13 +59,12 @@ class Inputs:
         self.turned = [tf.transpose(_cut(x, 0, first, n)) for first in range(0, n, BLOCK)]
 
     def product(self, b: tf.Tensor) -> tf.Tensor:
-        """x times b (k, m), with the bits of ``product``; its gradient is by b alone."""
+        """x times b (k, m), with the bits of ``product``."""
+        return _sum(self.blocks, b)
 
-        @tf.custom_gradient
-        def multiply(b: tf.Tensor) -> tuple[tf.Tensor, object]:
-            return _sum(self.blocks, b), lambda upstream: _sum(self.turned, upstream)
-
-        return multiply(b)
+    def gradient(self, upstream: tf.Tensor) -> tf.Tensor:
+        """Gradient of ``product`` by b (k, m), from that of its result (n, m)."""
+        return _sum(self.turned, upstream)
 
 
 def _sum(blocks: list[tf.Tensor], b: tf.Tensor) -> tf.Tensor:
