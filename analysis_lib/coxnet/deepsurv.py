@@ -94,6 +94,7 @@ def train_network(
         params.activation,
         params.dropout > 0 and len(params.hidden) > 0,
         params.l1 > 0,
+        params.l2 > 0,
         params.optimizer,
         validate,
         sets.sizes,
@@ -212,6 +213,7 @@ def _trainer(
     activation: str,
     use_dropout: bool,
     use_l1: bool,
+    use_l2: bool,
     optimizer: str,
     validate: bool,
     sizes: tuple[int, ...],
@@ -320,13 +322,14 @@ def _trainer(
             h = tf.concat([noisy] + [clean] * (1 + validate), axis=1) if use_dropout else clean
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
             gradient = backward(w, inputs, masks, outputs, tf.cast(dh / event_count, f4))
-            gradient += shrink * weights
+            if use_l2:
+                gradient += shrink * weights
             if use_l1:
                 gradient += penalties[0] * decay * tf.sign(weights)
             clean_losses = tf.unstack(loss)[use_dropout:]
             train_loss, all_loss = clean_losses[0], clean_losses[-1]
-            losses = losses.write(step, tf.stack([train_loss, all_loss]))
-            risks = risks.write(slots[step], clean[:, 0])
+            losses = losses.write(step, loss)
+            risks = risks.write(tf.gather(slots, step), clean)
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
             best = tf.cond(better, lambda: weights, lambda: best)
@@ -341,8 +344,8 @@ def _trainer(
             tf.constant(0),
             tf.constant(np.inf, f8),
             start,
-            tf.TensorArray(f8, max_epochs, element_shape=(2,)),
-            tf.TensorArray(f4, kept + 1, element_shape=(n,)),
+            tf.TensorArray(f8, max_epochs, element_shape=(len(columns),)),
+            tf.TensorArray(f4, kept + 1, element_shape=(n,1)),
         )
         step, best_step, _, best, losses, risks = tf.while_loop(
             lambda step, best_step, *_: (step < max_epochs) & (step - best_step <= patience),
@@ -350,7 +353,9 @@ def _trainer(
             state,
             parallel_iterations=1,
         )
-        return best, step, best_step, losses.stack()[:step], risks.stack()[: (step - 1) // every + 1]
+        losses = losses.stack()[:step, use_dropout:]
+        losses=tf.stack([losses[:,0],losses[:,-1]],axis=1)
+        return best, step, best_step, losses, risks.stack()[: (step - 1) // every + 1,:,0]
 
     compiled = loop.get_concrete_function()
 
