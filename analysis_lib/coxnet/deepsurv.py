@@ -30,6 +30,7 @@ from analysis_lib.coxnet.products import Inputs, alike, gradients, product, span
 from analysis_lib.coxnet.settings import NetworkParams
 from analysis_lib.coxnet.tf_setup import tf
 
+MULTIPLE = 8  # of rows with a gradient: folds of nearly one size are compiled once
 MAX_PAIRED = 2000  # patients whose pairs are counted for the C-index of the learning curve
 
 
@@ -58,7 +59,7 @@ class CoxNetwork:
 
         def forward(h: tf.Tensor) -> tf.Tensor:
             for act, kernel, bias in zip(self.activations, self.weights[:-1:2], self.weights[1::2], strict=True):
-                h = _activation(act)(product(h, kernel) + bias)
+                h = _activation(act)[0](product(h, kernel) + bias)
             return product(h, self.weights[-1])
 
         return alike(forward, x)[:, 0].astype(np.float64)
@@ -87,8 +88,10 @@ def train_network(
     in_training = np.asarray(in_training, bool)
     validate = not in_training.all()
     every = max(params.c_index_every, -(-params.max_epochs * n // 20_000_000))  # risks kept: at most 80 MB
+    learning = _learning(in_training)
     train = _trainer(
         n,
+        len(learning),
         d,
         tuple(params.hidden),
         params.activation,
@@ -111,6 +114,7 @@ def train_network(
         start=np.concatenate([w.ravel() for w in start]).astype(np.float32),
         view=np.stack([[event_train, in_training, frac], [event, np.ones(n), sets.frac]], axis=-1),
         places=np.stack([sets.group, sets.first, sets.last]),
+        learning=learning,
         rates=np.array([rate, params.decay_rate, params.decay_steps, params.dropout], "f4"),
         penalties=np.array([params.l1, params.l2], np.float32),
         seed=seed % 2**31,
@@ -128,6 +132,12 @@ def train_network(
         weights[0] = (axes @ weights[0]).astype(np.float32)
     network = CoxNetwork(tuple(weights), params.activation)
     return network, learning_curve(losses, risks, every, sets, in_training, best_step)
+
+
+def _learning(in_training: np.ndarray) -> np.ndarray:
+    """Rows of the training part, filled up to a multiple of MULTIPLE with others, whose gradient is zero."""
+    rows = -(-int(in_training.sum()) // MULTIPLE) * MULTIPLE
+    return np.sort(np.argsort(~in_training, kind="stable")[:rows]).astype(np.int32)
 
 
 def _rate(params: NetworkParams, d: int) -> float:
@@ -199,15 +209,22 @@ def _initial_weights(d: int, hidden, activation: str, seed: int) -> list[np.ndar
 
 
 def _activation(name: str):
+    """The function, and what makes of its result y and the gradient by y that by its argument."""
+    raw = tf.raw_ops
     return {
-        "relu": tf.nn.relu, "tanh": tf.tanh, "selu": tf.nn.selu, "elu": tf.nn.elu,
-        "linear": tf.identity, "sigmoid": tf.sigmoid,
-    }[name]  # fmt: skip
+        "relu": (tf.nn.relu, lambda y, slope: raw.ReluGrad(gradients=slope, features=y)),
+        "tanh": (tf.tanh, lambda y, slope: raw.TanhGrad(y=y, dy=slope)),
+        "selu": (tf.nn.selu, lambda y, slope: raw.SeluGrad(gradients=slope, outputs=y)),
+        "elu": (tf.nn.elu, lambda y, slope: raw.EluGrad(gradients=slope, outputs=y)),
+        "linear": (tf.identity, lambda y, slope: slope),
+        "sigmoid": (tf.sigmoid, lambda y, slope: raw.SigmoidGrad(y=y, dy=slope)),
+    }[name]
 
 
 @lru_cache(maxsize=8)
 def _trainer(
     n: int,
+    m: int,
     d: int,
     hidden: tuple[int, ...],
     activation: str,
@@ -230,7 +247,7 @@ def _trainer(
     counts = [int(np.prod(s)) for s in shapes]
     size = sum(counts)
     is_kernel = np.repeat([len(s) == 2 for s in shapes], counts).astype(np.float32)
-    act = _activation(activation)
+    act, before = _activation(activation)
     kept = -(-max_epochs // every)  # risks; one more place takes those of the steps between
     raw = tf.raw_ops
     flat, slot1, slot2 = (tf.Variable(tf.zeros(size), trainable=False) for _ in range(3))
@@ -240,32 +257,25 @@ def _trainer(
         """Log-risk with dropout (n, 1) for the gradient, and without for the losses, of the inputs x; and what
         ``backward`` needs of the hidden layers, their outputs before dropout.
         """
-        noisy = clean = None
+        noisy = clean = x.product(w[0])  # the first layer sees no dropout: one product serves both
         outputs = []
         for k in range(len(hidden)):
-            if k == 0:  # the first layer sees no dropout: one product serves both
-                noisy = clean = act(tf.nn.bias_add(x.product(w[0]), w[1]))
-            elif use_dropout:
-                noisy = act(tf.nn.bias_add(product(noisy, w[2 * k]), w[2 * k + 1]))
-                clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
-            else:
-                noisy = clean = act(tf.nn.bias_add(product(clean, w[2 * k]), w[2 * k + 1]))
-            outputs.append(noisy)
-            if use_dropout:
-                noisy = noisy * masks[k]
-        if not hidden:
-            noisy = clean = x.product(w[-1])
-            return noisy, clean, outputs
-        out = product(noisy, w[-1])
-        return out, (product(clean, w[-1]) if use_dropout else out), outputs
+            kernel, bias = w[2 * k + 2], w[2 * k + 1]
+            same = noisy is clean
+            clean = act(tf.nn.bias_add(clean, bias))
+            outputs.append(clean if same else act(tf.nn.bias_add(noisy, bias)))
+            noisy = product(outputs[k] * masks[k] if use_dropout else outputs[k], kernel)
+            clean = product(clean, kernel) if use_dropout else noisy
+        return noisy, clean, outputs
 
-    def backward(w, x, masks, outputs, upstream):
-        """Gradient (size,) by the weights, from that of the log-risk (n, 1)."""
-        parts = []
+    def backward(w, x, masks, outputs, slope, learning):
+        """Gradient (size,) by the weights, from that of the log-risk (n, 1); zero but for the rows ``learning``."""
+        upstream, parts = tf.gather(slope, learning), []
         for k in reversed(range(len(hidden))):
-            h = outputs[k] * masks[k] if use_dropout else outputs[k]
-            upstream, by_kernel = gradients(h, w[2 * k + 2], upstream)
-            upstream = raw.ReluGrad(gradients=upstream * masks[k] if use_dropout else upstream, features=outputs[k])
+            y = tf.gather(outputs[k], learning)
+            mask = tf.gather(masks[k], learning) if use_dropout else 1.0
+            upstream, by_kernel = gradients(y * mask if use_dropout else y, w[2 * k + 2], upstream)
+            upstream = before(y, upstream * mask if use_dropout else upstream)
             parts = [raw.BiasAddGrad(out_backprop=upstream), by_kernel, *parts]
         return tf.concat([tf.reshape(p, [-1]) for p in [x.gradient(upstream), *parts]], axis=0)
 
@@ -288,12 +298,12 @@ def _trainer(
     @tf.function(
         input_signature=[
             tf.TensorSpec((n, d), f4), tf.TensorSpec((size,), f4), tf.TensorSpec((3, n, 2), f8),
-            tf.TensorSpec((3, n), i4), tf.TensorSpec((4,), f4), tf.TensorSpec((2,), f4),
+            tf.TensorSpec((3, n), i4), tf.TensorSpec((m,), i4), tf.TensorSpec((4,), f4), tf.TensorSpec((2,), f4),
             tf.TensorSpec((), i4), tf.TensorSpec((), i4),
         ],
         autograph=False,
     )  # fmt: skip
-    def loop(x, start, view, places, rates, penalties, seed, patience):
+    def loop(x, start, view, places, learning, rates, penalties, seed, patience):
         flat.assign(start)
         slot1.assign(tf.zeros(size))
         slot2.assign(tf.zeros(size))
@@ -306,7 +316,7 @@ def _trainer(
         n_val = tf.maximum(tf.reduce_sum(view[0, :, 1]) - event_count, 1.0)
         decay = tf.constant(is_kernel)
         shrink = 2.0 * penalties[1] * decay
-        inputs = Inputs(x)
+        inputs = Inputs(x, learning)
         *decays, dropout = tf.unstack(rates)
         slots = tf.constant([k // every if k % every == 0 else kept for k in range(max_epochs)])
 
@@ -321,14 +331,14 @@ def _trainer(
             noisy, clean, outputs = forward(w, inputs, masks)
             h = tf.concat([noisy] + [clean] * (1 + validate), axis=1) if use_dropout else clean
             loss, dh = loss_and_gradient(tf.cast(h, f8), event, member, frac, group, first, last, sizes, tied)
-            gradient = backward(w, inputs, masks, outputs, tf.cast(dh / event_count, f4))
+            gradient = backward(w, inputs, masks, outputs, tf.cast(dh / event_count, f4), learning)
             if use_l2:
                 gradient += shrink * weights
             if use_l1:
                 gradient += penalties[0] * decay * tf.sign(weights)
-            clean_losses = tf.unstack(loss)[use_dropout:]
-            train_loss, all_loss = clean_losses[0], clean_losses[-1]
             losses = losses.write(step, loss)
+            every_loss = tf.unstack(loss)
+            train_loss, all_loss = every_loss[int(use_dropout)], every_loss[-1]
             risks = risks.write(tf.gather(slots, step), clean)
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
@@ -345,7 +355,7 @@ def _trainer(
             tf.constant(np.inf, f8),
             start,
             tf.TensorArray(f8, max_epochs, element_shape=(len(columns),)),
-            tf.TensorArray(f4, kept + 1, element_shape=(n,1)),
+            tf.TensorArray(f4, kept + 1, element_shape=(n, 1)),
         )
         step, best_step, _, best, losses, risks = tf.while_loop(
             lambda step, best_step, *_: (step < max_epochs) & (step - best_step <= patience),
@@ -353,9 +363,8 @@ def _trainer(
             state,
             parallel_iterations=1,
         )
-        losses = losses.stack()[:step, use_dropout:]
-        losses=tf.stack([losses[:,0],losses[:,-1]],axis=1)
-        return best, step, best_step, losses, risks.stack()[: (step - 1) // every + 1,:,0]
+        clean_losses = tf.gather(losses.stack()[:step], [int(use_dropout), len(columns) - 1], axis=1)
+        return best, step, best_step, clean_losses, risks.stack()[: (step - 1) // every + 1, :, 0]
 
     compiled = loop.get_concrete_function()
 

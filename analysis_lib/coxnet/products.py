@@ -50,20 +50,20 @@ def alike(function: Callable[[tf.Tensor], tf.Tensor], x: ArrayLike) -> NDArray[n
 
 
 class Inputs:
-    """x (n, k), which is multiplied at every step of a training: cut once."""
+    """x (n, k), multiplied at every step of a training: cut once. The gradient is of its rows ``learning`` (l,)."""
 
-    def __init__(self, x: tf.Tensor) -> None:
-        n, k = x.shape
-        self.blocks = [_cut(x, 1, first, k) for first in range(0, k, BLOCK)]
+    def __init__(self, x: tf.Tensor, learning: tf.Tensor) -> None:
+        self.blocks = [_cut(x, 1, first, x.shape[1]) for first in range(0, x.shape[1], BLOCK)]
         # Turned once: a product that turns its left side at every step takes longer.
-        self.turned = [tf.transpose(_cut(x, 0, first, n)) for first in range(0, n, BLOCK)]
+        x = tf.gather(x, learning)
+        self.turned = [tf.transpose(_cut(x, 0, first, x.shape[0])) for first in range(0, x.shape[0], BLOCK)]
 
     def product(self, b: tf.Tensor) -> tf.Tensor:
         """x times b (k, m), with the bits of ``product``."""
         return _sum(self.blocks, b)
 
     def gradient(self, upstream: tf.Tensor) -> tf.Tensor:
-        """Gradient of ``product`` by b (k, m), from that of its result (n, m)."""
+        """Gradient of ``product`` by b (k, m), from that of its result (l, m)."""
         return _sum(self.turned, upstream)
 
 

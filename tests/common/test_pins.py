@@ -129,7 +129,11 @@ def test_cut_products_and_their_gradients_are_products(terms):
     np.testing.assert_allclose(by_left, weights @ b.T.astype(float), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(by_right, a.T.astype(float) @ weights, rtol=1e-4, atol=1e-3)
     if terms <= products.FEW * products.BLOCK:
-        np.testing.assert_array_equal(products.Inputs(left).product(right), found)
+        inputs = products.Inputs(left, tf.constant([0, 2, 6]))
+        np.testing.assert_array_equal(inputs.product(right), found)
+        upstream = tf.constant(weights.astype("f4"))
+        of_rows = products.gradients(tf.gather(left, [0, 2, 6]), right, tf.gather(upstream, [0, 2, 6]))[1]
+        np.testing.assert_allclose(inputs.gradient(tf.gather(upstream, [0, 2, 6])), of_rows, rtol=1e-6, atol=1e-4)
 
 
 def test_a_row_has_the_same_bits_wherever_it_stands():

@@ -18,6 +18,7 @@ from analysis_lib.coxnet.partial_likelihood import (
     risk_sets,
 )
 from analysis_lib.coxnet.settings import NetworkParams
+from analysis_lib.coxnet.tf_setup import tf
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SMALL = NetworkParams(hidden=[8], ensemble=2, max_epochs=120, patience=30, learning_rate=0.01)
@@ -148,6 +149,44 @@ def test_early_stopping_restores_the_best_weights():
     loss -= negative_log_partial_likelihood(h[training], time[sets.rows][training], event[sets.rows][training])[0]
     assert loss / event[sets.rows][~training].sum() == pytest.approx(history["val_loss"].min(), rel=1e-5)
     assert history["train_c_index"].notna().sum() == -(-len(history) // 7)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "selu", "elu", "sigmoid", "linear"])
+@pytest.mark.parametrize("hidden", [[7, 5], [6], []])
+def test_a_step_goes_down_the_gradient_of_automatic_differentiation(hidden, activation, dropout):
+    """One step against the definition of the loss, differentiated by TensorFlow in double precision."""
+    rng = np.random.default_rng(3)
+    n, l2, seed, rate = 150, 1e-3, 4, 0.05
+    x = rng.standard_normal((n, 6)) + np.linspace(-1, 1, n)[:, None]  # who dies early has more of everything
+    time, event, training = -np.arange(n), rng.random(n) < 0.4, rng.random(n) < 0.75
+    sets = risk_sets(time + n, event, ties="breslow")
+    settings = {"hidden": hidden, "dropout": dropout, "l2": l2, "optimizer": "sgd", "learning_rate": rate}
+    params = NetworkParams(ties="breslow", **settings).model_copy(update={"activation": activation})
+    start, after = (
+        train_network(x, sets, np.ones(n, bool), params.model_copy(update={"max_epochs": k}), seed)[0].weights
+        for k in (1, 2)
+    )
+    held = train_network(x, sets, training, params.model_copy(update={"max_epochs": 2, "patience": 9}), seed)
+    assert held[1]["val_loss"][1] < held[1]["val_loss"][0]  # the weights after the step are those kept
+
+    masks = [np.ones((n, width)) for width in hidden]
+    if dropout and hidden:
+        uniform = tf.random.stateless_uniform((n, sum(hidden)), [seed, 0]).numpy()
+        masks = np.split((uniform >= dropout) / (1 - dropout), np.cumsum(hidden)[:-1], axis=1)
+    act = {"relu": tf.nn.relu, "tanh": tf.tanh, "selu": tf.nn.selu, "elu": tf.nn.elu, "sigmoid": tf.sigmoid}
+    for part, found in ((np.ones(n, bool), after), (training, held[0].weights)):
+        w = [tf.Variable(v.astype(float)) for v in start]
+        with tf.GradientTape() as tape:
+            h = tf.constant(x)
+            for mask, kernel, bias in zip(masks, w[:-1:2], w[1::2], strict=True):
+                h = act.get(activation, tf.identity)(h @ kernel + bias) * mask
+            h = (h @ w[-1])[:, 0]
+            at_risk = [tf.reduce_logsumexp(h[: i + 1][part[: i + 1]]) - h[i] for i in np.flatnonzero(event & part)]
+            penalty = tf.add_n([tf.reduce_sum(v**2) for v in w if v.shape.rank == 2])
+            loss = tf.add_n(at_risk) / len(at_risk) + l2 * penalty
+        for before, slope, now in zip(start, tape.gradient(loss, w), found, strict=True):
+            np.testing.assert_allclose(now, before - rate * slope.numpy(), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
