@@ -17,14 +17,10 @@ import numba
 import numpy as np
 import SimpleITK as sitk
 
+from analysis_lib.radiomics.fast_log_itk import SECOND, SMOOTH, L, W, recursion
+
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
 _FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
-
-# Deriche's fourth-order fit to the Gaussian and its second derivative as ITK has it: the response at distance
-# n >= 0 is the sum over two terms of (a cos(w n / sigma) + b sin(w n / sigma)) exp(l n / sigma).
-_W, _L = (0.6681, 2.0787), (-1.3932, -1.3732)
-_SMOOTH = ((1.3530, -0.3531), (1.8151, 0.0902))
-_SECOND = ((-1.3563, 0.3446), (5.2318, -2.2355))
 
 
 @lru_cache(maxsize=256)
@@ -34,38 +30,20 @@ def _response(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
     Deriche 1993, INRIA report 1893, and Farneback and Westin 2006, doi 10.1007/s10851-006-8464-z.
     """
     n = np.arange(int(np.ceil(2 * _FAR * sigma_mm / spacing_mm)) + 4) * (spacing_mm / sigma_mm)
-    gauss = _fit(n, _SMOOTH)
+    gauss = _fit(n, SMOOTH)
     if order == 0:
         half = gauss / (2 * gauss.sum() - gauss[0])  # a constant stays what it is
     else:
-        half = _fit(n, _SECOND)
+        half = _fit(n, SECOND)
         half -= gauss * ((2 * half.sum() - half[0]) / (2 * gauss.sum() - gauss[0]))  # a constant gives zero
         half *= sigma_mm**2 / np.sum(half * np.arange(len(n)) ** 2)  # x^2 / 2 gives sigma^2
     half = half[: max(4, int(np.ceil(_FAR * sigma_mm / spacing_mm))) + 1]
     return np.concatenate([half[:0:-1], half])
 
 
-@lru_cache(maxsize=256)
-def _gains(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
-    """The response as ITK computes it, by recursion: gains ahead and back, (2, 5), see ``_recursion``."""
-    half = len(response := _response(sigma_mm, spacing_mm, order)) // 2
-    poles = np.append(1.0, _poles(sigma_mm, spacing_mm))
-    ahead = np.convolve(response[half : half + 4], poles)[:4]
-    back = np.convolve(response[half + 1 : half + 5], poles)[:4]
-    return np.array([np.append(ahead, 0.0), np.append(0.0, back)])
-
-
-@lru_cache(maxsize=256)
-def _poles(sigma_mm: float, spacing_mm: float) -> np.ndarray:
-    """Coefficients of the four outputs before, the same for each order of derivative."""
-    pair = np.exp((np.array(_L) + 1j * np.array(_W)) * (spacing_mm / sigma_mm))
-    return np.poly([*pair, *pair.conj()]).real[1:]
-
-
 def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
     parts = (
-        (a * np.cos(w * n) + b * np.sin(w * n)) * np.exp(decay * n)
-        for a, b, w, decay in zip(*terms, _W, _L, strict=True)
+        (a * np.cos(w * n) + b * np.sin(w * n)) * np.exp(decay * n) for a, b, w, decay in zip(*terms, W, L, strict=True)
     )
     return sum(parts, start=np.zeros(len(n)))
 
@@ -156,10 +134,13 @@ class LaplacianOfGaussian:
         """
         start, mm = self.near[sigma][axis - 1].start, self.spacing_mm[axis]
         part = slice(self.box[axis].start - start, self.box[axis].stop - start)
-        gains = np.stack([f * _gains(sigma, mm, order) for f, order in zip(factors, orders, strict=True)], axis=1)
+        gains = np.zeros((2, len(planes), 5))
+        for k, (factor, order) in enumerate(zip(factors, orders, strict=True)):
+            ahead, back, poles, *_ = recursion(sigma, mm, order)  # the poles are those of every order
+            gains[0, k, :4], gains[1, k, 1:] = factor * ahead, factor * back
         if axis == 1:
-            return _recursion(planes, gains, _poles(sigma, mm), part)
-        return _recursion(planes.transpose(0, 2, 1), gains, _poles(sigma, mm), part).T
+            return _recursion(planes, gains, poles, part)
+        return _recursion(planes.transpose(0, 2, 1), gains, poles, part).T
 
     def _in_plane(self, sigma: float, both: np.ndarray) -> np.ndarray:
         """both: smoothed and second derivative through the plane, (2, y, x) of ``near``."""

@@ -2,7 +2,7 @@
 
 ITK stores each intermediate image in single precision. Voxels whose value decides a bin or an order statistic are
 therefore recomputed with ITK's own order and rounding, and where a feature is a small rest, so that rounding anywhere
-could show, ITK itself filters the image.
+could show, all of them are, to the last bit (``fast_log_itk``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights
+from analysis_lib.radiomics.fast_log_itk import is_as_itk, laplacian
 
-_FARTHEST = 27.0  # sigmas until the slower of Deriche's exponentials is below 1e-16
-_FEW_SMALL = 4  # voxels for each of which ITK filters a block of its own
 _MANY = 200  # voxels that cost more one by one than the whole box
 _CUT_OFF = 1e-11  # of the largest intensity: what the filter loses beyond the ends of its weights
-_EXACT = 2e-10  # of the largest intensity: root mean square error of ``exact``, in which few roundings differ
 _ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
 
 
@@ -34,92 +32,62 @@ class ItkLaplacian(LaplacianOfGaussian):
     def as_itk(self, settings: dict[str, Any]) -> dict[float, np.ndarray]:
         """{sigma: float32 values of the mask's voxels} of every sigma asked for.
 
-        Recomputed with ITK's rounding are voxels at the edge of a bin, and those that an order statistic may be. ITK
-        filters the image itself where too many are, or where a feature is so small a rest that the rounding of any
-        voxel shows.
+        Recomputed with ITK's rounding are voxels at the edge of a bin, and those that an order statistic may be; all,
+        to the last bit, where too many are, or where a feature is so small a rest that the rounding of any shows.
         """
         values = self.values()
         doubts = {sigma: self._doubtful(sigma, values[sigma], settings) for sigma in self.sigmas_mm}
         places = np.argwhere(self.inside) + [part.start for part in self.box]
-        exact = self.exact({sigma: places[doubt[0]] for sigma, doubt in doubts.items() if doubt is not None})
+        exact = self.exact({sigma: places[doubtful] for sigma, doubtful in doubts.items() if doubtful is not None})
         self.forget()
         out = {}
         for sigma in self.asked_mm:
             settled = None
-            if (doubt := doubts.get(sigma)) is not None:
-                doubtful, small = doubt
-                for k in np.flatnonzero(small[doubtful]):
-                    voxel = tuple(slice(i, i + 1) for i in places[doubtful][k].tolist())
-                    exact[sigma][k] = self._by_itk(sigma, voxel)[0, 0, 0]
+            if (doubtful := doubts.get(sigma)) is not None:
                 settled = self._settled(sigma, values[sigma], doubtful, exact[sigma])
-            out[sigma] = self._by_itk(sigma, self.box)[self.inside] if settled is None else settled
+            out[sigma] = self._all(sigma) if settled is None else settled
         return out
 
-    def _doubtful(
-        self, sigma: float, values: np.ndarray, settings: dict[str, Any]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Voxels to recompute, and of these the small ones, which ITK must filter; None if that is ITK's for all."""
+    def _doubtful(self, sigma: float, values: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
+        """Voxels to recompute; None if that is all."""
         tolerance = _ROUNDING * self.largest
         doubtful = _near_bin_edge(values, tolerance, settings)
         at = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
         ranks = np.unique(np.concatenate([np.floor(at), np.ceil(at)])).astype(int)
-        small = np.zeros(len(values), bool)  # an order statistic in which one rounding that differs would show
-        for value in np.partition(values, ranks)[ranks]:
-            at_rank = np.abs(values - value) <= 2 * tolerance
-            doubtful |= at_rank
-            if abs(value) < 1e6 * _CUT_OFF * self.largest:
-                small |= at_rank
-        kernels = [len(self.kernels[sigma, axis, 0]) for axis in range(3)]
-        one_voxel = 3 * np.prod(np.minimum(kernels, self.volume.shape))
-        few = 300 * self.volume.size / one_voxel  # voxels that together cost what ITK does
-        if len(values) <= few / 4:
-            doubtful[:] = True
-        return None if doubtful.sum() > few or small.sum() > _FEW_SMALL else (doubtful, small)
+        ordered = np.partition(values, ranks)[ranks]
+        if np.abs(ordered).min() < 1e6 * _CUT_OFF * self.largest:
+            return None  # an order statistic in which one rounding that differs would show
+        for value in ordered:
+            doubtful |= np.abs(values - value) <= 2 * tolerance
+        return None if len(values) <= _MANY or doubtful.sum() > _MANY else doubtful
 
     def _settled(self, sigma: float, values: np.ndarray, doubtful: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
         """Values of which the doubtful are the exact ones; None where the others' error could still show."""
-        if doubtful.all():
-            error = _EXACT * self.largest
-        else:  # as found; the rounding of one step is smoothed by the next, so that voxels within sigma share it
-            shared = np.prod([max(1.0, 2 * sigma / mm) for mm in self.spacing_mm[1:]])
-            error = np.sqrt(np.mean((exact - values[doubtful]) ** 2)) + 1e-10 * self.largest
-            error *= min(1.0, np.sqrt(shared / len(values)))
+        # as found; the rounding of one step is smoothed by the next, so that voxels within sigma share it
+        shared = np.prod([max(1.0, 2 * sigma / mm) for mm in self.spacing_mm[1:]])
+        error = np.sqrt(np.mean((exact - values[doubtful]) ** 2)) + 1e-10 * self.largest
+        error *= min(1.0, np.sqrt(shared / len(values)))
         if not _steady(values, error):
             return None
         out = values.astype(np.float32)
         out[doubtful] = exact
         return out
 
-    def _by_itk(self, sigma_mm: float, box: tuple[slice, ...]) -> np.ndarray:
-        """ITK's own filter, (z, y, x) of ``box``; what lies beyond the margin adds less than a double's last bit."""
-        image, inner = self.image, box
-        if self.finite:
-            outer, inside = [], []
-            for part, size, mm in zip(box, self.volume.shape, self.spacing_mm, strict=True):
-                margin = max(8, int(np.ceil(_FARTHEST * sigma_mm / mm)))
-                start, stop = max(0, part.start - margin), min(size, part.stop + margin)
-                outer.append(slice(start, stop))
-                inside.append(slice(part.start - start, part.stop - start))
-            inner = tuple(inside)
-            z, y, x = outer
-            image = image[x, y, z]
+    def _all(self, sigma_mm: float) -> np.ndarray:
+        """The mask's voxels to the last bit; by ITK itself where it rounds otherwise, or a value is missing."""
+        if self.finite and is_as_itk():
+            return laplacian(self.volume, self.spacing_mm, sigma_mm, self.box)[self.inside]
         log = sitk.LaplacianRecursiveGaussianImageFilter()
         log.SetNormalizeAcrossScale(True)
         log.SetSigma(sigma_mm)
-        filtered = log.Execute(image)
-        return sitk.GetArrayViewFromImage(filtered)[inner].copy()  # a view would not hold the image
+        return sitk.GetArrayFromImage(log.Execute(self.image))[self.box][self.inside]
 
     def exact(self, wanted: dict[float, np.ndarray]) -> dict[float, np.ndarray]:
         """ITK's values at the voxels of each sigma ((n, 3) of z, y, x), with its order of axes and its rounding.
 
         Each derivative first, then the smoothing from x to z, every step rounded as ITK's images are.
         """
-        out = {sigma: self._exact_box(sigma, places) for sigma, places in wanted.items() if len(places) > _MANY}
-        voxels = {
-            sigma: [self._voxel(sigma, place) for place in places.tolist()]
-            for sigma, places in wanted.items()
-            if sigma not in out
-        }
+        voxels = {sigma: [self._voxel(sigma, p) for p in places.tolist()] for sigma, places in wanted.items()}
         flat = [voxel for some in voxels.values() for voxel in some]
         for z in range(len(self.volume)):
             if there := [voxel for voxel in flat if voxel.smooth[0][z]]:
@@ -132,32 +100,10 @@ class ItkLaplacian(LaplacianOfGaussian):
                 for voxel in some:
                     if voxel.z == z:
                         voxel.add_along_z(plane, self.near[sigma])
-        return out | {
+        return {
             sigma: np.array([self._total(v.along_x, v.along_y, v.along_z) for v in some])
             for sigma, some in voxels.items()
         }
-
-    def _exact_box(self, sigma: float, places: np.ndarray) -> np.ndarray:
-        """The same by filters of whole planes."""
-        slices = range(self.box[0].start, self.box[0].stop)
-        near = self.volume[(slice(None), *self.near[sigma])]
-        weights = np.array([self.through(sigma, 0, z) for z in slices])
-        along_x, along_y, along_z = np.zeros((3, *self.inside.shape))
-        for z in np.flatnonzero(weights.any(axis=0)).tolist():
-            plane, weight = near[z].astype(np.float64), weights[:, z, None, None]
-            along_x += weight * self._two(plane, sigma, (2, 2), (1, 0))
-            along_y += weight * self._two(plane, sigma, (1, 2), (2, 0))
-        for k, z in enumerate(slices):
-            plane = _single(self.summed(sigma, self.through(sigma, 2, z)[None])[0])
-            along_z[k] = self._two(plane, sigma, (2, 0), (1, 0))
-        total = self._total(along_x, along_y, along_z)
-        return total[tuple((places - [part.start for part in self.box]).T)]
-
-    def _two(self, plane: np.ndarray, sigma: float, first: tuple[int, int], then: tuple[int, int]) -> np.ndarray:
-        """Two filters of (axis, order), each rounded."""
-        for axis, order in (first, then):
-            plane = _single(self.along(plane[None], sigma, axis, [order], [1.0]))
-        return plane
 
     def _total(self, along_x: Any, along_y: Any, along_z: Any) -> Any:
         dz, dy, dx = (1.0 / (s * s) for s in self.spacing_mm)

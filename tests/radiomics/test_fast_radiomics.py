@@ -14,8 +14,9 @@ from radiomics import cMatrices, cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 from scipy.ndimage import gaussian_filter
 
-from analysis_lib.radiomics import fast_classes, fast_radiomics
+from analysis_lib.radiomics import fast_classes, fast_log_rounding, fast_radiomics
 from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights
+from analysis_lib.radiomics.fast_log_itk import is_as_itk, laplacian
 from analysis_lib.radiomics.fast_log_rounding import ItkLaplacian
 from analysis_lib.radiomics.fast_matrices import Matrices, Neighbours, directions
 from analysis_lib.radiomics.fast_mesh import mesh_coefficients
@@ -174,8 +175,38 @@ def test_a_usual_region_needs_no_filter_of_the_whole_image(monkeypatch: pytest.M
     mask = np.zeros(volume.shape, bool)
     mask[3] = (radius > 70) & (radius < 100)
     image, mask = as_images(volume.round().astype(np.int16), mask)
-    monkeypatch.setattr(ItkLaplacian, "_by_itk", lambda *_: pytest.fail("ITK filtered the whole image"))
+    monkeypatch.setattr(ItkLaplacian, "_all", lambda *_: pytest.fail("every voxel was recomputed"))
     assert len(extract(image, mask, SM)) == 1316
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+@pytest.mark.parametrize("sigma_mm", [0.05, 0.6, 3, 5.5, 40])
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ((9, 30, 40), (slice(3, 5), slice(0, 11), slice(2, 40))),
+        ((4, 5, 6), (slice(0, 4), slice(2, 3), slice(5, 6))),
+        ((30, 300, 7), (slice(0, 1), slice(140, 150), slice(0, 7))),
+    ],
+)
+def test_the_laplacian_of_a_box_is_itks_to_the_last_bit(shape, box, sigma_mm, dtype) -> None:
+    assert is_as_itk()
+    values = np.random.default_rng(0).normal(100, 40, shape)
+    image = sitk.GetImageFromArray(values.clip(0, 255).astype(dtype))
+    image.SetSpacing((0.7, 0.83, 2.5))
+    volume = sitk.GetArrayFromImage(image)
+    want = sitk.GetArrayFromImage(sitk.LaplacianRecursiveGaussian(image, sigma_mm, True))[box]
+    np.testing.assert_array_equal(laplacian(volume, (2.5, 0.83, 0.7), sigma_mm, box), want)
+
+
+def test_where_itk_rounds_otherwise_it_filters_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = parameters(tmp_path, "imageType: {LoG: {sigma: [1.0]}}\nfeatureClass: {firstorder: }\n")
+    image, mask = as_images(ct(9), region("ring", 9))
+    monkeypatch.setattr(fast_log_rounding, "_steady", lambda *_: False)
+    ours = extract(image, mask, path)
+    monkeypatch.setattr(fast_log_rounding, "is_as_itk", lambda: False)
+    monkeypatch.setattr(fast_log_rounding, "laplacian", lambda *_: pytest.fail("rounds otherwise"))
+    assert extract(image, mask, path) == ours
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "coif1", "db7", "bior3.1", "coif5", "db38", "dmey"])
