@@ -17,7 +17,7 @@ import numba
 import numpy as np
 import SimpleITK as sitk
 
-from analysis_lib.radiomics.fast_log_itk import SECOND, SMOOTH, L, W, recursion
+from analysis_lib.radiomics.fast_log_itk import SECOND, SMOOTH, L, W
 
 _FAR = 18.5  # sigmas until the slower of Deriche's exponentials, exp(-1.3732 n / sigma), is below 1e-11
 _FINEST = 0.1  # sigma / spacing, below which the closed form loses its digits (the derivative is a rest of 1e-6)
@@ -39,6 +39,23 @@ def _response(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
         half *= sigma_mm**2 / np.sum(half * np.arange(len(n)) ** 2)  # x^2 / 2 gives sigma^2
     half = half[: max(4, int(np.ceil(_FAR * sigma_mm / spacing_mm))) + 1]
     return np.concatenate([half[:0:-1], half])
+
+
+@lru_cache(maxsize=256)
+def _gains(sigma_mm: float, spacing_mm: float, order: int) -> np.ndarray:
+    """The response as ITK computes it, by recursion: gains ahead and back, (2, 5), see ``_recursion``."""
+    half = len(response := _response(sigma_mm, spacing_mm, order)) // 2
+    poles = np.append(1.0, _poles(sigma_mm, spacing_mm))
+    ahead = np.convolve(response[half : half + 4], poles)[:4]
+    back = np.convolve(response[half + 1 : half + 5], poles)[:4]
+    return np.array([np.append(ahead, 0.0), np.append(0.0, back)])
+
+
+@lru_cache(maxsize=256)
+def _poles(sigma_mm: float, spacing_mm: float) -> np.ndarray:
+    """Coefficients of the four outputs before, the same for each order of derivative."""
+    pair = np.exp((np.array(L) + 1j * np.array(W)) * (spacing_mm / sigma_mm))
+    return np.poly([*pair, *pair.conj()]).real[1:]
 
 
 def _fit(n: np.ndarray, terms: tuple[tuple[float, float], tuple[float, float]]) -> np.ndarray:
@@ -134,13 +151,10 @@ class LaplacianOfGaussian:
         """
         start, mm = self.near[sigma][axis - 1].start, self.spacing_mm[axis]
         part = slice(self.box[axis].start - start, self.box[axis].stop - start)
-        gains = np.zeros((2, len(planes), 5))
-        for k, (factor, order) in enumerate(zip(factors, orders, strict=True)):
-            ahead, back, poles, *_ = recursion(sigma, mm, order)  # the poles are those of every order
-            gains[0, k, :4], gains[1, k, 1:] = factor * ahead, factor * back
+        gains = np.stack([f * _gains(sigma, mm, order) for f, order in zip(factors, orders, strict=True)], axis=1)
         if axis == 1:
-            return _recursion(planes, gains, poles, part)
-        return _recursion(planes.transpose(0, 2, 1), gains, poles, part).T
+            return _recursion(planes, gains, _poles(sigma, mm), part)
+        return _recursion(planes.transpose(0, 2, 1), gains, _poles(sigma, mm), part).T
 
     def _in_plane(self, sigma: float, both: np.ndarray) -> np.ndarray:
         """both: smoothed and second derivative through the plane, (2, y, x) of ``near``."""

@@ -17,6 +17,7 @@ from analysis_lib.radiomics.fast_log import LaplacianOfGaussian, edge_weights
 from analysis_lib.radiomics.fast_log_itk import is_as_itk, laplacian
 
 _MANY = 200  # voxels that cost more one by one than the whole box
+_FEW_SMALL = 4  # voxels for each of which a box of its own is filtered
 _CUT_OFF = 1e-11  # of the largest intensity: what the filter loses beyond the ends of its weights
 _ROUNDING = 2e-7  # of the largest intensity: ITK's error; 1e-7 is the largest met
 
@@ -33,33 +34,41 @@ class ItkLaplacian(LaplacianOfGaussian):
         """{sigma: float32 values of the mask's voxels} of every sigma asked for.
 
         Recomputed with ITK's rounding are voxels at the edge of a bin, and those that an order statistic may be; all,
-        to the last bit, where too many are, or where a feature is so small a rest that the rounding of any shows.
+        to the last bit, where these are many, or where a feature is so small a rest that the rounding of any shows.
         """
         values = self.values()
         doubts = {sigma: self._doubtful(sigma, values[sigma], settings) for sigma in self.sigmas_mm}
         places = np.argwhere(self.inside) + [part.start for part in self.box]
-        exact = self.exact({sigma: places[doubtful] for sigma, doubtful in doubts.items() if doubtful is not None})
+        exact = self.exact({sigma: places[doubt[0]] for sigma, doubt in doubts.items() if doubt is not None})
         self.forget()
         out = {}
         for sigma in self.asked_mm:
             settled = None
-            if (doubtful := doubts.get(sigma)) is not None:
+            if (doubt := doubts.get(sigma)) is not None:
+                doubtful, small = doubt
+                for k in np.flatnonzero(small[doubtful]):
+                    voxel = tuple(slice(i, i + 1) for i in places[doubtful][k].tolist())
+                    exact[sigma][k] = self._by_itk(sigma, voxel)[0, 0, 0]
                 settled = self._settled(sigma, values[sigma], doubtful, exact[sigma])
-            out[sigma] = self._all(sigma) if settled is None else settled
+            out[sigma] = self._by_itk(sigma, self.box)[self.inside] if settled is None else settled
         return out
 
-    def _doubtful(self, sigma: float, values: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
-        """Voxels to recompute; None if that is all."""
+    def _doubtful(
+        self, sigma: float, values: np.ndarray, settings: dict[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Voxels to recompute, and of these the small ones, to the last bit; None if that is all."""
         tolerance = _ROUNDING * self.largest
         doubtful = _near_bin_edge(values, tolerance, settings)
         at = np.quantile(np.arange(len(values)), [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1])
         ranks = np.unique(np.concatenate([np.floor(at), np.ceil(at)])).astype(int)
-        ordered = np.partition(values, ranks)[ranks]
-        if np.abs(ordered).min() < 1e6 * _CUT_OFF * self.largest:
-            return None  # an order statistic in which one rounding that differs would show
-        for value in ordered:
-            doubtful |= np.abs(values - value) <= 2 * tolerance
-        return None if len(values) <= _MANY or doubtful.sum() > _MANY else doubtful
+        small = np.zeros(len(values), bool)  # an order statistic in which one rounding that differs would show
+        for value in np.partition(values, ranks)[ranks]:
+            at_rank = np.abs(values - value) <= 2 * tolerance
+            doubtful |= at_rank
+            if abs(value) < 1e6 * _CUT_OFF * self.largest:
+                small |= at_rank
+        many = len(values) <= _MANY or doubtful.sum() > _MANY or small.sum() > _FEW_SMALL
+        return None if many else (doubtful, small)
 
     def _settled(self, sigma: float, values: np.ndarray, doubtful: np.ndarray, exact: np.ndarray) -> np.ndarray | None:
         """Values of which the doubtful are the exact ones; None where the others' error could still show."""
@@ -73,14 +82,14 @@ class ItkLaplacian(LaplacianOfGaussian):
         out[doubtful] = exact
         return out
 
-    def _all(self, sigma_mm: float) -> np.ndarray:
-        """The mask's voxels to the last bit; by ITK itself where it rounds otherwise, or a value is missing."""
+    def _by_itk(self, sigma_mm: float, box: tuple[slice, ...]) -> np.ndarray:
+        """Values (z, y, x) of ``box`` to the last bit; ITK's own where it rounds otherwise, or a value is missing."""
         if self.finite and is_as_itk():
-            return laplacian(self.volume, self.spacing_mm, sigma_mm, self.box)[self.inside]
+            return laplacian(self.volume, self.spacing_mm, sigma_mm, box)
         log = sitk.LaplacianRecursiveGaussianImageFilter()
         log.SetNormalizeAcrossScale(True)
         log.SetSigma(sigma_mm)
-        return sitk.GetArrayFromImage(log.Execute(self.image))[self.box][self.inside]
+        return sitk.GetArrayFromImage(log.Execute(self.image))[box]
 
     def exact(self, wanted: dict[float, np.ndarray]) -> dict[float, np.ndarray]:
         """ITK's values at the voxels of each sigma ((n, 3) of z, y, x), with its order of axes and its rounding.

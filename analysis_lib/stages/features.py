@@ -23,6 +23,7 @@ from analysis_lib.ct.settings import ImageParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.stages import StageError
+from analysis_lib.stages.measure import lost_with_images
 
 
 def extract_features(study: Study, quiet: bool = False) -> None:
@@ -40,6 +41,11 @@ def extract_features(study: Study, quiet: bool = False) -> None:
             f"no patient's features could be extracted; for example {first.patient_id}: {first.reason}. "
             f"'features: null' in params/{params.study}.yaml makes it a study of the indices, without a model"
         )
+    stop, lost = lost_with_images(patients, failures.set_index("patient_id")["reason"])
+    if stop:
+        raise StageError(f"features: {stop}")
+    for text in lost:
+        print(f"warning: features: {text}", file=sys.stderr)
     study.write_features(table)
 
 

@@ -74,7 +74,7 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
 
 
 def lost_with_images(clinical: pd.DataFrame, reasons: pd.Series) -> tuple[str, list[str]]:
-    """As ``loss_by_outcome``, of those whose images cannot be used: ``reasons`` by patient_id."""
+    """As ``loss_by_outcome``, of those whose images or features cannot be used: ``reasons`` by patient_id."""
     table = clinical.set_index("patient_id")
     excluded = pd.Series(table.index.isin(reasons.index), index=table.index)
     return loss_by_outcome(excluded, table["os_event"], table["os_months"], reasons.reindex(table.index))

@@ -17,8 +17,8 @@ LONGER = {
     "standin/organs.py: draw_viscera": "one drawing, organ after organ",
 }
 # Lines of an engine, and of all rooms of the study, documentation included.
-ENGINES = {"ct": 4180, "radiomics": 2910, "survival": 3170, "coxnet": 2970, "standin": 2245}
-STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 19_910
+ENGINES = {"ct": 4180, "radiomics": 2930, "survival": 3170, "coxnet": 2970, "standin": 2245}
+STUDY, STUDY_LINES = ("core", "cohort", "stages", "results", "figures", "review", "ui"), 19_920
 
 
 def test_no_function_is_too_long_to_read():

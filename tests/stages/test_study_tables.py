@@ -18,6 +18,7 @@ from analysis_lib.core.project import Project, Study
 from analysis_lib.results.process import process_labels
 from analysis_lib.review.check import check_study
 from analysis_lib.review.methods import methods
+from analysis_lib.stages import StageError
 from analysis_lib.stages.assemble import assemble_patients, list_exclusions
 from analysis_lib.stages.features import extract_features
 from analysis_lib.stages.measure import measure_patients
@@ -139,6 +140,21 @@ def test_features_of_a_table_are_taken_as_they_are(tiny):
     (tiny.data / "features.parquet").unlink()
     said = " ".join(check_study(study, quiet=True).remarks)
     assert "make study will stop: feature table t/features.parquet not found" in said
+
+
+def test_a_loss_of_features_by_outcome_is_no_silent_one(tiny, capsys):
+    ids, died = [f"P{k:02d}" for k in range(24)], [k % 2 for k in range(24)]
+    tiny.write_table(ids, set="discovery", os_event=died, sm_area_cm2=[120 + k for k in range(24)])
+    study = tiny.study(features={"table": "features.parquet"})
+    measure_patients(study, quiet=True)
+    lived = ids[::2]
+    table_of_features(tiny, [*lived, "P01", "P03"])
+    extract_features(study, quiet=True)
+    said = "warning: features: exclusion depends on the outcome: 10 of 12 patients who died and 0 of 12 who lived"
+    assert said in capsys.readouterr().err
+    table_of_features(tiny, lived)
+    with pytest.raises(StageError, match="features: all 12 patients who died are excluded.*no row in features.parquet"):
+        extract_features(study, quiet=True)
 
 
 def test_features_of_images_beside_indices_of_a_table(tiny):
