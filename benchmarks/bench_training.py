@@ -8,8 +8,6 @@ own, build/bench/venv, which this script makes from benchmarks/requirements.lock
 
 from __future__ import annotations
 
-import analysis_lib  # noqa: F401  # isort: skip  before NumPy, since it pins the numerical libraries
-
 import json
 import os
 import shutil
@@ -18,7 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
+OTHERS = len(sys.argv) == 3  # called by ourselves in the environment of pycox and torchsurv, which has no analysis_lib
+if not OTHERS:
+    import analysis_lib  # noqa: F401  before NumPy, since it pins the numerical libraries
+
+import numpy as np  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "bench" / "training.json"
@@ -160,7 +162,7 @@ def environment() -> Path:
 
 
 def main() -> None:
-    if len(sys.argv) == 3:  # called by ourselves in the other environment
+    if OTHERS:
         print(json.dumps(torch_run(sys.argv[1], int(sys.argv[2]), cohort(int(sys.argv[2])))))
         return
     from analysis_lib.common.files import write_text

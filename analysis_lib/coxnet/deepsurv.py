@@ -98,6 +98,7 @@ def train_network(
         params.dropout > 0 and len(params.hidden) > 0,
         params.l1 > 0,
         params.l2 > 0,
+        params.decay_rate < 1,
         params.optimizer,
         validate,
         sets.sizes,
@@ -231,6 +232,7 @@ def _trainer(
     use_dropout: bool,
     use_l1: bool,
     use_l2: bool,
+    use_decay: bool,
     optimizer: str,
     validate: bool,
     sizes: tuple[int, ...],
@@ -280,7 +282,7 @@ def _trainer(
         return tf.concat([tf.reshape(p, [-1]) for p in [x.gradient(upstream), *parts]], axis=0)
 
     def update(gradient, step, initial, decay_rate, decay_steps):
-        rate = initial * tf.pow(decay_rate, tf.cast(step, f4) / decay_steps)
+        rate = initial * tf.pow(decay_rate, tf.cast(step, f4) / decay_steps) if use_decay else initial
         if optimizer == "sgd":
             raw.ResourceApplyGradientDescent(var=flat.handle, alpha=rate, delta=gradient)
         elif optimizer == "rmsprop":
@@ -342,9 +344,9 @@ def _trainer(
             risks = risks.write(tf.gather(slots, step), clean)
             val_loss = (all_loss - train_loss) / n_val
             better = val_loss < best_loss if validate else tf.constant(True)
-            best = tf.cond(better, lambda: weights, lambda: best)
-            best_step = tf.where(better, step, best_step)
-            best_loss = tf.where(better, val_loss, best_loss)
+            best_step, best_loss, best = tf.cond(
+                better, lambda: (step, val_loss, weights), lambda: (best_step, best_loss, best)
+            )
             with tf.control_dependencies([best, gradient]):
                 update(gradient, step, *decays)
             return step + 1, best_step, best_loss, best, losses, risks

@@ -27,6 +27,7 @@ class ItkLaplacian(LaplacianOfGaussian):
 
     def __init__(self, image: sitk.Image, sigmas_mm: list[float], box: tuple[slice, ...], inside: np.ndarray):
         super().__init__(image, sigmas_mm, box, inside)
+        self.repeated = is_as_itk()  # here, so that the first patient compiles it for all, needed or not
         # the largest absolute intensity sets the rounding error that ITK can have made
         self.largest = max(abs(float(self.volume.max())), abs(float(self.volume.min()))) if self.sigmas_mm else 0.0
 
@@ -84,7 +85,7 @@ class ItkLaplacian(LaplacianOfGaussian):
 
     def _by_itk(self, sigma_mm: float, box: tuple[slice, ...]) -> np.ndarray:
         """Values (z, y, x) of ``box`` to the last bit; ITK's own where it rounds otherwise, or a value is missing."""
-        if self.finite and is_as_itk():
+        if self.finite and self.repeated:
             return laplacian(self.volume, self.spacing_mm, sigma_mm, box)
         log = sitk.LaplacianRecursiveGaussianImageFilter()
         log.SetNormalizeAcrossScale(True)
