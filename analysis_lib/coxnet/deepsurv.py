@@ -241,7 +241,8 @@ def _trainer(
     max_epochs: int,
     every: int,
 ):
-    """Compile the training loop for one shape of problem; an ensemble compiles it once.
+    """Compile the training loop for one shape of problem: n patients, m of them with a gradient; an ensemble compiles it
+    once.
 
     What may change from fit to fit without compiling (split, rates, penalties, seed) is an argument.
     """
@@ -249,7 +250,7 @@ def _trainer(
     counts = [int(np.prod(s)) for s in shapes]
     size = sum(counts)
     is_kernel = np.repeat([len(s) == 2 for s in shapes], counts).astype(np.float32)
-    act, before = _activation(activation)
+    act, act_gradient = _activation(activation)
     kept = -(-max_epochs // every)  # risks; one more place takes those of the steps between
     raw = tf.raw_ops
     flat, slot1, slot2 = (tf.Variable(tf.zeros(size), trainable=False) for _ in range(3))
@@ -277,7 +278,7 @@ def _trainer(
             y = tf.gather(outputs[k], learning)
             mask = tf.gather(masks[k], learning) if use_dropout else 1.0
             upstream, by_kernel = gradients(y * mask if use_dropout else y, w[2 * k + 2], upstream)
-            upstream = before(y, upstream * mask if use_dropout else upstream)
+            upstream = act_gradient(y, upstream * mask if use_dropout else upstream)
             parts = [raw.BiasAddGrad(out_backprop=upstream), by_kernel, *parts]
         return tf.concat([tf.reshape(p, [-1]) for p in [x.gradient(upstream), *parts]], axis=0)
 

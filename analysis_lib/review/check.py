@@ -27,7 +27,7 @@ from analysis_lib.ct.settings import ImageParams
 from analysis_lib.figures.check_page import check_page
 from analysis_lib.radiomics.plan import too_deep, too_thin
 from analysis_lib.review.pictures import refused_picture, slice_picture
-from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_with_images, reads_images
+from analysis_lib.stages.measure import CRASHED, NO_INDEX, lost_patients, reads_images
 
 NUMBERS = ["sm_area_cm2", "smi", "sm_mean_hu", "pm_area_cm2", "pmi", "pm_mean_hu", "outlier_z"]
 COLUMNS = ["patient_id", "set", "status", "series", "series_uid", "slices", "segments", *NUMBERS, "flags", "warnings"]
@@ -94,7 +94,7 @@ def check_study(study: Study, quiet: bool = False) -> Checked:
     folder = study.build / "check"
     write_text(folder / "check.csv", table.to_csv(index=False, lineterminator="\n"))
     no_images = rows[rows["status"] == "refused"].set_index("patient_id")["reason"]
-    stop, lost = lost_with_images(clinical, no_images)
+    stop, lost = lost_patients(clinical, no_images)
     remarks += [*([f"make study will stop: {stop}"] if stop else []), *lost]
     if params.reference.table:
         try:

@@ -23,7 +23,7 @@ from analysis_lib.ct.settings import ImageParams
 from analysis_lib.radiomics import RADIOMICS_STAGE
 from analysis_lib.radiomics.features import feature_table
 from analysis_lib.stages import StageError
-from analysis_lib.stages.measure import lost_with_images
+from analysis_lib.stages.measure import lost_patients
 
 
 def extract_features(study: Study, quiet: bool = False) -> None:
@@ -41,7 +41,7 @@ def extract_features(study: Study, quiet: bool = False) -> None:
             f"no patient's features could be extracted; for example {first.patient_id}: {first.reason}. "
             f"'features: null' in params/{params.study}.yaml makes it a study of the indices, without a model"
         )
-    stop, lost = lost_with_images(patients, failures.set_index("patient_id")["reason"])
+    stop, lost = lost_patients(patients, failures.set_index("patient_id")["reason"])
     if stop:
         raise StageError(f"features: {stop}")
     for text in lost:

@@ -56,7 +56,7 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     if measured.empty:
         first = exclusions.iloc[0]
         raise StageError(f"no patient can be analysed; for example {first.patient_id}: {first.reason}")
-    stop, lost = lost_with_images(clinical, failures.set_index("patient_id")["reason"])
+    stop, lost = lost_patients(clinical, failures.set_index("patient_id")["reason"])
     if stop:
         raise StageError(stop)
     for text in [*doubts, *lost]:
@@ -73,7 +73,7 @@ def measure_patients(study: Study, quiet: bool = False) -> None:
     study.write_measured(table)
 
 
-def lost_with_images(clinical: pd.DataFrame, reasons: pd.Series) -> tuple[str, list[str]]:
+def lost_patients(clinical: pd.DataFrame, reasons: pd.Series) -> tuple[str, list[str]]:
     """As ``loss_by_outcome``, of those whose images or features cannot be used: ``reasons`` by patient_id."""
     table = clinical.set_index("patient_id")
     excluded = pd.Series(table.index.isin(reasons.index), index=table.index)

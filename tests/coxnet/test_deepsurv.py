@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +152,13 @@ def test_early_stopping_restores_the_best_weights():
     assert history["train_c_index"].notna().sum() == -(-len(history) // 7)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("activation", ["relu", "tanh", "selu", "elu", "sigmoid", "linear"])
-@pytest.mark.parametrize("hidden", [[7, 5], [6], []])
+ACTIVATIONS = ["relu", "tanh", "selu", "elu", "sigmoid", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "activation", "dropout"),
+    [*itertools.product([[7, 5], [6]], ACTIVATIONS, [0.0, 0.3]), ([], "relu", 0.0)],
+)
 def test_a_step_goes_down_the_gradient_of_automatic_differentiation(hidden, activation, dropout):
     """One step against the definition of the loss, differentiated by TensorFlow in double precision."""
     rng = np.random.default_rng(3)
