@@ -241,8 +241,8 @@ def _trainer(
     max_epochs: int,
     every: int,
 ):
-    """Compile the training loop for one shape of problem: n patients, m of them with a gradient; an ensemble compiles it
-    once.
+    """Compile the training loop for one shape of problem: n patients, of whom m have a gradient. An ensemble compiles
+    it once.
 
     What may change from fit to fit without compiling (split, rates, penalties, seed) is an argument.
     """
